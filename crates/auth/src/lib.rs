@@ -1,0 +1,1 @@
+//! Validation of bearer tokens: callers' and notifications'.

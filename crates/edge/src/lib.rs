@@ -1,0 +1,1 @@
+//! The engine's HTTP surface: Graph-shaped API, webhook, roster WebSocket, admin.

@@ -1,0 +1,1 @@
+//! The actor per call, the registry and the supervision; performs the machine's effects.

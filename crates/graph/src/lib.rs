@@ -1,0 +1,1 @@
+//! Everything that speaks HTTP outward for a bot: tokens, retry, throttling, operations.

@@ -1,0 +1,1 @@
+//! Roster fan-out to WebSocket subscribers on threads of its own.

@@ -1,0 +1,1 @@
+//! The local Graph-compatible calling service: meetings, participants, operations, signed notifications.

@@ -1,0 +1,1 @@
+//! RTP, the mute gate and the forwarder, on threads of their own.

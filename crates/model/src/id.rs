@@ -1,0 +1,285 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Longest id taken from outside, in bytes. Graph's are GUIDs of 36; some call ids are longer.
+const MAX_ID: usize = 256;
+
+/// Why a string is no id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdError {
+    /// Nothing was given.
+    #[error("the id is empty")]
+    Empty,
+    /// Longer than the limit.
+    #[error("the id is longer than {MAX_ID} bytes")]
+    TooLong,
+    /// A character that cannot stand in one path segment as it is.
+    #[error("the id holds a character other than letters, digits and -_.:@~!$'()*+,=")]
+    BadCharacter,
+    /// A client context over Graph's limit.
+    #[error("clientContext is longer than {} characters", ClientContext::MAX_UTF16)]
+    ContextTooLong,
+}
+
+/// Graph prints one GUID in several ways (upper case, no dashes); one spelling is kept inside, so
+/// that ids compare. What is no GUID is opaque and kept as it is.
+fn canonical(raw: &str) -> Result<Arc<str>, IdError> {
+    if raw.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if raw.len() > MAX_ID {
+        return Err(IdError::TooLong);
+    }
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.:@~!$'()*+,=".contains(&b);
+    if !raw.bytes().all(fits) || raw == "." || raw == ".." {
+        return Err(IdError::BadCharacter);
+    }
+    let hex = raw.bytes().filter(u8::is_ascii_hexdigit).count();
+    let dashes = raw.bytes().filter(|b| *b == b'-').count();
+    let dashed = raw.len() == 36
+        && dashes == 4
+        && [8, 13, 18, 23]
+            .iter()
+            .all(|at| raw.as_bytes().get(*at) == Some(&b'-'));
+    if hex == 32 && dashed {
+        return Ok(raw.to_ascii_lowercase().into());
+    }
+    if hex == 32 && raw.len() == 32 {
+        let low = raw.to_ascii_lowercase();
+        let parts = [
+            &low[..8],
+            &low[8..12],
+            &low[12..16],
+            &low[16..20],
+            &low[20..],
+        ];
+        return Ok(parts.join("-").into());
+    }
+    Ok(raw.into())
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes an id as it came from outside; a GUID in any spelling becomes lower case with
+            /// dashes.
+            ///
+            /// # Errors
+            /// [`IdError`] when it is empty, over 256 bytes, or not fit for one path segment.
+            pub fn parse(raw: &str) -> Result<Self, IdError> {
+                canonical(raw).map(Self)
+            }
+
+            /// The canonical spelling.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(raw: &str) -> Result<Self, IdError> {
+                Self::parse(raw)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+    };
+}
+
+id! {
+    /// A call as Graph names it: one bot's leg in a meeting.
+    CallId
+}
+id! {
+    /// One entry of a roster. The bot's own is `call.myParticipantId`.
+    ParticipantId
+}
+id! {
+    /// Graph's record of an asynchronous action, or the engine's own twin of it.
+    OperationId
+}
+id! {
+    /// The tenant a call or token belongs to.
+    TenantId
+}
+id! {
+    /// An application (bot) registration.
+    AppId
+}
+
+/// The text a bot attaches to an action to recognise its operation.
+///
+/// At most [`ClientContext::MAX_UTF16`] UTF-16 units, echoed byte for byte. Source: Graph
+/// `call: unmute`, parameter `clientContext`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ClientContext(Arc<str>);
+
+impl ClientContext {
+    /// Graph's limit, in UTF-16 code units.
+    pub const MAX_UTF16: usize = 256;
+
+    /// Takes any text within the limit, the empty one too.
+    ///
+    /// # Errors
+    /// [`IdError::ContextTooLong`] over 256 UTF-16 units.
+    pub fn parse(raw: &str) -> Result<Self, IdError> {
+        if raw.encode_utf16().count() > Self::MAX_UTF16 {
+            return Err(IdError::ContextTooLong);
+        }
+        Ok(Self(raw.into()))
+    }
+
+    /// The text as given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClientContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ClientContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClientContext({:?})", self.0)
+    }
+}
+
+/// One accepted command, 128 random bits chosen by whoever accepts it.
+///
+/// It carries no tenant or user data, because Graph logs the client contexts made of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CommandId(u128);
+
+/// RFC 4648 base32 without padding, in lower case: 26 characters for 128 bits.
+const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+impl CommandId {
+    /// Wraps 128 random bits.
+    pub const fn new(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// The client context of attempt `attempt` (from 1) of this command: `u1.<base32>.<attempt>`.
+    ///
+    /// Never the same twice, because what Graph does with a repeated one is undocumented.
+    pub fn context(self, attempt: u8) -> ClientContext {
+        ClientContext(format!("u1.{self}.{attempt}").into())
+    }
+
+    /// Reads back what [`CommandId::context`] wrote: the command and the attempt.
+    pub fn from_context(context: &ClientContext) -> Option<(Self, u8)> {
+        let rest = context.as_str().strip_prefix("u1.")?;
+        let (text, attempt) = rest.split_once('.')?;
+        if text.len() != 26 {
+            return None;
+        }
+        let mut bits: u128 = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            let digit = BASE32.iter().position(|b| *b == byte)? as u128;
+            if at == 0 && digit > 7 {
+                return None;
+            }
+            bits = (bits << 5) | digit;
+        }
+        Some((Self(bits), attempt.parse().ok()?))
+    }
+}
+
+impl fmt::Display for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for at in (0..26).rev() {
+            let digit = (self.0 >> (at * 5)) & 31;
+            write!(f, "{}", char::from(BASE32[digit as usize]))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CommandId({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guid_in_any_spelling_is_the_same_id() {
+        let dashed = CallId::parse("0c1f5e00-ABCD-4000-8000-000000000001").unwrap();
+        let bare = CallId::parse("0C1F5E00ABCD40008000000000000001").unwrap();
+        assert_eq!(dashed, bare);
+        assert_eq!(dashed.as_str(), "0c1f5e00-abcd-4000-8000-000000000001");
+    }
+
+    #[test]
+    fn what_is_no_guid_stays_as_it_is() {
+        let id = ParticipantId::parse("8:Live:Echo_123").unwrap();
+        assert_eq!(id.as_str(), "8:Live:Echo_123");
+    }
+
+    #[test]
+    fn ids_that_cannot_stand_in_a_path_are_refused() {
+        assert_eq!(CallId::parse(""), Err(IdError::Empty));
+        assert_eq!(CallId::parse(".."), Err(IdError::BadCharacter));
+        assert_eq!(CallId::parse("a/b"), Err(IdError::BadCharacter));
+        assert_eq!(CallId::parse("a?b"), Err(IdError::BadCharacter));
+        assert_eq!(CallId::parse("é"), Err(IdError::BadCharacter));
+        assert_eq!(CallId::parse(&"a".repeat(257)), Err(IdError::TooLong));
+    }
+
+    #[test]
+    fn the_context_limit_counts_utf16_units() {
+        assert!(ClientContext::parse(&"a".repeat(256)).is_ok());
+        assert_eq!(
+            ClientContext::parse(&"a".repeat(257)),
+            Err(IdError::ContextTooLong)
+        );
+        assert!(ClientContext::parse(&"😀".repeat(128)).is_ok());
+        assert_eq!(
+            ClientContext::parse(&"😀".repeat(129)),
+            Err(IdError::ContextTooLong)
+        );
+    }
+
+    #[test]
+    fn a_context_names_its_command_and_attempt() {
+        for bits in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef] {
+            let id = CommandId::new(bits);
+            let context = id.context(3);
+            assert_eq!(CommandId::from_context(&context), Some((id, 3)));
+            assert!(context.as_str().len() <= 64);
+        }
+        for bad in [
+            "",
+            "u1.",
+            "u1.abc.1",
+            "call-id",
+            "u1.zzzzzzzzzzzzzzzzzzzzzzzzzz.1",
+        ] {
+            let context = ClientContext::parse(bad).unwrap();
+            assert_eq!(CommandId::from_context(&context), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! A meeting bot's microphone: join a call, unmute, know that it is heard.

@@ -1,0 +1,3 @@
+//! The `openmic` binary.
+
+fn main() {}

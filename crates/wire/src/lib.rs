@@ -1,0 +1,1 @@
+//! Graph's JSON twins of the model and the conversions between them.
