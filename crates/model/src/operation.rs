@@ -26,6 +26,7 @@ impl Action {
     }
 
     /// The other one.
+    #[must_use]
     pub const fn opposite(self) -> Self {
         match self {
             Self::Mute => Self::Unmute,
