@@ -1,1 +1,203 @@
 //! The accept loop under both HTTP servers: header timeout, connection cap, graceful end.
+//!
+//! `axum::serve` gives hyper no timer, so a client that trickles its header stays for ever; it
+//! has no cap on connections and no end that waits for requests in flight. This loop has all
+//! three, over HTTP/1.1 with upgrades.
+//!
+//! The peer's address is in the request's extensions as `axum::extract::ConnectInfo<SocketAddr>`.
+//!
+//! # Getting the socket back after an upgrade
+//!
+//! A connection is served by hyper's own HTTP/1 connection, not by hyper-util's `auto` one, whose
+//! wait for the first bytes knows no time limit. So the plain socket is what hyper hands back:
+//!
+//! ```
+//! use hyper::upgrade::Upgraded;
+//! use hyper_util::rt::TokioIo;
+//! use tokio::net::TcpStream;
+//!
+//! fn socket(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+//!     let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
+//!     Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
+//! }
+//! ```
+//!
+//! Where a router may also run under `axum::serve`, fall back to
+//! `hyper_util::server::conn::auto::upgrade::downcast` on the `Err`.
+
+mod accept;
+mod connection;
+mod timer;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use accept::Counters;
+
+/// Connections the kernel keeps while all of ours are busy; Linux cuts it to `somaxconn`.
+const BACKLOG: u32 = 4096;
+
+/// What one client may cost.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// From the accepted connection to its first complete request header.
+    pub header_timeout: Duration,
+    /// From one answer to the next complete request header on the same connection. Longer than
+    /// `header_timeout`, because clients keep idle connections for their next request.
+    pub keep_alive: Duration,
+    /// Start line and headers together, in bytes; more is answered 431.
+    pub max_header_bytes: usize,
+    /// HTTP connections at one time. Over it, new ones wait in the kernel's queue until one ends.
+    /// An upgraded connection does not count any more: whoever took it has a cap of its own.
+    pub max_connections: usize,
+}
+
+impl Default for Limits {
+    /// 5 s, 75 s, 16 KiB, 16,384 connections.
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(75),
+            max_header_bytes: 16 * 1024,
+            max_connections: 16_384,
+        }
+    }
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}: choose a free address of this machine, or port 0 for any port")]
+pub struct BindError {
+    addr: SocketAddr,
+    #[source]
+    source: io::Error,
+}
+
+/// A bound address that accepts nothing yet, so that its port is known before the first request.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    addr: SocketAddr,
+}
+
+impl Listener {
+    /// Binds `addr`; port 0 takes any free one. Clients that connect from now on wait for
+    /// [`Listener::serve`].
+    ///
+    /// # Errors
+    /// [`BindError`] when the address is taken or not of this machine.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn bind(addr: SocketAddr) -> Result<Self, BindError> {
+        let open = || {
+            let socket = match addr {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            // Without it a restart fails while old connections are in TIME_WAIT.
+            socket.set_reuseaddr(true)?;
+            socket.bind(addr)?;
+            let socket = socket.listen(BACKLOG)?;
+            let addr = socket.local_addr()?;
+            Ok(Self { socket, addr })
+        };
+        open().map_err(|source| BindError { addr, source })
+    }
+
+    /// The bound address, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves `router` on tasks of the current runtime until [`Running::stop`] or until the
+    /// returned handle is dropped.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn serve(self, router: Router, limits: Limits) -> Running {
+        let stopping = CancellationToken::new();
+        let cutting = CancellationToken::new();
+        let connections = TaskTracker::new();
+        let counters = Arc::new(Counters::default());
+        let addr = self.addr;
+        connections.spawn(accept::run(accept::Accept {
+            socket: self.socket,
+            router,
+            limits,
+            connections: connections.clone(),
+            counters: Arc::clone(&counters),
+            stopping: stopping.clone(),
+            cutting: cutting.clone(),
+        }));
+        Running {
+            addr,
+            stopping,
+            cutting,
+            connections,
+            counters,
+        }
+    }
+}
+
+/// A listener that serves. Dropping it stops accepting and lets requests in flight finish.
+#[derive(Debug)]
+#[must_use = "dropping it stops the listener"]
+pub struct Running {
+    addr: SocketAddr,
+    stopping: CancellationToken,
+    cutting: CancellationToken,
+    connections: TaskTracker,
+    counters: Arc<Counters>,
+}
+
+impl Running {
+    /// The bound address, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// HTTP connections open now; upgraded ones are not counted.
+    pub fn connections(&self) -> usize {
+        self.counters.open()
+    }
+
+    /// How often a connection could not be accepted since the start, mostly for want of file
+    /// descriptors. Rising: raise the limit of open files or lower `max_connections`.
+    pub fn accept_failures(&self) -> u64 {
+        self.counters.failures()
+    }
+
+    /// Accepts nothing any more, closes idle connections, waits for requests in flight for at
+    /// most `deadline`, then cuts what is left.
+    ///
+    /// Returns how many connections were cut; 0 means that everybody got an answer. Upgraded
+    /// connections are not touched.
+    pub async fn stop(self, deadline: Duration) -> usize {
+        self.stopping.cancel();
+        self.connections.close();
+        if tokio::time::timeout(deadline, self.connections.wait())
+            .await
+            .is_ok()
+        {
+            return 0;
+        }
+        let cut = self.counters.open();
+        self.cutting.cancel();
+        self.connections.wait().await;
+        cut
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+    }
+}
