@@ -1,0 +1,66 @@
+use std::time::Duration;
+
+use openmic_model::CommandId;
+
+/// How one call behaves. The defaults are those of [`Config::new`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Epoch of the call's roster versions; higher than any it had before.
+    pub epoch: u64,
+    /// Id of the command with which the machine itself mutes the bot on joining, and the seed of
+    /// its jitter. Random.
+    pub own_command: CommandId,
+    /// Mute the bot as the first act of an established group call. Default true: Graph cannot
+    /// create a muted call, and a bot's microphone should not be hot by accident.
+    pub join_muted: bool,
+    /// How long to wait for the own roster entry once Graph says established. Default 5 s.
+    pub own_entry_patience: Duration,
+    /// How long a create whose answer was lost may still show itself by a notification.
+    /// Default 30 s.
+    pub orphan_patience: Duration,
+    /// How long one POST may still take effect after it was sent: the client's whole time limit.
+    /// Default 10 s.
+    pub post_limit: Duration,
+    /// Wait for an operation's notification before asking. Default 5 s.
+    pub operation_grace: Duration,
+    /// Wait for the own roster entry's notification before asking. Default 2 s.
+    pub roster_grace: Duration,
+    /// How long before a command's deadline the last look begins. Default 2 s.
+    pub last_look: Duration,
+    /// How long the own entry must have stood unchanged after an ambiguous POST before a second
+    /// one. Default 2 s.
+    pub settle_time: Duration,
+    /// POSTs for one command that may have reached Graph. Default 3.
+    pub max_attempts: u8,
+    /// Commands open at once. Default 32; one more is refused with 409.
+    pub max_open: usize,
+    /// Between keepAlives, give or take a tenth. Default 10 min; Graph ends a call after 45 min.
+    pub keep_alive: Duration,
+    /// How long a hole in the delta roster's numbers may take to fill. Default 500 ms.
+    pub gap_patience: Duration,
+    /// How long to wait for `terminated` after the hang-up was answered. Default 5 s.
+    pub parting_patience: Duration,
+}
+
+impl Config {
+    /// The defaults, with the two values that every call must have of its own.
+    pub const fn new(epoch: u64, own_command: CommandId) -> Self {
+        Self {
+            epoch,
+            own_command,
+            join_muted: true,
+            own_entry_patience: Duration::from_secs(5),
+            orphan_patience: Duration::from_secs(30),
+            post_limit: Duration::from_secs(10),
+            operation_grace: Duration::from_secs(5),
+            roster_grace: Duration::from_secs(2),
+            last_look: Duration::from_secs(2),
+            settle_time: Duration::from_secs(2),
+            max_attempts: 3,
+            max_open: 32,
+            keep_alive: Duration::from_mins(10),
+            gap_patience: Duration::from_millis(500),
+            parting_patience: Duration::from_secs(5),
+        }
+    }
+}

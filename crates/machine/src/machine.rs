@@ -1,0 +1,183 @@
+use std::fmt;
+use std::sync::Arc;
+
+use openmic_model::{CallKind, CallState, ParticipantId, Roster, Version};
+use statig::blocking::{IntoStateMachineExt as _, StateMachine};
+
+use crate::attempt::{Http, Op};
+use crate::config::Config;
+use crate::effect::{Effect, Ending, Phase};
+use crate::event::Event;
+use crate::model::{Model, State, Turn};
+use crate::time::{Time, Timer, Timers};
+
+/// One call: events in, effects out.
+///
+/// The shell calls [`Machine::handle`] with one event at a time, performs every effect it pushed,
+/// and sends [`Event::Tick`] when [`Machine::next_deadline`] has come.
+pub struct Machine {
+    inner: StateMachine<Model>,
+    timers: Timers,
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("state", self.inner.state())
+            .field("model", self.inner.inner())
+            .field("timers", &self.timers)
+            .finish()
+    }
+}
+
+impl Machine {
+    /// A new call in `Establishing`. Pushes [`Effect::Create`].
+    pub fn start(config: Config, now: Time, effects: &mut Vec<Effect>) -> Self {
+        let mut timers = Timers::default();
+        let mut inner = Model::new(config).state_machine();
+        inner.init_with_context(&mut Turn {
+            now,
+            effects,
+            timers: &mut timers,
+        });
+        Self { inner, timers }
+    }
+
+    /// Takes one event and pushes what must happen because of it.
+    ///
+    /// `now` never goes backwards. A [`Event::Tick`] sets off every timer that is due; one that
+    /// comes early does nothing.
+    pub fn handle(&mut self, event: &Event, now: Time, effects: &mut Vec<Effect>) {
+        if *event == Event::Tick {
+            while let Some(timer) = self.timers.pop_due(now) {
+                self.step(&Event::Timer(timer), now, effects);
+            }
+        } else {
+            self.step(event, now, effects);
+        }
+    }
+
+    fn step(&mut self, event: &Event, now: Time, effects: &mut Vec<Effect>) {
+        let phase = self.phase();
+        let first = effects.len();
+        let mut turn = Turn {
+            now,
+            effects,
+            timers: &mut self.timers,
+        };
+        self.inner.handle_with_context(event, &mut turn);
+        for effect in &mut effects[first..] {
+            if let Effect::Unexpected { phase: at, .. } = effect {
+                *at = phase;
+            }
+        }
+        self.arm_deadlines(now);
+    }
+
+    /// The two timers that follow from the open commands rather than from an event.
+    fn arm_deadlines(&mut self, now: Time) {
+        let model = self.inner.inner();
+        let state = self.inner.state();
+        let waiting = model.waiting.iter().flat_map(|intent| &intent.commands);
+        let attempt = state.attempt();
+        let pursued = attempt.iter().flat_map(|attempt| &attempt.commands);
+        let earliest = pursued
+            .clone()
+            .chain(waiting)
+            .map(|open| open.deadline)
+            .min();
+        self.timers.put(Timer::Command, earliest);
+        let look = pursued
+            .map(|open| {
+                let half = open.deadline.since(open.accepted) / 2;
+                open.deadline.back(model.config.last_look.min(half))
+            })
+            .min();
+        // Only once per deadline, and only where a look can still tell something.
+        self.timers
+            .put(Timer::LastLook, look.filter(|at| *at > now));
+    }
+
+    /// When to send the next [`Event::Tick`]; `None` when the call waits for nothing but events.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// The state, without its details.
+    pub fn phase(&self) -> Phase {
+        self.inner.state().phase()
+    }
+
+    /// True once the call is terminated; no effect but late answers follows.
+    pub fn is_over(&self) -> bool {
+        self.phase() == Phase::Terminated
+    }
+
+    /// How the call ended.
+    pub fn ending(&self) -> Option<&Ending> {
+        match self.inner.state() {
+            State::Terminated { ending } => Some(ending),
+            _ => None,
+        }
+    }
+
+    /// Graph's own state of the call, as far as it was told.
+    pub fn graph_state(&self) -> Option<CallState> {
+        self.inner.inner().graph
+    }
+
+    /// What the call connects.
+    pub fn kind(&self) -> CallKind {
+        self.inner.inner().kind
+    }
+
+    /// `myParticipantId`.
+    pub fn me(&self) -> Option<&ParticipantId> {
+        self.inner.inner().me.as_ref()
+    }
+
+    /// The merged roster.
+    pub fn roster(&self) -> &Arc<Roster> {
+        self.inner.inner().merge.roster()
+    }
+
+    /// The version last published; `seq` is 0 before the first.
+    pub fn version(&self) -> Version {
+        self.inner.inner().version
+    }
+
+    /// Whether the own roster entry was ever seen.
+    pub fn own_entry_seen(&self) -> bool {
+        self.inner.inner().own_muted().is_some()
+    }
+
+    /// What the call waits for, in words for an operator. Empty when for nothing.
+    pub fn waits_for(&self) -> Vec<&'static str> {
+        let model = self.inner.inner();
+        let mut waits = Vec::new();
+        match self.inner.state() {
+            State::Establishing if !model.is_up() => waits.push("established"),
+            State::Establishing => waits.push("own roster entry"),
+            State::Terminating { .. } => waits.push("terminated"),
+            _ => {}
+        }
+        if let Some(attempt) = self.inner.state().attempt() {
+            match attempt.http {
+                Http::Pending => waits.push("answer to the POST"),
+                Http::Backoff => waits.push("time to post again"),
+                Http::Answered | Http::Ambiguous(_) => {
+                    if !matches!(attempt.op, Op::Completed | Op::Lost) {
+                        waits.push("operation");
+                    }
+                    if !attempt.agrees() {
+                        waits.push("fresh own roster entry");
+                    }
+                }
+            }
+        }
+        if model.waiting.is_some() {
+            waits.push("outcome of an older POST");
+        }
+        waits
+    }
+}

@@ -1,0 +1,131 @@
+//! Time as the shell tells it, and one table of every timer a call may have.
+
+use std::ops::Add;
+use std::time::Duration;
+
+/// A moment, counted from an origin that the shell chose and keeps. It never goes backwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(Duration);
+
+impl Time {
+    /// The origin.
+    pub const ZERO: Self = Self(Duration::ZERO);
+
+    /// A moment `after` the origin.
+    pub const fn from_origin(after: Duration) -> Self {
+        Self(after)
+    }
+
+    /// A moment so many milliseconds after the origin.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
+    /// How long after the origin.
+    pub const fn since_origin(self) -> Duration {
+        self.0
+    }
+
+    /// How long after `earlier`; zero when it is not after it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// So much earlier, at most back to the origin.
+    #[must_use]
+    pub(crate) const fn back(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(by))
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+    fn add(self, after: Duration) -> Self {
+        Self(self.0.saturating_add(after))
+    }
+}
+
+/// What a call may be waiting for the clock to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Timer {
+    /// Look again for what establishing lacks.
+    Patience,
+    /// The operation's notification is overdue: ask for it.
+    Operation,
+    /// The own roster entry is overdue: ask for it.
+    Roster,
+    /// Throttled or not sent: post now.
+    Backoff,
+    /// Two seconds before the earliest deadline: look a last time.
+    LastLook,
+    /// The earliest deadline of an open command.
+    Command,
+    /// Tell Graph that the bot is alive.
+    KeepAlive,
+    /// A hole in the numbers of the delta roster did not fill.
+    Gap,
+    /// The hang-up is unanswered, or its notification is overdue.
+    Parting,
+}
+
+impl Timer {
+    /// All of them, in the order in which they go off at one moment.
+    pub const ALL: [Self; 9] = [
+        Self::Patience,
+        Self::Operation,
+        Self::Roster,
+        Self::Backoff,
+        Self::LastLook,
+        Self::Command,
+        Self::KeepAlive,
+        Self::Gap,
+        Self::Parting,
+    ];
+
+    const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// When each timer goes off. A timer that was cleared cannot go off late.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Timers([Option<Time>; Timer::ALL.len()]);
+
+impl Timers {
+    pub(crate) fn set(&mut self, timer: Timer, at: Time) {
+        self.0[timer.index()] = Some(at);
+    }
+
+    pub(crate) fn put(&mut self, timer: Timer, at: Option<Time>) {
+        self.0[timer.index()] = at;
+    }
+
+    pub(crate) fn clear(&mut self, timer: Timer) {
+        self.0[timer.index()] = None;
+    }
+
+    pub(crate) fn clear_all(&mut self) {
+        self.0 = [None; Timer::ALL.len()];
+    }
+
+    pub(crate) fn is_set(&self, timer: Timer) -> bool {
+        self.0[timer.index()].is_some()
+    }
+
+    pub(crate) fn next(&self) -> Option<Time> {
+        self.0.iter().flatten().min().copied()
+    }
+
+    /// Takes out the timer that has been due for longest.
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<Timer> {
+        let due = Timer::ALL
+            .into_iter()
+            .filter_map(|timer| Some((self.0[timer.index()]?, timer)))
+            .filter(|(at, _)| *at <= now)
+            .min_by_key(|(at, _)| *at)?
+            .1;
+        self.clear(due);
+        Some(due)
+    }
+}
