@@ -1,0 +1,57 @@
+//! Bodies of the actions mute and unmute. Source: Graph `call: mute`, `call: unmute`.
+
+use openmic_model::{ClientContext, IdError};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::json;
+
+/// Why the body of an action is refused; Graph's surface answers it 400.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ActionError {
+    /// Not JSON.
+    #[error("the body is not readable JSON; send {{\"clientContext\": \"...\"}} or nothing")]
+    Json(#[source] serde_json::Error),
+    /// JSON, but no object.
+    #[error("the body is not a JSON object; send {{\"clientContext\": \"...\"}} or nothing")]
+    NotAnObject,
+    /// A context of another type.
+    #[error("clientContext is not a string; send a string of at most 256 characters")]
+    NotAString,
+    /// A context over the limit.
+    #[error("clientContext is not usable; send a string of at most 256 characters")]
+    Context(#[source] IdError),
+}
+
+/// Reads `{"clientContext": "..."}`. No body is `{}`; an absent or null context is `None`.
+///
+/// # Errors
+/// [`ActionError`] for anything else; the message may be shown to the caller.
+pub fn decode(body: &[u8]) -> Result<Option<ClientContext>, ActionError> {
+    if body.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let Value::Object(object) = serde_json::from_slice(body).map_err(ActionError::Json)? else {
+        return Err(ActionError::NotAnObject);
+    };
+    match object.get("clientContext") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(raw)) => ClientContext::parse(raw)
+            .map(Some)
+            .map_err(ActionError::Context),
+        Some(_) => Err(ActionError::NotAString),
+    }
+}
+
+/// Writes the body of a mute or unmute.
+pub fn encode(context: &ClientContext) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Twin<'a> {
+        #[serde(rename = "clientContext")]
+        client_context: &'a str,
+    }
+    json::bytes(&Twin {
+        client_context: context.as_str(),
+    })
+}

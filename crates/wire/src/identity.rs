@@ -1,0 +1,89 @@
+//! `identitySet`: one member filled per participant. Source: Graph `identitySet` and
+//! `communicationsIdentitySet` resources.
+
+use openmic_model::{Identity, IdentityKind};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::json::{self, Object};
+
+/// Members of an identity set in the order they are looked for.
+const MEMBERS: [(&str, IdentityKind); 4] = [
+    ("user", IdentityKind::User),
+    ("application", IdentityKind::Application),
+    ("guest", IdentityKind::Guest),
+    ("phone", IdentityKind::Phone),
+];
+
+/// Reads `identity` of an object such as `info`, `source` or a target.
+pub(crate) fn decode(holder: &Object) -> Identity {
+    let set = json::member(holder, "identity");
+    let known = set.and_then(|set| {
+        MEMBERS
+            .iter()
+            .find_map(|(name, kind)| Some((*kind, json::member(set, name)?)))
+    });
+    let other = || set?.values().find_map(Value::as_object);
+    let (kind, found) = match known {
+        Some((kind, found)) => (kind, Some(found)),
+        None => (IdentityKind::Other, other()),
+    };
+    let part = |name| Some(json::prose(json::text(found?, name)?));
+    Identity {
+        kind,
+        id: part("id"),
+        display_name: part("displayName"),
+    }
+}
+
+/// The twin of an identity set with one member.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct IdentitySetJson<'a> {
+    #[serde(rename = "@odata.type")]
+    odata_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<IdentityJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application: Option<IdentityJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guest: Option<IdentityJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone: Option<IdentityJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<IdentityJson<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct IdentityJson<'a> {
+    #[serde(rename = "@odata.type")]
+    odata_type: &'static str,
+    id: Option<&'a str>,
+    #[serde(rename = "displayName")]
+    display_name: Option<&'a str>,
+}
+
+impl<'a> From<&'a Identity> for IdentitySetJson<'a> {
+    fn from(identity: &'a Identity) -> Self {
+        let one = Some(IdentityJson {
+            odata_type: "#microsoft.graph.identity",
+            id: identity.id.as_deref(),
+            display_name: identity.display_name.as_deref(),
+        });
+        let mut set = Self {
+            odata_type: "#microsoft.graph.identitySet",
+            ..Self::default()
+        };
+        match identity.kind {
+            IdentityKind::User => set.user = one,
+            IdentityKind::Application => set.application = one,
+            IdentityKind::Guest => set.guest = one,
+            IdentityKind::Phone => set.phone = one,
+            IdentityKind::Other => {
+                // of a set's three declared members the one that is neither person nor bot
+                let named = identity.id.is_some() || identity.display_name.is_some();
+                set.device = one.filter(|_| named);
+            }
+        }
+        set
+    }
+}

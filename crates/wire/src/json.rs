@@ -1,0 +1,132 @@
+//! Reading JSON members without trusting their types.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Most entries one array of a body may hold: participants of a roster, notifications of a batch.
+pub const MAX_ITEMS: usize = 5000;
+
+/// Longest text for people that is kept from outside, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// A JSON object.
+pub(crate) type Object = Map<String, Value>;
+
+/// Why a body could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Not JSON, nested too deep, or cut off.
+    #[error("the body is not readable JSON; send one JSON object")]
+    Json(#[source] serde_json::Error),
+    /// JSON of another shape.
+    #[error("{0} is not a JSON object")]
+    NotAnObject(&'static str),
+    /// A member that must be there is not, or has another type.
+    #[error("{0} is missing or has the wrong type")]
+    Missing(&'static str),
+    /// A member that names something does not.
+    #[error("{member} is no usable id")]
+    Id {
+        /// Which member.
+        member: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: openmic_model::IdError,
+    },
+    /// More entries than [`MAX_ITEMS`].
+    #[error("{0} holds more than {MAX_ITEMS} entries")]
+    TooMany(&'static str),
+    /// The incoming-call notice of before Graph. Source: Teams docs, call notifications: answer it
+    /// 204 and it is sent again in Graph's format.
+    #[error("an incoming call in the format before Graph; answer 204 to have it sent again")]
+    OldFormat,
+}
+
+/// Parses a body that must be one object; `what` names it in errors.
+pub(crate) fn object(body: &[u8], what: &'static str) -> Result<Object, DecodeError> {
+    match serde_json::from_slice(body).map_err(DecodeError::Json)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(DecodeError::NotAnObject(what)),
+    }
+}
+
+/// Writes a twin.
+pub(crate) fn bytes(twin: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(twin).expect("twins hold string keys and finite numbers only")
+}
+
+/// A member that is a string.
+pub(crate) fn text<'a>(object: &'a Object, name: &str) -> Option<&'a str> {
+    object.get(name)?.as_str()
+}
+
+/// A member that is an object.
+pub(crate) fn member<'a>(object: &'a Object, name: &str) -> Option<&'a Object> {
+    object.get(name)?.as_object()
+}
+
+/// A member that is a truth value, also spelt as a string.
+pub(crate) fn flag(object: &Object, name: &str) -> Option<bool> {
+    match object.get(name)? {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+/// A member that is a whole number, also spelt as a string.
+pub(crate) fn number(object: &Object, name: &str) -> Option<i64> {
+    match object.get(name)? {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// A member that is an array within the limit; absent or null is empty.
+pub(crate) fn list<'a>(object: &'a Object, name: &'static str) -> Result<&'a [Value], DecodeError> {
+    match object.get(name) {
+        None | Some(Value::Null) => Ok(&[]),
+        Some(Value::Array(items)) => bounded(items, name),
+        Some(_) => Err(DecodeError::Missing(name)),
+    }
+}
+
+/// Refuses an array over the limit.
+pub(crate) fn bounded<'a>(
+    items: &'a [Value],
+    name: &'static str,
+) -> Result<&'a [Value], DecodeError> {
+    if items.len() > MAX_ITEMS {
+        return Err(DecodeError::TooMany(name));
+    }
+    Ok(items)
+}
+
+/// Whether `@odata.type` names `kind`. `#` and the namespace may be missing, case does not count.
+pub(crate) fn is_type(object: &Object, kind: &str) -> bool {
+    text(object, "@odata.type").is_some_and(|raw| {
+        let name = raw.trim_start_matches('#');
+        let name = name.rsplit('.').next().unwrap_or(name);
+        name.eq_ignore_ascii_case(kind)
+    })
+}
+
+/// Text for people, cut to a bounded length at a character.
+pub(crate) fn prose(raw: &str) -> String {
+    let mut end = raw.len().min(MAX_TEXT);
+    while !raw.is_char_boundary(end) {
+        end -= 1;
+    }
+    raw[..end].to_owned()
+}
+
+/// The entry of `words` that `raw` is in any case.
+pub(crate) fn word<T: Copy>(words: &[(&str, T)], raw: &str) -> Option<T> {
+    words
+        .iter()
+        .find(|(word, _)| word.eq_ignore_ascii_case(raw))
+        .map(|(_, value)| *value)
+}

@@ -1,0 +1,129 @@
+//! Operations. Source: Graph `commsOperation` resource and its derived types.
+
+use openmic_model::{ClientContext, Operation, OperationId, OperationKind, OperationStatus};
+use serde::Serialize;
+
+use crate::json::{self, DecodeError, Object};
+use crate::result_info::{self, ResultInfoJson};
+
+/// How the words of `status` are spelt on the wire.
+///
+/// Graph documents camelCase and was seen to answer `PascalCase`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Casing {
+    /// `completed`, as documented.
+    #[default]
+    Camel,
+    /// `Completed`, as in Graph's metadata and in captured answers.
+    Pascal,
+}
+
+/// An operation of which nothing is known yet; what an empty answer means.
+pub const fn pending() -> Operation {
+    Operation {
+        id: None,
+        status: OperationStatus::Running,
+        client_context: None,
+        result: None,
+    }
+}
+
+/// Reads the answer to mute or unmute, or to a GET of an operation. An empty or `null` body is a
+/// pending operation, as the contract allows.
+///
+/// # Errors
+/// [`DecodeError`] when there is a body and it is no JSON object.
+pub fn decode(body: &[u8]) -> Result<Operation, DecodeError> {
+    let body = body.trim_ascii();
+    if body.is_empty() || body == b"null" {
+        return Ok(pending());
+    }
+    Ok(from_object(&json::object(body, "the operation")?))
+}
+
+/// Reads an operation; what is missing or unreadable is left out, an unknown status is running.
+pub(crate) fn from_object(object: &Object) -> Operation {
+    let id = json::text(object, "id").and_then(|raw| OperationId::parse(raw).ok());
+    let context = json::text(object, "clientContext");
+    Operation {
+        id,
+        status: json::text(object, "status").map_or(OperationStatus::Running, status_from),
+        client_context: context.and_then(|raw| ClientContext::parse(raw).ok()),
+        result: result_info::decode(object),
+    }
+}
+
+fn status_from(raw: &str) -> OperationStatus {
+    let words = [
+        ("notStarted", OperationStatus::NotStarted),
+        ("running", OperationStatus::Running),
+        ("completed", OperationStatus::Completed),
+        ("failed", OperationStatus::Failed),
+    ];
+    json::word(&words, raw).unwrap_or(OperationStatus::Running)
+}
+
+/// The wire word of a status.
+pub const fn status_word(status: OperationStatus, casing: Casing) -> &'static str {
+    match (casing, status) {
+        (Casing::Camel, OperationStatus::NotStarted) => "notStarted",
+        (Casing::Camel, OperationStatus::Running) => "running",
+        (Casing::Camel, OperationStatus::Completed) => "completed",
+        (Casing::Camel, OperationStatus::Failed) => "failed",
+        (Casing::Pascal, OperationStatus::NotStarted) => "NotStarted",
+        (Casing::Pascal, OperationStatus::Running) => "Running",
+        (Casing::Pascal, OperationStatus::Completed) => "Completed",
+        (Casing::Pascal, OperationStatus::Failed) => "Failed",
+    }
+}
+
+/// The name of a kind, without namespace: `muteParticipantOperation`.
+pub const fn kind_name(kind: OperationKind) -> &'static str {
+    match kind {
+        OperationKind::MuteParticipant => "muteParticipantOperation",
+        OperationKind::UnmuteParticipant => "unmuteParticipantOperation",
+    }
+}
+
+/// Writes the answer to mute, unmute and GET of an operation.
+///
+/// `base` is the service's root with its version, such as `https://graph.microsoft.com/v1.0`; it
+/// makes the `@odata.context`.
+pub fn encode(base: &str, kind: OperationKind, operation: &Operation, casing: Casing) -> Vec<u8> {
+    let mut twin = OperationJson::new(kind, operation, casing);
+    let base = base.trim_end_matches('/');
+    twin.context = Some(format!("{base}/$metadata#{}", kind_name(kind)));
+    json::bytes(&twin)
+}
+
+/// The twin of an [`Operation`].
+#[derive(Debug, Serialize)]
+pub(crate) struct OperationJson<'a> {
+    #[serde(rename = "@odata.context", skip_serializing_if = "Option::is_none")]
+    context: Option<String>,
+    #[serde(rename = "@odata.type")]
+    odata_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    status: &'static str,
+    #[serde(rename = "clientContext")]
+    client_context: Option<&'a str>,
+    #[serde(rename = "resultInfo", skip_serializing_if = "Option::is_none")]
+    result: Option<ResultInfoJson<'a>>,
+}
+
+impl<'a> OperationJson<'a> {
+    pub(crate) fn new(kind: OperationKind, operation: &'a Operation, casing: Casing) -> Self {
+        Self {
+            context: None,
+            odata_type: match kind {
+                OperationKind::MuteParticipant => "#microsoft.graph.muteParticipantOperation",
+                OperationKind::UnmuteParticipant => "#microsoft.graph.unmuteParticipantOperation",
+            },
+            id: operation.id.as_ref().map(OperationId::as_str),
+            status: status_word(operation.status, casing),
+            client_context: operation.client_context.as_ref().map(ClientContext::as_str),
+            result: operation.result.as_ref().map(ResultInfoJson::from),
+        }
+    }
+}
