@@ -66,3 +66,36 @@ impl Verified {
         generations.young.insert(key, entry);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FIRST, ISSUER, now};
+    use crate::{KeySource, Metrics, Validator, ValidatorConfig};
+
+    #[tokio::test]
+    async fn it_holds_at_most_4096_and_the_newest_half_always() {
+        let config = ValidatorConfig::callers(
+            vec![ISSUER.to_owned()],
+            vec![crate::testing::APP.to_owned()],
+        );
+        let keys = KeySource::fixed([FIRST.public()]);
+        let validator = Validator::new(config, keys, Metrics::new()).unwrap();
+        let token = FIRST.token(&crate::testing::good());
+        let claims = validator.validate(&token, now()).await.unwrap();
+
+        let cache = Verified::default();
+        let skew = Duration::ZERO;
+        for number in 0..20_000_u32 {
+            let key = Verified::key(&number.to_string());
+            cache.insert(key, Arc::clone(&claims), now());
+            let generations = cache.generations.lock();
+            assert!(generations.young.len() + generations.old.len() <= 4096);
+        }
+        for number in 20_000 - 2048..20_000 {
+            let key = Verified::key(&number.to_string());
+            assert!(cache.get(&key, skew, now()).is_some(), "{number}");
+        }
+        assert!(cache.get(&Verified::key("0"), skew, now()).is_none());
+    }
+}

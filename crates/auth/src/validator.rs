@@ -26,7 +26,7 @@ impl ValidatorConfig {
         Self {
             issuers,
             audiences,
-            skew: Duration::from_secs(300),
+            skew: Duration::from_mins(5),
             require_tid: true,
         }
     }
@@ -136,3 +136,6 @@ impl Validator {
         Ok((claims, Validation::Valid))
     }
 }
+
+#[cfg(test)]
+mod tests;
