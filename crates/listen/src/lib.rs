@@ -201,3 +201,6 @@ impl Drop for Running {
         self.stopping.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests;
