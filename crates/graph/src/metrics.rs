@@ -1,0 +1,175 @@
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+};
+
+/// What is asked of whom. The closed set of labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Token,
+    CreateCall,
+    GetCall,
+    DeleteCall,
+    KeepAlive,
+    Mute,
+    Unmute,
+    Participants,
+    Participant,
+    Operation,
+}
+
+impl Endpoint {
+    const ALL: [Self; 10] = [
+        Self::Token,
+        Self::CreateCall,
+        Self::GetCall,
+        Self::DeleteCall,
+        Self::KeepAlive,
+        Self::Mute,
+        Self::Unmute,
+        Self::Participants,
+        Self::Participant,
+        Self::Operation,
+    ];
+
+    /// Method and route, as labels.
+    pub(crate) const fn labels(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Token => ("POST", "token"),
+            Self::CreateCall => ("POST", "calls"),
+            Self::GetCall => ("GET", "call"),
+            Self::DeleteCall => ("DELETE", "call"),
+            Self::KeepAlive => ("POST", "keep_alive"),
+            Self::Mute => ("POST", "mute"),
+            Self::Unmute => ("POST", "unmute"),
+            Self::Participants => ("GET", "participants"),
+            Self::Participant => ("GET", "participant"),
+            Self::Operation => ("GET", "operation"),
+        }
+    }
+}
+
+/// Classes of answers; the last one is none at all.
+const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
+
+/// What a [`crate::GraphClient`] counts. Clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+    throttled: IntCounter,
+    retry_after: Histogram,
+    token_refresh: IntCounterVec,
+    routes: [Route; Endpoint::ALL.len()],
+    token_ok: IntCounter,
+    token_failed: IntCounter,
+}
+
+/// The pre-resolved children of one endpoint.
+#[derive(Debug, Clone)]
+struct Route {
+    classes: [IntCounter; CLASSES.len()],
+    seconds: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero, registered nowhere.
+    pub fn new() -> Self {
+        let requests = IntCounterVec::new(
+            Opts::new("openmic_graph_requests_total", "Requests to Graph."),
+            &["method", "route", "status_class"],
+        )
+        .expect("the literals are valid names");
+        let seconds = HistogramVec::new(
+            HistogramOpts::new(
+                "openmic_graph_request_seconds",
+                "Time from a request to Graph to the end of its answer.",
+            )
+            .buckets(vec![
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+            ]),
+            &["route"],
+        )
+        .expect("the literals are valid names");
+        let throttled = IntCounter::new(
+            "openmic_graph_throttled_total",
+            "Answers 429 and 503 of Graph.",
+        )
+        .expect("the literals are valid names");
+        let retry_after = Histogram::with_opts(
+            HistogramOpts::new(
+                "openmic_graph_retry_after_seconds",
+                "Pauses that Graph asked for with Retry-After.",
+            )
+            .buckets(vec![0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]),
+        )
+        .expect("the literals are valid names");
+        let token_refresh = IntCounterVec::new(
+            Opts::new("openmic_token_refresh_total", "Tokens asked for."),
+            &["result"],
+        )
+        .expect("the literals are valid names");
+        let routes = Endpoint::ALL.map(|endpoint| {
+            let (method, route) = endpoint.labels();
+            Route {
+                classes: CLASSES.map(|class| requests.with_label_values(&[method, route, class])),
+                seconds: seconds.with_label_values(&[route]),
+            }
+        });
+        Self {
+            routes,
+            token_ok: token_refresh.with_label_values(&["ok"]),
+            token_failed: token_refresh.with_label_values(&["failed"]),
+            requests,
+            seconds,
+            throttled,
+            retry_after,
+            token_refresh,
+        }
+    }
+
+    /// Makes them visible in `registry`.
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] when one of the names is taken there.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.requests.clone()))?;
+        registry.register(Box::new(self.seconds.clone()))?;
+        registry.register(Box::new(self.throttled.clone()))?;
+        registry.register(Box::new(self.retry_after.clone()))?;
+        registry.register(Box::new(self.token_refresh.clone()))
+    }
+
+    /// One request ended; `status` is `None` when no answer came.
+    pub(crate) fn request(&self, endpoint: Endpoint, status: Option<u16>, took: Duration) {
+        let route = &self.routes[endpoint as usize];
+        let class = match status {
+            Some(status @ 100..=599) => usize::from(status / 100) - 1,
+            _ => CLASSES.len() - 1,
+        };
+        route.classes[class].inc();
+        route.seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn throttled(&self, retry_after: Option<Duration>) {
+        self.throttled.inc();
+        if let Some(pause) = retry_after {
+            self.retry_after.observe(pause.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn token(&self, ok: bool) {
+        if ok {
+            self.token_ok.inc();
+        } else {
+            self.token_failed.inc();
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! One request to Graph: token, headers, time limit, and what its answer means.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use openmic_wire::error;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, Response};
+use tokio::time::Instant;
+use url::Url;
+use uuid::Uuid;
+
+use crate::error::{Ambiguity, NotSent, Refusal, RequestError};
+use crate::metrics::{Endpoint, Metrics};
+use crate::retry::retry_after;
+use crate::token::{Token, TokenSource};
+
+/// Echoed by Graph; ties a log line here to one there.
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
+
+/// Longest answer that is read, in bytes: a roster of 5000.
+pub(crate) const LIMIT: usize = 8 * 1024 * 1024;
+
+/// Everything that clones of a client share.
+pub(crate) struct Transport {
+    pub(crate) http: reqwest::Client,
+    pub(crate) tokens: TokenSource,
+    pub(crate) metrics: Metrics,
+    pub(crate) timeout: Duration,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<Duration>,
+    /// `None` when it broke off or is over the limit.
+    pub(crate) body: Option<Vec<u8>>,
+}
+
+impl Transport {
+    /// Sends one request, and once more with a fresh token if Graph turns the first one down.
+    pub(crate) async fn send(
+        &self,
+        endpoint: Endpoint,
+        url: &Url,
+        body: Option<Vec<u8>>,
+        deadline: Instant,
+    ) -> Result<Answer, RequestError> {
+        let token = self.token(None, deadline).await?;
+        let answer = self
+            .exchange(endpoint, url, body.clone(), deadline, &token)
+            .await?;
+        if answer.status != 401 {
+            return Ok(answer);
+        }
+        let token = self.token(Some(&token), deadline).await?;
+        self.exchange(endpoint, url, body, deadline, &token).await
+    }
+
+    async fn token(
+        &self,
+        rejected: Option<&Arc<Token>>,
+        deadline: Instant,
+    ) -> Result<Arc<Token>, RequestError> {
+        match tokio::time::timeout_at(deadline, self.tokens.token(rejected)).await {
+            Ok(Ok(token)) => Ok(token),
+            Ok(Err(error)) => Err(RequestError::NotSent(NotSent::Token(error))),
+            Err(_) => Err(RequestError::NotSent(NotSent::TooLate)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        endpoint: Endpoint,
+        url: &Url,
+        body: Option<Vec<u8>>,
+        deadline: Instant,
+        token: &Token,
+    ) -> Result<Answer, RequestError> {
+        let begun = Instant::now();
+        let left = deadline.saturating_duration_since(begun);
+        if left.is_zero() {
+            return Err(RequestError::NotSent(NotSent::TooLate));
+        }
+        let (method, route) = endpoint.labels();
+        let request_id = Uuid::new_v4();
+        let method = Method::from_bytes(method.as_bytes()).expect("the labels are methods");
+        let mut request = self
+            .http
+            .request(method.clone(), url.clone())
+            .timeout(left.min(self.timeout))
+            .header(reqwest::header::AUTHORIZATION, token.header.clone())
+            .header(CLIENT_REQUEST_ID, request_id.to_string());
+        if let Some(body) = body {
+            let json = HeaderValue::from_static("application/json");
+            request = request.header(CONTENT_TYPE, json).body(body);
+        } else if method == Method::POST {
+            // an explicit empty body, because some proxies answer 411 without Content-Length
+            request = request.body(Vec::new());
+        }
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => {
+                self.metrics.request(endpoint, None, begun.elapsed());
+                let error = error.without_url();
+                tracing::debug!(route, %request_id, %error, "no answer from Graph");
+                return Err(unanswered(error));
+            }
+        };
+        let status = response.status().as_u16();
+        let header = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+        let date: Option<String> = header(DATE);
+        let pause = header(RETRY_AFTER)
+            .and_then(|raw: String| retry_after(&raw, date.as_deref(), SystemTime::now()));
+        let body = read_body(response, LIMIT).await;
+        self.metrics
+            .request(endpoint, Some(status), begun.elapsed());
+        if matches!(status, 429 | 503) {
+            self.metrics.throttled(pause);
+        }
+        tracing::debug!(route, %request_id, status, took = ?begun.elapsed(), "Graph answered");
+        Ok(Answer {
+            status,
+            retry_after: pause,
+            body,
+        })
+    }
+}
+
+/// What it means that no answer came. Only a connection that was never made is certain to have
+/// carried nothing.
+fn unanswered(error: reqwest::Error) -> RequestError {
+    if error.is_connect() {
+        RequestError::NotSent(NotSent::Connect(error))
+    } else if error.is_builder() {
+        RequestError::NotSent(NotSent::Request(error))
+    } else if error.is_timeout() {
+        RequestError::Ambiguous(Ambiguity::Timeout(error))
+    } else {
+        RequestError::Ambiguous(Ambiguity::Broken(error))
+    }
+}
+
+/// Reads at most `limit` bytes; `None` when there are more or the connection broke.
+pub(crate) async fn read_body(mut response: Response, limit: usize) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
+            Ok(None) => return Some(body),
+            Ok(Some(_)) | Err(_) => return None,
+        }
+    }
+}
+
+/// Sorts an answer by what it means for the request; successes pass.
+pub(crate) fn accept(answer: Answer) -> Result<Answer, RequestError> {
+    let status = answer.status;
+    match status {
+        200..=299 => Ok(answer),
+        404 | 410 if names_a_call_gone(&answer) => Err(RequestError::Gone),
+        429 | 503 => Err(RequestError::Throttled {
+            status,
+            retry_after: answer.retry_after,
+        }),
+        // Graph cannot do it: it did not
+        501 => Err(RequestError::Refused(refusal(&answer))),
+        408 | 500..=599 => Err(RequestError::Ambiguous(Ambiguity::Status(status))),
+        _ => Err(RequestError::Refused(refusal(&answer))),
+    }
+}
+
+/// A 404 by Graph, not by something on the way that does not know the route.
+fn names_a_call_gone(answer: &Answer) -> bool {
+    let Some(body) = &answer.body else {
+        return false;
+    };
+    body.trim_ascii().is_empty()
+        || error::decode(body).is_some_and(|error| !error.code.eq_ignore_ascii_case("UnknownError"))
+}
+
+fn refusal(answer: &Answer) -> Refusal {
+    let status = answer.status;
+    let said = answer.body.as_deref().and_then(error::decode);
+    let subcode = said.as_ref().and_then(error::ErrorBody::subcode);
+    let (code, message, request_id) = match said {
+        Some(said) => (said.code, said.message, said.request_id),
+        None => (String::new(), String::new(), None),
+    };
+    Refusal {
+        status,
+        subcode,
+        code: Some(code)
+            .filter(|code| !code.is_empty())
+            .unwrap_or_else(|| format!("http{status}")),
+        message: Some(message)
+            .filter(|message| !message.is_empty())
+            .unwrap_or_else(|| "Graph gave no reason".to_owned()),
+        request_id,
+    }
+}
