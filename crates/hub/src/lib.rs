@@ -1,1 +1,68 @@
 //! Roster fan-out to WebSocket subscribers on threads of its own.
+//!
+//! A call's actor owns a [`Topic`] and publishes into it; that is a few lines under a lock, never
+//! waits and never fails. Every topic and all its subscribers live on one shard, a thread with an
+//! event loop of its own, away from tokio. After the 101 answer a subscriber's socket belongs to
+//! its shard, which is the only writer of it, pongs and closes included.
+//!
+//! # Frames
+//!
+//! JSON text, one message per frame, encoded once and shared by all subscribers of the call:
+//!
+//! - `{"type":"snapshot","call","epoch","seq","participants":[..]}` replaces what the subscriber has.
+//! - `{"type":"delta","call","epoch","seq","changed":[..],"removed":[id,..]}` follows `seq - 1` of
+//!   the same epoch.
+//! - `{"type":"call","call","state","result"}` tells a new state of the call.
+//! - `{"type":"operation","call","id","action","clientContext","status","verdict",..}` tells how a
+//!   command stands or ended.
+//!
+//! The first roster frame is a snapshot, or, for a subscriber that resumes with
+//! [`Subscribe::since`], the deltas after that version when they are still held; a frame of the
+//! call's state follows it. While no roster was published yet, frames of the call may come first.
+//! From then on versions strictly rise, and a delta always follows what the subscriber has.
+//!
+//! # Full queues
+//!
+//! | queue | holds | when full |
+//! |---|---|---|
+//! | publisher to shard | 256 versions of a call | only the newest stays, subscribers get a snapshot |
+//! | publisher to shard | 256 call and operation frames of a call | its subscribers are closed, 4010 |
+//! | deltas of a watched call | 256, at most 256 KiB | the oldest goes; who needed it gets a snapshot |
+//! | call and operation frames | 64 a subscriber has not taken | that subscriber is closed, 4010 |
+//! | subscriber's socket | what the kernel takes, and the rest of one frame | the subscriber is a position; later it gets what is missing or the newest snapshot |
+//! | pings of a subscriber | one | the newest is answered (RFC 6455, 5.5.3) |
+//!
+//! # Close codes
+//!
+//! | code | reason | what a subscriber does |
+//! |--:|---|---|
+//! | 1002 | the peer broke RFC 6455 | mend the client |
+//! | 1007 | a text message was not UTF-8 | mend the client |
+//! | 1008 | too many messages | send less; subscribers have nothing to say |
+//! | 1009 | a message was over 64 KiB | send less |
+//! | 1012 | the service restarts | reconnect with `since` after a random wait |
+//! | 4004 | call ended | stop |
+//! | 4010 | resync: too many frames were not taken | reconnect with `since`, read operations by GET |
+//!
+//! A subscriber that was silent for two rounds of pings, or whose socket took no byte for
+//! [`HubConfig::slow_after`], finds its connection gone without a close frame: its socket takes
+//! none.
+
+mod close;
+mod config;
+mod connection;
+mod feed;
+mod frame;
+mod hub;
+mod metrics;
+mod reader;
+mod shard;
+mod slab;
+mod topic;
+
+pub use close::{CALL_ENDED, RESYNC, SERVICE_RESTART};
+pub use config::{HubConfig, Subscribe};
+pub use frame::{CallFrame, OperationFrame};
+pub use hub::{Hub, Seat, SubscribeError};
+pub use metrics::HubMetrics;
+pub use topic::Topic;

@@ -1,0 +1,81 @@
+use bytes::Bytes;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
+
+use crate::frame;
+
+/// Close code: the call is over, there is nothing to reconnect to.
+pub const CALL_ENDED: u16 = 4004;
+/// Close code: frames that may not be left out did not fit; reconnect, read operations by GET.
+pub const RESYNC: u16 = 4010;
+/// Close code: the service restarts (RFC 6455, 7.4.1 and the IANA registry).
+pub const SERVICE_RESTART: u16 = 1012;
+
+/// Longest reason that fits a control frame (RFC 6455, 5.5): 125 bytes less the code.
+const MAX_REASON: usize = 123;
+
+/// Why a subscriber was closed; the label of `openmic_subscribers_closed_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// It sent a close.
+    Client,
+    /// Its connection ended without one.
+    Gone,
+    /// It sent what RFC 6455 forbids.
+    Protocol,
+    /// It sent a message over the limit.
+    TooBig,
+    /// It sent too many.
+    Flood,
+    /// It answered no ping.
+    Unresponsive,
+    /// It took no byte for too long.
+    Slow,
+    /// It missed a frame that may not be left out.
+    Resync,
+    /// The call ended.
+    CallEnded,
+    /// The embedder closed all.
+    Closed,
+}
+
+impl Reason {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Client,
+        Self::Gone,
+        Self::Protocol,
+        Self::TooBig,
+        Self::Flood,
+        Self::Unresponsive,
+        Self::Slow,
+        Self::Resync,
+        Self::CallEnded,
+        Self::Closed,
+    ];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Gone => "gone",
+            Self::Protocol => "protocol",
+            Self::TooBig => "too_big",
+            Self::Flood => "flood",
+            Self::Unresponsive => "unresponsive",
+            Self::Slow => "slow",
+            Self::Resync => "resync",
+            Self::CallEnded => "call_ended",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// The close frame of `code`; a reason that is too long is cut.
+pub(crate) fn close_frame(code: u16, reason: &str) -> Bytes {
+    let mut end = reason.len().min(MAX_REASON);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut payload = Vec::with_capacity(2 + end);
+    payload.extend_from_slice(&code.to_be_bytes());
+    payload.extend_from_slice(&reason.as_bytes()[..end]);
+    frame::control(Control::Close, &payload)
+}
