@@ -1,1 +1,35 @@
-//! The actor per call, the registry and the supervision; performs the machine's effects.
+//! The actor per call, the registry and the supervision: it performs the machine's effects.
+//!
+//! ```text
+//!  bot ─▶ Call ─▶ mailbox ─▶ actor ─▶ Machine ─▶ effects ─▶ graph client ─▶ Graph
+//!                    ▲         │                     └────▶ hub, operations, verdicts
+//!      webhook ─▶ Engine::deliver
+//! ```
+//!
+//! One tokio task holds one call. It takes one event, steps the machine, performs every effect and
+//! waits for the next event; requests run as jobs whose results come back as events, so the actor
+//! never waits on a peer. Mailboxes are bounded: a command that finds no room is refused as
+//! [`CommandError::Busy`], a webhook as [`DeliverError::Busy`] (the edge answers 503, and Graph
+//! sends it again). A call that panics ends alone: what is open is settled, the call is hung up.
+//!
+//! It knows no HTTP server and no media. What it deliberately lacks: durable records.
+
+mod actor;
+mod call;
+mod engine;
+mod join;
+mod mail;
+mod metrics;
+mod operations;
+mod registry;
+mod roster;
+mod upstream;
+
+pub use call::{Call, CommandError, CommandOptions, Moments, Outcome, Owner, Pending, Status};
+pub use engine::{BuildError, DeliverError, Delivered, Engine, EngineBuilder};
+pub use join::{Created, Join, JoinError, Media};
+pub use metrics::EngineMetrics;
+pub use openmic_machine::{EndCause, Ending, Phase};
+pub use operations::OperationRecord;
+pub use roster::{RosterEvent, RosterStream};
+pub use upstream::UpstreamError;

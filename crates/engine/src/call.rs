@@ -1,0 +1,352 @@
+//! The bot's handle of one call, and what it shares with the actor.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use openmic_machine::{Ending, Phase};
+use openmic_model::{
+    Action, AppId, CallId, CallKind, CallState, ClientContext, CommandId, OperationId,
+    ParticipantId, RosterVersion, TenantId, Verdict, Version,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use crate::engine::Inner;
+use crate::join::Created;
+use crate::mail::{CommandMail, Mail, RESERVED};
+use crate::operations::{OperationRecord, Operations};
+use crate::roster::RosterStream;
+use crate::upstream::UpstreamError;
+
+/// Shortest and longest time a command may be given for its verdict.
+const WITHIN: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
+
+/// Whose call it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The bot's app.
+    pub app: AppId,
+    /// The tenant whose notifications it takes.
+    pub tenant: TenantId,
+}
+
+/// Where a call stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The machine's state.
+    pub phase: Phase,
+    /// Graph's own state.
+    pub graph: Option<CallState>,
+    /// What the call connects.
+    pub kind: CallKind,
+    /// `myParticipantId`.
+    pub me: Option<ParticipantId>,
+    /// The latest roster version; `seq` 0 before the first.
+    pub version: Version,
+    /// Whether the own roster entry was ever seen.
+    pub own_entry_seen: bool,
+    /// What the call waits for, in words.
+    pub waits_for: Vec<&'static str>,
+    /// How it ended.
+    pub ending: Option<Ending>,
+}
+
+/// Choices for one command.
+#[derive(Debug, Clone, Default)]
+pub struct CommandOptions {
+    /// How long the verdict may take, 1 s to 5 min. `None`: as the engine is configured.
+    pub within: Option<Duration>,
+    /// The bot's own context, echoed in its operation.
+    pub client_context: Option<ClientContext>,
+}
+
+/// How a command ended and when what was known of it, counted from its acceptance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// When.
+    pub moments: Moments,
+}
+
+/// Moments of one command, counted from its acceptance. What never came is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moments {
+    /// The POST was handed to the client.
+    pub posted: Option<Duration>,
+    /// The POST was answered.
+    pub answered: Option<Duration>,
+    /// The operation was known to be completed.
+    pub operation: Option<Duration>,
+    /// A roster said so.
+    pub roster: Option<Duration>,
+    /// The verdict.
+    pub verdict: Duration,
+}
+
+/// Why a command was not accepted. Nothing was sent and nothing will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The call's mailbox is full.
+    #[error("the call has too much to do; try again in a second")]
+    Busy,
+    /// The engine is going down.
+    #[error("the engine is draining and takes no new commands")]
+    Draining,
+}
+
+/// What the actor and every handle of a call share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) key: Arc<str>,
+    pub(crate) owner: Owner,
+    pub(crate) id: OnceLock<CallId>,
+    pub(crate) created: OnceLock<Created>,
+    pub(crate) mail: mpsc::Sender<Mail>,
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) roster: watch::Sender<Option<RosterVersion>>,
+    pub(crate) operations: Operations,
+}
+
+/// One call of the bot. Cheap to clone; dropping it does not hang up.
+#[derive(Clone)]
+pub struct Call {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) engine: Arc<Inner>,
+}
+
+impl Call {
+    /// Its id.
+    ///
+    /// # Panics
+    /// Never: handles are given out once the id is known.
+    pub fn id(&self) -> &CallId {
+        self.shared
+            .id
+            .get()
+            .expect("a handle is given out once the id is known")
+    }
+
+    /// Whose call it is.
+    pub fn owner(&self) -> &Owner {
+        &self.shared.owner
+    }
+
+    /// What the create was answered with; `None` for a call whose answer was lost.
+    pub fn created(&self) -> Option<&Created> {
+        self.shared.created.get()
+    }
+
+    /// Asks Graph to send the bot's audio to the others again and waits for the verdict.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the command was not accepted.
+    pub async fn unmute(&self) -> Result<Verdict, CommandError> {
+        let pending = self.command(Action::Unmute, CommandOptions::default())?;
+        Ok(pending.outcome().await.verdict)
+    }
+
+    /// Asks Graph to drop the bot's audio and waits for the verdict.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the command was not accepted.
+    pub async fn mute(&self) -> Result<Verdict, CommandError> {
+        let pending = self.command(Action::Mute, CommandOptions::default())?;
+        Ok(pending.outcome().await.verdict)
+    }
+
+    /// Accepts a command and returns at once; the verdict comes through [`Pending`]. Dropping that
+    /// does not take the command back.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the command was not accepted.
+    pub fn command(
+        &self,
+        action: Action,
+        options: CommandOptions,
+    ) -> Result<Pending, CommandError> {
+        if self.engine.is_draining() {
+            return Err(CommandError::Draining);
+        }
+        let bits = Uuid::new_v4();
+        let id = CommandId::new(bits.as_u128());
+        let operation = OperationId::parse(&bits.to_string()).expect("a GUID is an id");
+        let within = options.within.unwrap_or(self.engine.command_deadline);
+        let within = within.clamp(*WITHIN.start(), *WITHIN.end());
+        let (reply, outcome) = oneshot::channel();
+        let mail = Mail::Command(Box::new(CommandMail {
+            id,
+            action,
+            within,
+            reply,
+        }));
+        let record = OperationRecord {
+            id: operation.clone(),
+            action,
+            client_context: options.client_context,
+            verdict: None,
+        };
+        // Before the command is sent, so that its verdict finds the record.
+        self.shared.operations.insert(id, record);
+        let room = self.shared.mail.capacity() > RESERVED || self.shared.mail.is_closed();
+        if room {
+            match self.shared.mail.try_send(mail) {
+                Ok(()) => {
+                    self.engine.metrics.in_flight.inc();
+                    return Ok(Pending { operation, outcome });
+                }
+                // The call is over: the command is accepted and has its verdict.
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    let verdict = self.ended_verdict();
+                    self.shared.operations.settle(id, &verdict);
+                    self.engine
+                        .metrics
+                        .settled(action, &verdict, Duration::ZERO);
+                    return Ok(Pending::settled(operation, verdict));
+                }
+                Err(mpsc::error::TrySendError::Full(_)) => {}
+            }
+        }
+        self.shared.operations.remove(id);
+        self.engine.metrics.busy.inc();
+        Err(CommandError::Busy)
+    }
+
+    fn ended_verdict(&self) -> Verdict {
+        let result = self
+            .shared
+            .status
+            .borrow()
+            .ending
+            .as_ref()
+            .and_then(|end| end.result.clone());
+        Verdict::CallEnded { result }
+    }
+
+    /// Where the call stands now.
+    pub fn state(&self) -> Status {
+        self.shared.status.borrow().clone()
+    }
+
+    /// Waits until the state is as wanted and returns it; returns also once the call is over.
+    pub async fn until(&self, wanted: impl Fn(&Status) -> bool) -> Status {
+        let mut status = self.shared.status.subscribe();
+        let over = |status: &Status| status.phase == Phase::Terminated;
+        match status
+            .wait_for(|status| wanted(status) || over(status))
+            .await
+        {
+            Ok(status) => status.clone(),
+            Err(_) => self.state(),
+        }
+    }
+
+    /// The roster as a stream: a snapshot, then deltas.
+    pub fn roster(&self) -> RosterStream {
+        RosterStream::new(self.shared.roster.subscribe())
+    }
+
+    /// The latest roster version; `None` before the first.
+    pub fn roster_now(&self) -> Option<RosterVersion> {
+        self.shared.roster.borrow().clone()
+    }
+
+    /// Hangs up and waits until the call is over. The others stay in the meeting.
+    pub async fn hang_up(&self) -> Status {
+        self.request_hang_up().await;
+        self.until(|_| false).await
+    }
+
+    /// Hangs up without waiting for the end.
+    pub async fn request_hang_up(&self) {
+        if self.shared.mail.send(Mail::HangUp).await.is_err() {
+            tracing::debug!(call = %self.id(), "hang-up of a call that is over");
+        }
+    }
+
+    /// One of the engine's own operations on this call.
+    pub fn operation(&self, id: &OperationId) -> Option<OperationRecord> {
+        self.shared.operations.get(id)
+    }
+
+    /// Sends a keepAlive now, besides those the engine sends by itself.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] as Graph answered.
+    pub async fn keep_alive(&self) -> Result<(), UpstreamError> {
+        self.engine.upstream.keep_alive(self.id()).await
+    }
+
+    /// The call as Graph shows it, members unknown to openmic included.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] as Graph answered.
+    pub async fn read(&self) -> Result<serde_json::Value, UpstreamError> {
+        self.engine.upstream.read_call(self.id()).await
+    }
+
+    /// The participants as Graph shows them, members unknown to openmic included.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] as Graph answered.
+    pub async fn read_participants(&self) -> Result<serde_json::Value, UpstreamError> {
+        self.engine.upstream.read_participants(self.id()).await
+    }
+
+    /// One participant as Graph shows it, members unknown to openmic included.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] as Graph answered.
+    pub async fn read_participant(
+        &self,
+        participant: &ParticipantId,
+    ) -> Result<serde_json::Value, UpstreamError> {
+        self.engine
+            .upstream
+            .read_participant(self.id(), participant)
+            .await
+    }
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call")
+            .field("id", &self.shared.id.get())
+            .field("phase", &self.shared.status.borrow().phase)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An accepted command.
+#[derive(Debug)]
+pub struct Pending {
+    operation: OperationId,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+impl Pending {
+    fn settled(operation: OperationId, verdict: Verdict) -> Self {
+        let (reply, outcome) = oneshot::channel();
+        let sent = reply.send(Outcome {
+            verdict,
+            moments: Moments::default(),
+        });
+        debug_assert!(sent.is_ok(), "the receiver is right here");
+        Self { operation, outcome }
+    }
+
+    /// The engine's operation for it.
+    pub fn operation(&self) -> &OperationId {
+        &self.operation
+    }
+
+    /// Waits for the verdict. It comes within the command's deadline.
+    pub async fn outcome(self) -> Outcome {
+        // The actor broke: its supervisor settled the operation the same way.
+        self.outcome.await.unwrap_or_else(|_| Outcome {
+            verdict: Verdict::CallEnded { result: None },
+            moments: Moments::default(),
+        })
+    }
+}

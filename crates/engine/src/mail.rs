@@ -1,0 +1,30 @@
+//! What a call's mailbox holds.
+
+use std::time::Duration;
+
+use openmic_model::{Action, CommandId};
+use openmic_wire::notification::Notification;
+use tokio::sync::oneshot;
+
+use crate::call::Outcome;
+
+/// Letters a mailbox holds. Full: commands are refused, webhooks are not acknowledged.
+pub(crate) const CAPACITY: usize = 128;
+/// Places kept for notifications and hang-ups: a command is refused before they are used up.
+pub(crate) const RESERVED: usize = 64;
+
+/// One letter. Boxed, because the channel reserves room for many of them per call.
+pub(crate) enum Mail {
+    Notice(Box<Notification>),
+    Command(Box<CommandMail>),
+    HangUp,
+    #[cfg(test)]
+    Panic,
+}
+
+pub(crate) struct CommandMail {
+    pub(crate) id: CommandId,
+    pub(crate) action: Action,
+    pub(crate) within: Duration,
+    pub(crate) reply: oneshot::Sender<Outcome>,
+}

@@ -1,0 +1,245 @@
+use std::time::Duration;
+
+use openmic_machine::{EndCause, Phase};
+use openmic_model::{Action, Evidence, Verdict};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
+
+const COMMANDS: [Action; 2] = [Action::Mute, Action::Unmute];
+const VERDICTS: [&str; 7] = [
+    "confirmed",
+    "already",
+    "refused",
+    "unconfirmed",
+    "expired",
+    "superseded",
+    "call_ended",
+];
+const EVIDENCE: [Evidence; 4] = [
+    Evidence::Http,
+    Evidence::Operation,
+    Evidence::Roster,
+    Evidence::Poll,
+];
+const RESOURCES: [&str; 4] = ["call", "participants", "operation", "other"];
+const RESULTS: [&str; 4] = ["queued", "unknown_call", "wrong_tenant", "busy"];
+const KEEP_ALIVE: [&str; 3] = ["done", "gone", "failed"];
+
+/// What an operator can see of the calls. Registered by whoever embeds the engine.
+#[derive(Debug, Clone)]
+pub struct EngineMetrics {
+    pub(crate) calls: IntGaugeVec,
+    pub(crate) transitions: IntCounterVec,
+    pub(crate) ended: IntCounterVec,
+    pub(crate) panicked: IntCounter,
+    pub(crate) setup: Histogram,
+    pub(crate) commands: IntCounterVec,
+    pub(crate) command_seconds: HistogramVec,
+    pub(crate) evidence_seconds: HistogramVec,
+    pub(crate) in_flight: IntGauge,
+    pub(crate) late_evidence: IntCounter,
+    pub(crate) unexpected: IntCounterVec,
+    pub(crate) notifications: IntCounterVec,
+    pub(crate) resyncs: IntCounter,
+    pub(crate) keep_alive: IntCounterVec,
+    pub(crate) busy: IntCounter,
+    pub(crate) draining: IntGauge,
+}
+
+/// From the 0.4 ms of the local service to the 26 s before the default deadline.
+fn command_buckets() -> Vec<f64> {
+    (0..17)
+        .map(|step| 0.0004 * f64::from(1_u32 << step))
+        .collect()
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(name, help), labels).expect("a name and labels without fault")
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    IntCounter::new(name, help).expect("a name without fault")
+}
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    IntGauge::new(name, help).expect("a name without fault")
+}
+
+fn histograms(name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    let options = HistogramOpts::new(name, help).buckets(command_buckets());
+    HistogramVec::new(options, labels).expect("a name and labels without fault")
+}
+
+impl EngineMetrics {
+    /// All metrics at zero, every label value present from the start.
+    pub fn new() -> Self {
+        let phases = &["state"];
+        let metrics = Self {
+            calls: IntGaugeVec::new(
+                Opts::new("openmic_calls", "Calls that are not over, by state."),
+                phases,
+            )
+            .expect("a name and labels without fault"),
+            transitions: counters(
+                "openmic_call_transitions_total",
+                "Changes of a call's state.",
+                &["from", "to"],
+            ),
+            ended: counters(
+                "openmic_call_ended_total",
+                "Calls that ended, by reason.",
+                &["reason"],
+            ),
+            panicked: counter(
+                "openmic_calls_panicked_total",
+                "Calls ended by a fault of openmic itself; each is a bug.",
+            ),
+            setup: Histogram::with_opts(
+                HistogramOpts::new(
+                    "openmic_call_setup_seconds",
+                    "From the create POST to an established call with its own roster entry seen.",
+                )
+                .buckets(command_buckets()),
+            )
+            .expect("a name without fault"),
+            commands: counters(
+                "openmic_commands_total",
+                "Mute and unmute commands, by how they ended.",
+                &["command", "verdict"],
+            ),
+            command_seconds: histograms(
+                "openmic_command_seconds",
+                "From acceptance of a command to its verdict.",
+                &["command", "verdict"],
+            ),
+            evidence_seconds: histograms(
+                "openmic_command_evidence_seconds",
+                "From acceptance of a confirmed command to the evidence that came last.",
+                &["command", "evidence"],
+            ),
+            in_flight: gauge("openmic_commands_in_flight", "Commands without a verdict."),
+            late_evidence: counter(
+                "openmic_command_late_evidence_total",
+                "Facts about a command that came after its verdict.",
+            ),
+            unexpected: counters(
+                "openmic_call_unexpected_events_total",
+                "Events that the call's state had no use for.",
+                &["state"],
+            ),
+            notifications: counters(
+                "openmic_notifications_total",
+                "Entries of webhooks with a valid token, by what became of them.",
+                &["resource", "result"],
+            ),
+            resyncs: counter(
+                "openmic_roster_resyncs_total",
+                "Rosters read by GET because a notification was missing or doubtful.",
+            ),
+            keep_alive: counters(
+                "openmic_keepalive_total",
+                "keepAlive requests.",
+                &["result"],
+            ),
+            busy: counter(
+                "openmic_commands_rejected_total",
+                "Commands not accepted because the call's mailbox was full.",
+            ),
+            draining: gauge(
+                "openmic_draining",
+                "1 while the engine takes no new calls or commands.",
+            ),
+        };
+        metrics.fill();
+        metrics
+    }
+
+    /// Creates every series, so that a dashboard shows zero rather than nothing.
+    fn fill(&self) {
+        for phase in Phase::ALL {
+            if phase != Phase::Terminated {
+                self.calls.with_label_values(&[phase.as_str()]);
+            }
+            self.unexpected.with_label_values(&[phase.as_str()]);
+        }
+        for cause in EndCause::ALL {
+            self.ended.with_label_values(&[cause.as_str()]);
+        }
+        self.ended.with_label_values(&["panicked"]);
+        for command in COMMANDS {
+            for verdict in VERDICTS {
+                self.commands
+                    .with_label_values(&[command.as_str(), verdict]);
+                self.command_seconds
+                    .with_label_values(&[command.as_str(), verdict]);
+            }
+            for evidence in EVIDENCE {
+                self.evidence_seconds
+                    .with_label_values(&[command.as_str(), evidence.as_str()]);
+            }
+        }
+        for resource in RESOURCES {
+            for result in RESULTS {
+                self.notifications.with_label_values(&[resource, result]);
+            }
+        }
+        for result in KEEP_ALIVE {
+            self.keep_alive.with_label_values(&[result]);
+        }
+    }
+
+    /// Makes the metrics visible to `registry`.
+    ///
+    /// # Errors
+    /// When the registry holds one of the names already.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(self.calls.clone()))?;
+        registry.register(Box::new(self.transitions.clone()))?;
+        registry.register(Box::new(self.ended.clone()))?;
+        registry.register(Box::new(self.panicked.clone()))?;
+        registry.register(Box::new(self.setup.clone()))?;
+        registry.register(Box::new(self.commands.clone()))?;
+        registry.register(Box::new(self.command_seconds.clone()))?;
+        registry.register(Box::new(self.evidence_seconds.clone()))?;
+        registry.register(Box::new(self.in_flight.clone()))?;
+        registry.register(Box::new(self.late_evidence.clone()))?;
+        registry.register(Box::new(self.unexpected.clone()))?;
+        registry.register(Box::new(self.notifications.clone()))?;
+        registry.register(Box::new(self.resyncs.clone()))?;
+        registry.register(Box::new(self.keep_alive.clone()))?;
+        registry.register(Box::new(self.busy.clone()))?;
+        registry.register(Box::new(self.draining.clone()))
+    }
+
+    pub(crate) fn entered(&self, from: Phase, to: Phase) {
+        self.transitions
+            .with_label_values(&[from.as_str(), to.as_str()])
+            .inc();
+        self.calls.with_label_values(&[from.as_str()]).dec();
+        if to != Phase::Terminated {
+            self.calls.with_label_values(&[to.as_str()]).inc();
+        }
+    }
+
+    pub(crate) fn settled(&self, action: Action, verdict: &Verdict, took: Duration) {
+        let labels = [action.as_str(), verdict.as_str()];
+        self.commands.with_label_values(&labels).inc();
+        self.command_seconds
+            .with_label_values(&labels)
+            .observe(took.as_secs_f64());
+        if let Verdict::Confirmed { evidence, .. } = verdict {
+            let labels = [action.as_str(), evidence.as_str()];
+            self.evidence_seconds
+                .with_label_values(&labels)
+                .observe(took.as_secs_f64());
+        }
+    }
+}
+
+impl Default for EngineMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

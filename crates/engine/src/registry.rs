@@ -1,0 +1,57 @@
+//! Which call is which. The only place that knows dashmap: nothing here hands out a guard.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use openmic_model::CallId;
+
+use crate::call::Shared;
+
+/// Calls by their callback key and, once known, by their id.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    by_key: DashMap<Arc<str>, Arc<Shared>>,
+    by_id: DashMap<CallId, Arc<Shared>>,
+}
+
+impl Registry {
+    pub(crate) fn insert(&self, call: &Arc<Shared>) {
+        self.by_key.insert(Arc::clone(&call.key), Arc::clone(call));
+    }
+
+    pub(crate) fn bind(&self, id: CallId, call: &Arc<Shared>) {
+        self.by_id.insert(id, Arc::clone(call));
+    }
+
+    /// Webhooks find the call no more; its id still does.
+    pub(crate) fn close(&self, call: &Shared) {
+        self.by_key.remove(&call.key);
+    }
+
+    pub(crate) fn remove(&self, call: &Arc<Shared>) {
+        self.close(call);
+        if let Some(id) = call.id.get() {
+            self.by_id.remove_if(id, |_, held| Arc::ptr_eq(held, call));
+        }
+    }
+
+    pub(crate) fn by_key(&self, key: &str) -> Option<Arc<Shared>> {
+        self.by_key.get(key).map(|call| Arc::clone(&call))
+    }
+
+    pub(crate) fn by_id(&self, id: &CallId) -> Option<Arc<Shared>> {
+        self.by_id.get(id).map(|call| Arc::clone(&call))
+    }
+
+    /// Calls that take webhooks, that is those not over. Walks every shard: not for hot paths.
+    pub(crate) fn live(&self) -> Vec<Arc<Shared>> {
+        self.by_key
+            .iter()
+            .map(|entry| Arc::clone(entry.value()))
+            .collect()
+    }
+
+    pub(crate) fn live_count(&self) -> usize {
+        self.by_key.len()
+    }
+}

@@ -1,0 +1,278 @@
+//! Requests to Graph and what their results mean to the machine. The only place that knows the
+//! graph client.
+
+use std::time::Duration;
+
+use openmic_graph::{ActError, GraphClient, Refusal as GraphRefusal, RequestError};
+use openmic_machine::{Ack, Event, PostOutcome, Read, Refusal};
+use openmic_model::{
+    Action, CallFacts, CallId, ClientContext, Operation, OperationId, Participant, ParticipantId,
+};
+use openmic_wire::create::CreateCall;
+use openmic_wire::resource::Resource;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::join::{Created, JoinError};
+
+/// A request with its repeats. The graph client's own limit for one try is shorter.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A create may take longer: Graph sets a meeting leg up.
+const CREATE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What Graph answered to a request that was passed on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{status}, {code}: {message}")]
+pub struct UpstreamError {
+    /// HTTP status to pass on; 502 and 504 when there was no usable answer.
+    pub status: u16,
+    /// Graph's error code.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// `Retry-After`, when Graph throttled.
+    pub retry_after: Option<Duration>,
+}
+
+/// The graph client, in the machine's words.
+#[derive(Debug, Clone)]
+pub(crate) struct Upstream(GraphClient);
+
+impl Upstream {
+    pub(crate) const fn new(client: GraphClient) -> Self {
+        Self(client)
+    }
+
+    pub(crate) async fn create(
+        &self,
+        body: Box<CreateCall>,
+    ) -> Result<(Created, Event), (JoinError, Event)> {
+        let kind = body.kind();
+        match self.0.create_call(&body, soon(CREATE_PATIENCE)).await {
+            Ok(created) => {
+                let answer = created.answer;
+                let raw = match serde_json::from_slice(&created.body) {
+                    Ok(Value::Object(raw)) => raw,
+                    _ => serde_json::Map::new(),
+                };
+                let event = Event::Created {
+                    facts: answer.facts,
+                    kind,
+                };
+                Ok((
+                    Created {
+                        id: answer.id,
+                        media_blob: answer.media_blob,
+                        raw,
+                    },
+                    event,
+                ))
+            }
+            Err(error) => {
+                let definite = error.had_no_effect();
+                let UpstreamError {
+                    status,
+                    code,
+                    message,
+                    ..
+                } = UpstreamError::from(error);
+                let refusal = Refusal::new(status, &code, &message);
+                let join = if definite {
+                    JoinError::Refused {
+                        status,
+                        code,
+                        message,
+                    }
+                } else {
+                    JoinError::Unknown { message }
+                };
+                Err((join, Event::CreateFailed { refusal, definite }))
+            }
+        }
+    }
+
+    pub(crate) async fn post(
+        &self,
+        call: &CallId,
+        action: Action,
+        context: &ClientContext,
+    ) -> PostOutcome {
+        match self.0.act(call, action, context, soon(PATIENCE)).await {
+            Ok(operation) => PostOutcome::Answered(operation),
+            Err(ActError::Refused(said)) => PostOutcome::Refused(refusal(&said)),
+            Err(ActError::Gone) => PostOutcome::Gone,
+            Err(ActError::Throttled { retry_after, .. }) => {
+                PostOutcome::Throttled { after: retry_after }
+            }
+            Err(ActError::NotSent(cause)) => {
+                tracing::debug!(%cause, "not sent");
+                PostOutcome::NotSent
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no usable answer to the POST");
+                PostOutcome::Ambiguous
+            }
+        }
+    }
+
+    pub(crate) async fn operation(&self, call: &CallId, id: &OperationId) -> Read<Operation> {
+        found(self.0.operation(call, id, soon(PATIENCE)).await)
+    }
+
+    pub(crate) async fn own_entry(
+        &self,
+        call: &CallId,
+        me: &ParticipantId,
+    ) -> Read<Box<Participant>> {
+        let read = self.0.participant(call, me, soon(PATIENCE)).await;
+        found(read.map(|entry| entry.map(Box::new)))
+    }
+
+    pub(crate) async fn roster(&self, call: &CallId) -> Read<Vec<Participant>> {
+        match self.0.participants(call, soon(PATIENCE)).await {
+            Ok(listing) if listing.complete => Read::Found(listing.participants),
+            // A part of the roster would read as everybody else having left.
+            Ok(_) => Read::Failed,
+            Err(error) => failed(&error),
+        }
+    }
+
+    pub(crate) async fn call(&self, call: &CallId) -> Read<CallFacts> {
+        match self.0.get_call(call, soon(PATIENCE)).await {
+            Ok(answer) => Read::Found(answer.facts),
+            Err(error) => failed(&error),
+        }
+    }
+
+    pub(crate) async fn stay_alive(&self, call: &CallId) -> Ack {
+        ack(self.0.keep_alive(call, soon(PATIENCE)).await)
+    }
+
+    pub(crate) async fn hang_up(&self, call: &CallId) -> Ack {
+        ack(self.0.delete_call(call, soon(PATIENCE)).await)
+    }
+
+    pub(crate) async fn keep_alive(&self, call: &CallId) -> Result<(), UpstreamError> {
+        self.0
+            .keep_alive(call, soon(PATIENCE))
+            .await
+            .map_err(UpstreamError::from)
+    }
+
+    pub(crate) async fn read_call(&self, call: &CallId) -> Result<Value, UpstreamError> {
+        self.raw(&Resource::Call(call.clone())).await
+    }
+
+    pub(crate) async fn read_participants(&self, call: &CallId) -> Result<Value, UpstreamError> {
+        self.raw(&Resource::Participants(call.clone())).await
+    }
+
+    pub(crate) async fn read_participant(
+        &self,
+        call: &CallId,
+        participant: &ParticipantId,
+    ) -> Result<Value, UpstreamError> {
+        self.raw(&Resource::Participant(call.clone(), participant.clone()))
+            .await
+    }
+
+    /// A GET passed through with whatever members it has.
+    async fn raw(&self, resource: &Resource) -> Result<Value, UpstreamError> {
+        let raw = self.0.get_raw(resource, None, soon(PATIENCE)).await?;
+        if !(200..300).contains(&raw.status) {
+            let error = openmic_wire::error::decode(&raw.body);
+            let (code, message) = error.map_or_else(
+                || {
+                    (
+                        "UnknownError".to_owned(),
+                        "Graph gave no reason.".to_owned(),
+                    )
+                },
+                |error| (error.code, error.message),
+            );
+            return Err(UpstreamError {
+                status: raw.status,
+                code,
+                message,
+                retry_after: None,
+            });
+        }
+        serde_json::from_slice(&raw.body).map_err(|_| UpstreamError {
+            status: 502,
+            code: "UnknownError".to_owned(),
+            message: "Graph's answer is no JSON.".to_owned(),
+            retry_after: None,
+        })
+    }
+}
+
+fn refusal(refusal: &GraphRefusal) -> Refusal {
+    Refusal::new(refusal.status, &refusal.code, &refusal.message)
+}
+
+impl From<RequestError> for UpstreamError {
+    fn from(error: RequestError) -> Self {
+        let plain = |status: u16, code: &str, message: String| Self {
+            status,
+            code: code.to_owned(),
+            message,
+            retry_after: None,
+        };
+        match error {
+            RequestError::Refused(refusal) => {
+                plain(refusal.status, &refusal.code, refusal.message.clone())
+            }
+            RequestError::Gone => plain(404, "8522", "Call not found.".to_owned()),
+            RequestError::Throttled {
+                status,
+                retry_after,
+            } => Self {
+                status,
+                code: "TooManyRequests".to_owned(),
+                message: "Graph throttles this application; come again later.".to_owned(),
+                retry_after,
+            },
+            error if error.had_no_effect() => plain(
+                502,
+                "serviceNotAvailable",
+                format!("Graph could not be reached: {error}"),
+            ),
+            error => plain(
+                504,
+                "timeout",
+                format!("Graph gave no usable answer: {error}"),
+            ),
+        }
+    }
+}
+
+fn found<T>(read: Result<Option<T>, RequestError>) -> Read<T> {
+    match read {
+        Ok(Some(value)) => Read::Found(value),
+        Ok(None) => Read::Absent,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed<T>(error: &RequestError) -> Read<T> {
+    if matches!(error, RequestError::Gone) {
+        return Read::Gone;
+    }
+    tracing::debug!(%error, "a read failed");
+    Read::Failed
+}
+
+fn ack(result: Result<(), RequestError>) -> Ack {
+    match result {
+        Ok(()) => Ack::Done,
+        Err(RequestError::Gone) => Ack::Gone,
+        Err(error) => {
+            tracing::debug!(%error, "a request failed");
+            Ack::Failed
+        }
+    }
+}
+
+fn soon(patience: Duration) -> Instant {
+    Instant::now() + patience
+}
