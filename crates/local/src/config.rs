@@ -1,0 +1,307 @@
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use openmic_model::{AppId, TenantId};
+use url::Url;
+
+/// What the local calling service needs to know before it starts.
+#[derive(Debug, Clone)]
+pub struct LocalConfig {
+    /// Where HTTP is served; port 0 lets the kernel choose. Default `127.0.0.1:7081`.
+    pub bind: SocketAddr,
+    /// What callers reach the service by, when it is not `http://<bind>`: `Location`s, the issuer of
+    /// access tokens and the documents of the token endpoint are made of it. No path.
+    pub public_url: Option<Url>,
+    /// The bots that may ask for a token.
+    pub apps: Vec<App>,
+    /// Where RTP is bound. Default `127.0.0.1`.
+    pub rtp_ip: IpAddr,
+    /// First and last UDP port of RTP and RTCP, RTP on the even ones; `None` lets the kernel
+    /// choose. Default 7100 to 7999.
+    pub rtp_ports: Option<(u16, u16)>,
+    /// Loopback callbacks over plain http, and the lab without a token. Refused at start unless
+    /// `bind` is loopback. Default on.
+    pub dev: bool,
+    /// How long things take.
+    pub timing: Timing,
+    /// How much the service takes on before it refuses.
+    pub limits: Limits,
+    /// What the documentation leaves open.
+    pub rules: Rules,
+}
+
+/// A bot known to the service.
+#[derive(Clone)]
+pub struct App {
+    /// Its application (client) id.
+    pub id: AppId,
+    /// Its client secret; compared in constant time, never shown.
+    pub secret: String,
+    /// The tenant whose token endpoint issues its tokens.
+    pub tenant: TenantId,
+    /// What the `roles` claim of its tokens holds.
+    pub roles: Vec<String>,
+    /// Its name in rosters.
+    pub display_name: String,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("id", &self.id)
+            .field("tenant", &self.tenant)
+            .field("roles", &self.roles)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long things take.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// From the 201 of a created call to its `established`. Default 20 ms.
+    pub establish: Duration,
+    /// From `terminating` to `terminated`. Default 20 ms.
+    pub terminate: Duration,
+    /// A call without a keepAlive for so long is ended, 408/8537. Default 45 min, as Graph.
+    pub keep_alive: Duration,
+    /// How long operations stay readable after their call is gone. Default 60 s.
+    pub operations_kept: Duration,
+    /// One attempt to deliver a notification. Default 5 s.
+    pub delivery: Duration,
+    /// The waits before the second and each further attempt. Default 0.25, 0.5, 1, 2, 4 s.
+    pub redelivery: Vec<Duration>,
+    /// How long [`crate::LocalService::stop`] waits for answers and notifications. Default 5 s.
+    pub drain: Duration,
+}
+
+/// How much the service takes on. Over a limit the request is refused with the limit's name.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Calls at a time. Default 10,000.
+    pub calls: usize,
+    /// Meetings at a time. Default 10,000.
+    pub meetings: usize,
+    /// Participants of one meeting. Default 1,000, as Teams.
+    pub participants: usize,
+    /// Bytes of a request's body. Default 256 KiB.
+    pub body: usize,
+    /// Roster notifications waiting for one call. When so many wait, the newest is merged into
+    /// the last one waiting, so nothing is lost but the steps between. Default 256.
+    pub waiting: usize,
+    /// Operations kept for one call; the oldest go first. Default 4,096.
+    pub operations: usize,
+}
+
+/// What the documentation leaves open.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// A mute or unmute that changes nothing is still followed by a roster notification. Default
+    /// on: it unblocks a client that waits for the roster.
+    pub announce_unchanged: bool,
+    /// The call of the last participant ends, 200/5002, when everybody else has left. Default
+    /// off: a bot under test would be gone between two test humans.
+    pub end_when_alone: bool,
+}
+
+/// The tenant of the dev credentials.
+pub const DEV_TENANT: &str = "11111111-1111-4111-8111-111111111111";
+/// The app of the dev credentials.
+pub const DEV_APP: &str = "22222222-2222-4222-8222-222222222222";
+/// The secret of the dev credentials; refused outside loopback.
+pub const DEV_SECRET: &str = "local-dev-secret";
+
+/// Every role the service knows. Source: Graph permissions reference, Calls permissions.
+pub const ALL_ROLES: [&str; 5] = [
+    "Calls.Initiate.All",
+    "Calls.InitiateGroupCall.All",
+    "Calls.JoinGroupCall.All",
+    "Calls.JoinGroupCallAsGuest.All",
+    "Calls.AccessMedia.All",
+];
+
+impl App {
+    /// The bot of the dev profile, with every role.
+    pub fn dev() -> Self {
+        Self {
+            id: AppId::parse(DEV_APP).expect("the constant is a GUID"),
+            secret: DEV_SECRET.to_owned(),
+            tenant: TenantId::parse(DEV_TENANT).expect("the constant is a GUID"),
+            roles: ALL_ROLES.map(str::to_owned).to_vec(),
+            display_name: "Local bot".to_owned(),
+        }
+    }
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 7081),
+            public_url: None,
+            apps: vec![App::dev()],
+            rtp_ip: Ipv4Addr::LOCALHOST.into(),
+            rtp_ports: Some((7100, 7999)),
+            dev: true,
+            timing: Timing::default(),
+            limits: Limits::default(),
+            rules: Rules::default(),
+        }
+    }
+}
+
+impl LocalConfig {
+    /// The dev profile on ports the kernel chooses: what a test or a demo wants.
+    pub fn ephemeral() -> Self {
+        Self {
+            bind: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
+            rtp_ports: None,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let loopback = self.bind.ip().is_loopback();
+        if self.dev && !loopback {
+            return Err(ConfigError::DevOutsideLoopback(self.bind));
+        }
+        if self.apps.is_empty() {
+            return Err(ConfigError::NoApps);
+        }
+        for (at, app) in self.apps.iter().enumerate() {
+            if app.secret.is_empty() {
+                return Err(ConfigError::EmptySecret(app.id.clone()));
+            }
+            if !loopback && app.secret == DEV_SECRET {
+                return Err(ConfigError::DevSecret(app.id.clone()));
+            }
+            if self.apps[..at].iter().any(|other| other.id == app.id) {
+                return Err(ConfigError::AppTwice(app.id.clone()));
+            }
+        }
+        if let Some((first, last)) = self.rtp_ports
+            && (first == 0 || last.saturating_sub(first) < 1)
+        {
+            return Err(ConfigError::RtpPorts(first, last));
+        }
+        if let Some(url) = &self.public_url
+            && (!matches!(url.scheme(), "http" | "https")
+                || url.host().is_none()
+                || url.path() != "/")
+        {
+            return Err(ConfigError::PublicUrl(url.clone()));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            establish: Duration::from_millis(20),
+            terminate: Duration::from_millis(20),
+            keep_alive: Duration::from_mins(45),
+            operations_kept: Duration::from_mins(1),
+            delivery: Duration::from_secs(5),
+            redelivery: [250, 500, 1000, 2000, 4000]
+                .map(Duration::from_millis)
+                .to_vec(),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls: 10_000,
+            meetings: 10_000,
+            participants: 1_000,
+            body: 256 * 1024,
+            waiting: 256,
+            operations: 4_096,
+        }
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            announce_unchanged: true,
+            end_when_alone: false,
+        }
+    }
+}
+
+/// A configuration that cannot be run.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The dev profile would be open to the network.
+    #[error(
+        "the dev profile is for loopback only and bind is {0}; bind 127.0.0.1 or switch dev off"
+    )]
+    DevOutsideLoopback(SocketAddr),
+    /// The published secret would be open to the network.
+    #[error(
+        "app {0} has the published dev secret and bind is not loopback; give it another secret"
+    )]
+    DevSecret(AppId),
+    /// Nobody could get a token.
+    #[error("no app is registered; add one with its id, secret and tenant")]
+    NoApps,
+    /// An app anybody could be.
+    #[error("the secret of app {0} is empty; set one")]
+    EmptySecret(AppId),
+    /// Two entries for one id.
+    #[error("app {0} is registered twice; remove one entry")]
+    AppTwice(AppId),
+    /// No room for one pair of ports.
+    #[error(
+        "RTP ports {0} to {1} hold no pair of ports; give a first port above 0 and a last one above it"
+    )]
+    RtpPorts(u16, u16),
+    /// Not a base address.
+    #[error("public_url {0} is not http(s)://host[:port]; leave out path and query")]
+    PublicUrl(Url),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_can_be_run() {
+        LocalConfig::default().check().unwrap();
+        LocalConfig::ephemeral().check().unwrap();
+    }
+
+    #[test]
+    fn what_is_for_loopback_stays_there() {
+        let mut config = LocalConfig {
+            bind: "0.0.0.0:7081".parse().unwrap(),
+            ..LocalConfig::default()
+        };
+        assert!(matches!(
+            config.check(),
+            Err(ConfigError::DevOutsideLoopback(_))
+        ));
+        config.dev = false;
+        assert!(matches!(config.check(), Err(ConfigError::DevSecret(_))));
+        config.apps[0].secret = "another".to_owned();
+        config.check().unwrap();
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        assert!(!format!("{:?}", LocalConfig::default()).contains(DEV_SECRET));
+    }
+
+    #[test]
+    fn apps_are_known_by_their_id() {
+        let twice = LocalConfig {
+            apps: vec![App::dev(), App::dev()],
+            ..LocalConfig::default()
+        };
+        assert!(matches!(twice.check(), Err(ConfigError::AppTwice(_))));
+    }
+}

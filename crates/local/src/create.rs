@@ -1,0 +1,124 @@
+use openmic_auth::Claims;
+use openmic_model::{CallKind, Identity, IdentityKind};
+use openmic_wire::create::{CreateCall, Destination, MediaConfig};
+use url::Url;
+use uuid::Uuid;
+
+use crate::error::CallError;
+use crate::sdp::Offer;
+
+/// What a call keeps of its creation, to answer GET and to tell its bot of changes.
+#[derive(Debug)]
+pub(crate) struct Created {
+    pub(crate) request: CreateCall,
+    /// The bot, as the call's `source` names it.
+    pub(crate) source: Identity,
+    pub(crate) chain: String,
+    pub(crate) delta_roster: bool,
+    /// The SDP answer of app-hosted media.
+    pub(crate) media_answer: Option<String>,
+}
+
+/// A create that was found good: what is to be done for it.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) request: CreateCall,
+    pub(crate) kind: CallKind,
+    /// The chat thread, or for a 1:1 call a name nobody can join by.
+    pub(crate) thread: String,
+    /// Whom a new group call rings; they answer at once.
+    pub(crate) callees: Vec<Identity>,
+    pub(crate) offer: Option<Offer>,
+    pub(crate) callback: Url,
+}
+
+impl Plan {
+    /// Checks a create and its caller's roles.
+    pub(crate) fn new(request: CreateCall, claims: &Claims) -> Result<Self, CallError> {
+        let callback = Url::parse(request.callback_uri())
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or(CallError::Argument(
+                "callbackUri is not an absolute http(s) URL; give the address the bot serves",
+            ))?;
+        authorize(&request, claims)?;
+        let mut callees = Vec::new();
+        let thread = match request.destination() {
+            Destination::Meeting { thread_id } => thread_id.clone(),
+            Destination::JoinId { id, .. } => {
+                let plain: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
+                if plain.is_empty() {
+                    return Err(CallError::Argument(
+                        "joinMeetingId holds no digit or letter; give the id people type in",
+                    ));
+                }
+                format!("19:meeting_{plain}@thread.v2")
+            }
+            Destination::Group(targets) => {
+                callees.clone_from(targets);
+                format!("19:meeting_{}@thread.v2", Uuid::new_v4().simple())
+            }
+            Destination::Peer(_) => format!("1:1:{}", Uuid::new_v4().simple()),
+            Destination::Token(_) => return Err(CallError::JoinToken),
+        };
+        let kind = request.kind();
+        let blob = match request.media() {
+            MediaConfig::AppHosted { blob } => blob.as_deref().unwrap_or_default().trim(),
+            MediaConfig::ServiceHosted => "",
+        };
+        let offer = match blob {
+            "" => None,
+            blob => Some(Offer::parse(blob)?),
+        };
+        Ok(Self {
+            request,
+            kind,
+            thread,
+            callees,
+            offer,
+            callback,
+        })
+    }
+
+    /// Who the bot is in the roster: a guest when it says so, else its registration.
+    pub(crate) fn identity(&self, registered: Identity) -> Identity {
+        match self.request.source() {
+            Some(source) if source.kind == IdentityKind::Guest => Identity {
+                id: source
+                    .id
+                    .clone()
+                    .or_else(|| Some(Uuid::new_v4().to_string())),
+                ..source.clone()
+            },
+            _ => registered,
+        }
+    }
+}
+
+/// Roles are checked here and nowhere else, as Graph does. The docs spell some in the plural.
+fn authorize(request: &CreateCall, claims: &Claims) -> Result<(), CallError> {
+    let wanted: &[&str] = match request.destination() {
+        Destination::Peer(_) => &["Calls.Initiate.All"],
+        Destination::Group(_) => &[
+            "Calls.Initiate.All",
+            "Calls.InitiateGroupCall.All",
+            "Calls.InitiateGroupCalls.All",
+        ],
+        Destination::Meeting { .. } | Destination::JoinId { .. } | Destination::Token(_) => &[
+            "Calls.JoinGroupCall.All",
+            "Calls.JoinGroupCalls.All",
+            "Calls.JoinGroupCallAsGuest.All",
+            "Calls.JoinGroupCallsAsGuest.All",
+            "Calls.JoinGroupCallasGuest.All",
+            "Calls.JoinGroupCallsasGuest.All",
+        ],
+    };
+    if !claims.has_any_role(wanted) {
+        return Err(CallError::Role(wanted[0]));
+    }
+    let media = "Calls.AccessMedia.All";
+    if matches!(request.media(), MediaConfig::AppHosted { .. }) && !claims.has_any_role(&[media]) {
+        return Err(CallError::Role(media));
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Notifications on their way to a bot: one task per call, in order, with retries, guarded.
+
+mod guard;
+mod outbox;
+mod sender;
+
+pub(crate) use outbox::{CallNews, Everybody, News, Outbox};
+pub(crate) use sender::{Recipient, run};
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use openmic_model::{AppId, TenantId};
+use parking_lot::Mutex;
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::keys::SigningKey;
+use crate::metrics::Metrics;
+use guard::{GuardedResolver, Reach, Refused};
+
+/// A token is used for so long of its life of 65 minutes, so that it holds while a notification is
+/// retried.
+const TOKEN_USED_FOR: Duration = Duration::from_hours(1);
+
+/// What all senders share: connections, tokens, the rules of trying again.
+pub(crate) struct Courier {
+    keys: Arc<SigningKey>,
+    /// One token per app and tenant, at most as many as there are registered apps.
+    tokens: Mutex<HashMap<(AppId, TenantId), (Instant, HeaderValue)>>,
+    public: Client,
+    loopback: Client,
+    dev: bool,
+    timeout: Duration,
+    retries: Vec<Duration>,
+    metrics: Metrics,
+}
+
+impl std::fmt::Debug for Courier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Courier").finish_non_exhaustive()
+    }
+}
+
+impl Courier {
+    pub(crate) fn new(
+        keys: Arc<SigningKey>,
+        dev: bool,
+        timeout: Duration,
+        retries: Vec<Duration>,
+        metrics: Metrics,
+    ) -> Result<Self, reqwest::Error> {
+        let client = |reach| {
+            Client::builder()
+                .redirect(Policy::none())
+                // A proxy would connect in our place, to an address nobody checked.
+                .no_proxy()
+                .dns_resolver(Arc::new(GuardedResolver(reach)))
+                .timeout(timeout)
+                .pool_max_idle_per_host(4)
+                .user_agent("Microsoft-Skype/3.0,(Calling/1.0)")
+                .build()
+        };
+        Ok(Self {
+            keys,
+            tokens: Mutex::default(),
+            public: client(if dev {
+                Reach::PublicAndLoopback
+            } else {
+                Reach::Public
+            })?,
+            loopback: client(Reach::Loopback)?,
+            dev,
+            timeout,
+            retries,
+            metrics,
+        })
+    }
+
+    /// The client that may be used for `url`, or why none may.
+    fn client(&self, url: &Url) -> Result<&Client, Refused> {
+        Ok(match guard::check(url, self.dev)? {
+            Reach::Loopback => &self.loopback,
+            Reach::Public | Reach::PublicAndLoopback => &self.public,
+        })
+    }
+
+    /// `Bearer <token>` for a bot, the same one as long as it lives.
+    fn authorization(
+        &self,
+        app: &AppId,
+        tenant: &TenantId,
+    ) -> Result<HeaderValue, jsonwebtoken::errors::Error> {
+        let now = Instant::now();
+        let mut tokens = self.tokens.lock();
+        let key = (app.clone(), tenant.clone());
+        if let Some((until, held)) = tokens.get(&key)
+            && now < *until
+        {
+            return Ok(held.clone());
+        }
+        let token = self.keys.notification(app, tenant)?;
+        let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+            .expect("base64url and dots stand in a header as they are");
+        value.set_sensitive(true);
+        tokens.insert(key, (now + TOKEN_USED_FOR, value.clone()));
+        Ok(value)
+    }
+}

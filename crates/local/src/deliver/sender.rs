@@ -1,0 +1,188 @@
+use std::error::Error;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use openmic_model::{AppId, CallId, TenantId};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use uuid::Uuid;
+
+use super::guard::Refused;
+use super::{Courier, News, Outbox};
+use crate::metrics::Delivery;
+use crate::wording;
+
+/// Most bytes of a bot's answer that are read, so that its connection can be used again.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// Whom one sender serves.
+#[derive(Debug)]
+pub(crate) struct Recipient {
+    pub(crate) call: CallId,
+    pub(crate) app: AppId,
+    pub(crate) tenant: TenantId,
+    pub(crate) callback: Url,
+    pub(crate) chain: String,
+    pub(crate) scenario: String,
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Delivered,
+    Refused(Refused),
+    Rejected(StatusCode),
+    Again(&'static str),
+}
+
+/// Delivers a call's notifications one after the other until its outbox is closed and empty, or
+/// `kill` is cancelled.
+pub(crate) async fn run(
+    to: Recipient,
+    outbox: Arc<Outbox>,
+    courier: Arc<Courier>,
+    kill: CancellationToken,
+) {
+    let mut deltas = 0;
+    loop {
+        let news = tokio::select! {
+            biased;
+            () = kill.cancelled() => break,
+            news = outbox.pop() => news,
+        };
+        let Some(news) = news else { return };
+        if matches!(news, News::Delta(_)) {
+            deltas += 1;
+        }
+        let body = Bytes::from(wording::notification(&to, &news, deltas));
+        let result = tokio::select! {
+            biased;
+            () = kill.cancelled() => {
+                courier.metrics.notification(Delivery::Abandoned).inc();
+                break;
+            }
+            result = deliver(&to, body, &courier) => result,
+        };
+        courier.metrics.notification(result).inc();
+    }
+    let left = u64::try_from(outbox.len()).unwrap_or(u64::MAX);
+    courier
+        .metrics
+        .notification(Delivery::Abandoned)
+        .inc_by(left);
+}
+
+async fn deliver(to: &Recipient, body: Bytes, courier: &Courier) -> Delivery {
+    // One id for all attempts, so that a bot can tell a repetition.
+    let message = Uuid::new_v4().to_string();
+    let mut waits = courier.retries.iter();
+    loop {
+        let attempt = {
+            let _timer = courier.metrics.attempt_seconds.start_timer();
+            attempt(to, &message, body.clone(), courier).await
+        };
+        match attempt {
+            Attempt::Delivered => return Delivery::Delivered,
+            Attempt::Refused(reason) => {
+                tracing::warn!(call = %to.call, %reason, "a notification was not sent");
+                return Delivery::Refused;
+            }
+            Attempt::Rejected(status) => {
+                tracing::warn!(call = %to.call, %status, "the bot did not take a notification");
+                return Delivery::Rejected;
+            }
+            Attempt::Again(reason) => {
+                let Some(wait) = waits.next() else {
+                    tracing::warn!(call = %to.call, reason, "a notification was given up");
+                    return Delivery::Failed;
+                };
+                courier.metrics.retries.inc();
+                tokio::time::sleep(*wait).await;
+            }
+        }
+    }
+}
+
+async fn attempt(to: &Recipient, message: &str, body: Bytes, courier: &Courier) -> Attempt {
+    let client = match courier.client(&to.callback) {
+        Ok(client) => client,
+        Err(reason) => return Attempt::Refused(reason),
+    };
+    let Ok(token) = courier.authorization(&to.app, &to.tenant) else {
+        return Attempt::Again("no token could be signed");
+    };
+    let request = client
+        .post(to.callback.clone())
+        .headers(headers(to, message, token))
+        .body(body);
+    let whole = async {
+        let mut answer = request.send().await?;
+        let status = answer.status();
+        let mut left = MAX_ANSWER;
+        while let Some(chunk) = answer.chunk().await? {
+            let Some(rest) = left.checked_sub(chunk.len()) else {
+                break;
+            };
+            left = rest;
+        }
+        Ok::<_, reqwest::Error>(status)
+    };
+    match tokio::time::timeout(courier.timeout, whole).await {
+        Ok(Ok(status)) => outcome(status),
+        Ok(Err(error)) => match refusal(&error) {
+            Some(reason) => Attempt::Refused(reason),
+            None if error.is_timeout() => Attempt::Again("the bot did not answer in time"),
+            None if error.is_connect() => Attempt::Again("no connection to the bot"),
+            None => Attempt::Again("the exchange with the bot broke off"),
+        },
+        Err(_) => Attempt::Again("the bot did not answer in time"),
+    }
+}
+
+fn outcome(status: StatusCode) -> Attempt {
+    if status.is_success() {
+        return Attempt::Delivered;
+    }
+    let again = status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        );
+    if again {
+        Attempt::Again("the bot answered 408, 429 or 5xx")
+    } else {
+        Attempt::Rejected(status)
+    }
+}
+
+/// The guard's word, wherever in the chain of causes the HTTP client put it.
+fn refusal(error: &reqwest::Error) -> Option<Refused> {
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = cause {
+        if let Some(reason) = error.downcast_ref::<Refused>() {
+            return Some(*reason);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// The headers Graph was seen to send. Source: `contract.md` §4.1.
+fn headers(to: &Recipient, message: &str, token: HeaderValue) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(AUTHORIZATION, token);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    for (name, value) in [
+        ("scenario-id", to.scenario.as_str()),
+        ("x-microsoft-skype-chain-id", to.chain.as_str()),
+        ("x-microsoft-skype-message-id", message),
+    ] {
+        // The scenario came from a request's header, the others are GUIDs of ours.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}

@@ -1,0 +1,130 @@
+use std::borrow::Cow;
+use std::error::Error;
+use std::time::{Duration, SystemTime};
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use uuid::Uuid;
+
+use crate::error::CallError;
+
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const ODATA_VERSION: HeaderName = HeaderName::from_static("odata-version");
+
+/// Longest client request id that is echoed; Graph documents a GUID.
+const MAX_CLIENT_ID: usize = 128;
+
+/// A failed request, before it is put into Graph's envelope by [`with_ids`].
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+}
+
+impl From<CallError> for Refusal {
+    fn from(error: CallError) -> Self {
+        let refusal = error.refusal();
+        if refusal.status.is_server_error() {
+            tracing::error!(error = chain(&error), "a request failed");
+        }
+        Self {
+            status: refusal.status,
+            code: refusal.code,
+            message: chain(&error).into(),
+            retry_after: refusal.retry_after,
+        }
+    }
+}
+
+/// An error and its causes in one sentence after the other; causes are not repeated in messages.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push(' ');
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives every request its id, and every failed one Graph's envelope.
+pub(super) async fn with_ids(request: Request, next: Next) -> Response {
+    let id = Uuid::new_v4().to_string();
+    let client = request
+        .headers()
+        .get(CLIENT_REQUEST_ID)
+        .filter(|value| value.len() <= MAX_CLIENT_ID && value.to_str().is_ok())
+        .cloned();
+    let mut response = next.run(request).await;
+    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        let echoed = client.as_ref().and_then(|value| value.to_str().ok());
+        let body = openmic_wire::error::encode(
+            refusal.code,
+            &refusal.message,
+            SystemTime::now(),
+            &id,
+            echoed,
+        );
+        *response.body_mut() = Body::from(body);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, JSON);
+        // What the empty answer was measured as.
+        headers.remove(http::header::CONTENT_LENGTH);
+        if refusal.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(wait) = refusal.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        }
+    }
+    let headers = response.headers_mut();
+    let own = HeaderValue::try_from(&id).expect("a GUID stands in a header as it is");
+    headers.insert(CLIENT_REQUEST_ID, client.unwrap_or_else(|| own.clone()));
+    headers.insert(REQUEST_ID, own);
+    headers.insert(ODATA_VERSION, HeaderValue::from_static("4.0"));
+    response
+}
+
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A JSON answer, with a `Location` where there is one.
+pub(super) fn json(status: StatusCode, body: Vec<u8>, location: Option<&str>) -> Response {
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    if let Some(location) = location.and_then(|text| HeaderValue::from_str(text).ok()) {
+        headers.insert(LOCATION, location);
+    }
+    response
+}

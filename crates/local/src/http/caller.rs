@@ -1,0 +1,127 @@
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use openmic_auth::{Claims, TokenError, bearer};
+use openmic_model::AppId;
+
+use super::answer::Refusal;
+use crate::world::World;
+
+/// The bot behind a request, by a token this service issued.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) claims: Arc<Claims>,
+    pub(super) app: AppId,
+}
+
+impl Caller {
+    pub(super) async fn of(headers: &HeaderMap, world: &World) -> Result<Self, Refusal> {
+        let refuse = |message: String| {
+            Refusal::new(
+                StatusCode::UNAUTHORIZED,
+                "InvalidAuthenticationToken",
+                message,
+            )
+        };
+        let token = bearer(headers).map_err(|error| refuse(error.to_string()))?;
+        let claims = world
+            .validator
+            .validate(token, SystemTime::now())
+            .await
+            .map_err(|error: TokenError| refuse(error.to_string()))?;
+        if claims.roles.is_empty() && claims.scopes.is_some() {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "7500",
+                "Delegated tokens are not supported. Ask for a token by client credentials.",
+            ));
+        }
+        let Some(app) = claims.app.clone() else {
+            return Err(refuse(
+                "the token names no application: ask for one by client credentials".to_owned(),
+            ));
+        };
+        Ok(Self { claims, app })
+    }
+}
+
+impl FromRequestParts<Arc<World>> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        world: &Arc<World>,
+    ) -> Result<Self, Self::Rejection> {
+        Self::of(&parts.headers, world).await
+    }
+}
+
+/// A whole body within the service's limit, of whatever type.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) headers: HeaderMap,
+    pub(super) bytes: Bytes,
+}
+
+impl Whole {
+    /// The essence of the content type, in lower case; empty without one.
+    pub(super) fn content_type(&self) -> String {
+        let value = self.headers.get(CONTENT_TYPE);
+        let text = value.and_then(|value| value.to_str().ok()).unwrap_or("");
+        let essence = text.split(';').next().unwrap_or("");
+        essence.trim().to_ascii_lowercase()
+    }
+
+    /// The body of a Graph request: JSON, or nothing.
+    pub(super) fn json(&self) -> Result<&[u8], Refusal> {
+        let kind = self.content_type();
+        if self.bytes.is_empty() || kind == "application/json" {
+            return Ok(&self.bytes);
+        }
+        Err(unsupported(
+            "The body is not application/json. Set Content-Type: application/json.",
+        ))
+    }
+}
+
+pub(super) fn unsupported(message: &'static str) -> Refusal {
+    Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "notSupported", message)
+}
+
+impl FromRequest<Arc<World>> for Whole {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, world: &Arc<World>) -> Result<Self, Self::Rejection> {
+        let limit = world.config.limits.body;
+        let (parts, body) = request.into_parts();
+        let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
+            // axum tells "too large" from a broken connection by the cause only.
+            let too_large = error
+                .source()
+                .is_some_and(|cause| cause.to_string().contains("length limit exceeded"));
+            if too_large {
+                Refusal::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "invalidRequest",
+                    format!("The body is larger than {limit} bytes. Send less."),
+                )
+            } else {
+                Refusal::new(
+                    StatusCode::BAD_REQUEST,
+                    "invalidRequest",
+                    "The body could not be read to its end. Send it again.",
+                )
+            }
+        })?;
+        Ok(Self {
+            headers: parts.headers,
+            bytes,
+        })
+    }
+}

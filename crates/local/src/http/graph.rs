@@ -1,0 +1,208 @@
+//! The Graph surface. Sources: `contract.md` §1.1, §1.2.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
+use openmic_model::{Action, CallId};
+use openmic_wire::create::CreateCall;
+use openmic_wire::operation::Casing;
+use openmic_wire::{action, operation, participant, resource::Resource};
+
+use super::Version;
+use super::answer::{Refusal, json};
+use super::caller::{Caller, Whole};
+use crate::error::CallError;
+use crate::wording;
+use crate::world::{Done, World};
+
+type Answer = Result<Response, Refusal>;
+
+/// Longest `Scenario-Id` that is passed on; Graph's is a GUID.
+const MAX_SCENARIO: usize = 128;
+
+fn base(world: &World, version: Version) -> String {
+    format!("{}/{}", world.base_url, version.0)
+}
+
+/// Runs what must not stop halfway when the caller hangs up.
+pub(super) async fn to_the_end<T: Send + 'static>(
+    world: &World,
+    work: impl Future<Output = Result<T, CallError>> + Send + 'static,
+) -> Result<T, Refusal> {
+    match world.tasks.spawn(work).await {
+        Ok(result) => result.map_err(Refusal::from),
+        Err(error) => {
+            tracing::error!(%error, "a request's work ended early");
+            Err(Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "generalException",
+                "The request could not be finished. Read the service's log.",
+            ))
+        }
+    }
+}
+
+pub(super) async fn create(
+    State(world): State<Arc<World>>,
+    Extension(version): Extension<Version>,
+    caller: Caller,
+    whole: Whole,
+) -> Answer {
+    let request = CreateCall::decode(whole.json()?).map_err(CallError::Create)?;
+    let scenario = scenario(&whole.headers);
+    let work = {
+        let world = Arc::clone(&world);
+        async move {
+            world
+                .create(&caller.claims, &caller.app, request, scenario)
+                .await
+        }
+    };
+    let new = to_the_end(&world, work).await?;
+    let base = base(&world, version);
+    let body = wording::call(&new.id, &new.now, &new.created, &base, "app/calls/$entity");
+    let location = location(&base, &Resource::Call(new.id));
+    Ok(json(StatusCode::CREATED, body, Some(&location)))
+}
+
+fn scenario(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("scenario-id")?.to_str().ok()?;
+    (!text.is_empty() && text.len() <= MAX_SCENARIO).then(|| text.to_owned())
+}
+
+fn location(base: &str, resource: &Resource) -> String {
+    let path = resource.path().unwrap_or_default();
+    format!("{base}{path}")
+}
+
+pub(super) async fn get(
+    State(world): State<Arc<World>>,
+    Extension(version): Extension<Version>,
+    caller: Caller,
+    Path(call): Path<String>,
+) -> Answer {
+    let held = world.get(&caller.app, &call)?;
+    let entity = "communications/calls/$entity";
+    let base = base(&world, version);
+    let body = wording::call(&held.id, &held.now, &held.created, &base, entity);
+    Ok(json(StatusCode::OK, body, None))
+}
+
+pub(super) async fn hang_up(
+    State(world): State<Arc<World>>,
+    caller: Caller,
+    Path(call): Path<String>,
+) -> Answer {
+    let work = {
+        let world = Arc::clone(&world);
+        async move { world.hang_up(&caller.app, &call).await }
+    };
+    to_the_end(&world, work).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn keep_alive(
+    State(world): State<Arc<World>>,
+    caller: Caller,
+    Path(call): Path<String>,
+) -> Answer {
+    world.keep_alive(&caller.app, &call)?;
+    Ok(StatusCode::OK.into_response())
+}
+
+pub(super) async fn mute(
+    State(world): State<Arc<World>>,
+    Extension(version): Extension<Version>,
+    caller: Caller,
+    Path(call): Path<String>,
+    whole: Whole,
+) -> Answer {
+    switch(world, version, caller, call, None, Action::Mute, &whole).await
+}
+
+pub(super) async fn unmute(
+    State(world): State<Arc<World>>,
+    Extension(version): Extension<Version>,
+    caller: Caller,
+    Path(call): Path<String>,
+    whole: Whole,
+) -> Answer {
+    switch(world, version, caller, call, None, Action::Unmute, &whole).await
+}
+
+pub(super) async fn mute_participant(
+    State(world): State<Arc<World>>,
+    Extension(version): Extension<Version>,
+    caller: Caller,
+    Path((call, participant)): Path<(String, String)>,
+    whole: Whole,
+) -> Answer {
+    let who = Some(participant);
+    switch(world, version, caller, call, who, Action::Mute, &whole).await
+}
+
+async fn switch(
+    world: Arc<World>,
+    version: Version,
+    caller: Caller,
+    call: String,
+    participant: Option<String>,
+    action: Action,
+    whole: &Whole,
+) -> Answer {
+    let context = action::decode(whole.json()?).map_err(CallError::Action)?;
+    let work = {
+        let world = Arc::clone(&world);
+        async move {
+            world
+                .set_muted(&caller.app, &call, participant.as_deref(), action, context)
+                .await
+        }
+    };
+    let done = to_the_end(&world, work).await?;
+    Ok(finished(&base(&world, version), &done, true))
+}
+
+/// The answer to an action, and to a GET of its operation.
+fn finished(base: &str, done: &Done, with_location: bool) -> Response {
+    let body = operation::encode(base, done.kind, &done.operation, Casing::Camel);
+    let resource = Resource::Operation(done.call.clone(), done.operation.id.clone());
+    let location = with_location.then(|| location(base, &resource));
+    json(StatusCode::OK, body, location.as_deref())
+}
+
+pub(super) async fn participants(
+    State(world): State<Arc<World>>,
+    Extension(version): Extension<Version>,
+    caller: Caller,
+    Path(call): Path<String>,
+) -> Answer {
+    let (id, everybody) = world.participants(&caller.app, &call)?;
+    let entries = everybody.iter().map(AsRef::as_ref);
+    let body = participant::encode_list(&base(&world, version), &id, entries);
+    Ok(json(StatusCode::OK, body, None))
+}
+
+pub(super) async fn participant(
+    State(world): State<Arc<World>>,
+    Extension(version): Extension<Version>,
+    caller: Caller,
+    Path((call, participant)): Path<(String, String)>,
+) -> Answer {
+    let (id, entry): (CallId, _) = world.participant(&caller.app, &call, &participant)?;
+    let body = participant::encode(&base(&world, version), &id, &entry);
+    Ok(json(StatusCode::OK, body, None))
+}
+
+pub(super) async fn operation(
+    State(world): State<Arc<World>>,
+    Extension(version): Extension<Version>,
+    caller: Caller,
+    Path((call, operation)): Path<(String, String)>,
+) -> Answer {
+    let done = world.operation(&caller.app, &call, &operation)?;
+    Ok(finished(&base(&world, version), &done, false))
+}

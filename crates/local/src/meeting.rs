@@ -1,0 +1,325 @@
+//! One meeting: who is in it, which calls watch it, and in which order its roster changed.
+//!
+//! ```text
+//! join, leave, set_muted ─▶ roster sequence +1 ─▶ every established call's outbox, in one step
+//! ```
+//!
+//! One mutex per meeting guards all of it for a few lines at a time; nothing waits inside. Because
+//! a change and its way into every outbox are one step under that mutex, all calls of a meeting are
+//! told of its changes in the same order. Lock order: registry, then meeting, then outbox.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use openmic_model::{
+    AppId, CallId, CallKind, CallState, DeltaEntry, Operation, OperationKind, Participant,
+    ParticipantId, ResultInfo,
+};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::create::Created;
+use crate::deliver::{CallNews, Everybody, News, Outbox};
+use crate::leg::MediaLeg;
+
+/// A meeting, or the two sides of a 1:1 call.
+#[derive(Debug)]
+pub(crate) struct Meeting {
+    pub(crate) thread: String,
+    pub(crate) kind: CallKind,
+    pub(crate) state: Mutex<State>,
+}
+
+/// What the meeting's mutex guards.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Counts the roster's changes; the last one's number is on the entry it changed.
+    sequence: u64,
+    members: Vec<Member>,
+    calls: HashMap<CallId, Call>,
+    snapshot: Option<Everybody>,
+}
+
+/// Somebody in the meeting.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) entry: Arc<Participant>,
+    /// The call of a bot; humans have none.
+    pub(crate) call: Option<CallId>,
+    pub(crate) media: Option<Arc<MediaLeg>>,
+    /// Whoever mutes or unmutes holds it from the gate to the roster, so that commands take effect
+    /// in the order in which they were accepted.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+    /// Whom a bot called; it goes when the last bot has gone.
+    pub(crate) simulated: bool,
+}
+
+/// A bot's call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) app: AppId,
+    pub(crate) phase: CallState,
+    pub(crate) created: Arc<Created>,
+    pub(crate) result: Option<ResultInfo>,
+    /// The id of the bot's own entry.
+    pub(crate) participant: ParticipantId,
+    /// The bot until it is seen in the roster; in a 1:1 call, which has none, to the end.
+    pub(crate) waiting: Option<Member>,
+    pub(crate) operations: Operations,
+    pub(crate) kept_alive: Instant,
+    pub(crate) outbox: Arc<Outbox>,
+    /// Cancelled when the call begins to end.
+    pub(crate) ends: CancellationToken,
+}
+
+/// The finished operations of a call, the oldest first, bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Operations {
+    kept: VecDeque<(OperationKind, Operation)>,
+}
+
+impl Operations {
+    pub(crate) fn keep(&mut self, kind: OperationKind, operation: Operation, most: usize) {
+        if self.kept.len() >= most.max(1) {
+            self.kept.pop_front();
+        }
+        self.kept.push_back((kind, operation));
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&(OperationKind, Operation)> {
+        let wanted = openmic_model::OperationId::parse(id).ok()?;
+        self.kept
+            .iter()
+            .rfind(|(_, operation)| operation.id.as_ref() == Some(&wanted))
+    }
+}
+
+/// What one change of the roster says to the calls that watch.
+enum Changed {
+    Entry(Arc<Participant>),
+    Left(Arc<Participant>),
+}
+
+impl Meeting {
+    pub(crate) fn new(thread: String, kind: CallKind) -> Self {
+        Self {
+            thread,
+            kind,
+            state: Mutex::default(),
+        }
+    }
+}
+
+impl State {
+    /// Everybody who is in, in the order they came.
+    pub(crate) fn everybody(&mut self) -> Everybody {
+        let members = &self.members;
+        Arc::clone(
+            self.snapshot
+                .get_or_insert_with(|| members.iter().map(|m| Arc::clone(&m.entry)).collect()),
+        )
+    }
+
+    pub(crate) fn member(&self, id: &ParticipantId) -> Option<&Member> {
+        self.members.iter().find(|member| member.entry.id == *id)
+    }
+
+    pub(crate) fn call(&self, id: &CallId) -> Option<&Call> {
+        self.calls.get(id)
+    }
+
+    pub(crate) fn call_mut(&mut self, id: &CallId) -> Option<&mut Call> {
+        self.calls.get_mut(id)
+    }
+
+    /// How many are in or on their way in.
+    pub(crate) fn size(&self) -> usize {
+        let pending = self.calls.values().filter(|call| call.phase.rank() < 2);
+        self.members.len() + pending.count()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.calls.is_empty()
+    }
+
+    /// Somebody without a call comes in: a human of the lab, or whom a bot called.
+    pub(crate) fn join(&mut self, mut member: Member) {
+        Arc::make_mut(&mut member.entry).roster_sequence_number = Some(self.next());
+        let entry = Arc::clone(&member.entry);
+        self.members.push(member);
+        self.publish(&Changed::Entry(entry), None);
+    }
+
+    /// A call that is being set up; nobody sees it yet.
+    pub(crate) fn admit(&mut self, id: CallId, call: Call) {
+        call.outbox.push(News::Call(CallNews {
+            state: CallState::Establishing,
+            audio_active: None,
+            result: None,
+        }));
+        self.calls.insert(id, call);
+    }
+
+    /// A call is up: it is told so, then who is there; the others are told of it.
+    ///
+    /// False when it is no longer being set up.
+    pub(crate) fn establish(&mut self, id: &CallId, kind: CallKind) -> bool {
+        let number = self.sequence + 1;
+        let Some(call) = self.calls.get_mut(id) else {
+            return false;
+        };
+        if call.phase != CallState::Establishing {
+            return false;
+        }
+        call.phase = CallState::Established;
+        call.outbox.push(News::Call(CallNews {
+            state: CallState::Established,
+            audio_active: Some(true),
+            result: None,
+        }));
+        if kind == CallKind::PeerToPeer {
+            return true;
+        }
+        let Some(mut member) = call.waiting.take() else {
+            return false;
+        };
+        Arc::make_mut(&mut member.entry).roster_sequence_number = Some(number);
+        let entry = Arc::clone(&member.entry);
+        self.members.push(member);
+        self.sequence = number;
+        self.publish(&Changed::Entry(entry), Some(id));
+        true
+    }
+
+    /// Sets what the roster says of one participant's mute and tells every call of the meeting,
+    /// also when nothing changed, unless `announce_unchanged` is off.
+    ///
+    /// False when the participant is not there.
+    pub(crate) fn set_muted(
+        &mut self,
+        id: &ParticipantId,
+        muted: bool,
+        announce_unchanged: bool,
+    ) -> bool {
+        let number = self.sequence + 1;
+        let Some(member) = self.members.iter_mut().find(|m| m.entry.id == *id) else {
+            return false;
+        };
+        if member.entry.is_muted == muted && !announce_unchanged {
+            return true;
+        }
+        let entry = Arc::make_mut(&mut member.entry);
+        entry.is_muted = muted;
+        entry.roster_sequence_number = Some(number);
+        for stream in &mut entry.streams {
+            if stream.media_type == "audio" {
+                stream.server_muted = Some(muted);
+            }
+        }
+        let entry = Arc::clone(&member.entry);
+        self.sequence = number;
+        self.publish(&Changed::Entry(entry), None);
+        true
+    }
+
+    /// Somebody goes; the calls that stay are told. The one who went is given back.
+    pub(crate) fn leave(&mut self, id: &ParticipantId) -> Option<Member> {
+        let at = self.members.iter().position(|m| m.entry.id == *id)?;
+        let mut gone = self.members.remove(at);
+        Arc::make_mut(&mut gone.entry).roster_sequence_number = Some(self.next());
+        self.publish(&Changed::Left(Arc::clone(&gone.entry)), None);
+        Some(gone)
+    }
+
+    /// A call begins to end: it is told, and it leaves the roster. Who was in it is given back.
+    ///
+    /// `None` when there is no such call or it is ending already.
+    pub(crate) fn terminate(&mut self, id: &CallId, result: ResultInfo) -> Option<Member> {
+        let call = self.calls.get_mut(id)?;
+        if call.phase.rank() >= CallState::Terminating.rank() {
+            return None;
+        }
+        call.phase = CallState::Terminating;
+        call.result = Some(result);
+        call.ends.cancel();
+        call.outbox.push(News::Call(CallNews {
+            state: CallState::Terminating,
+            audio_active: None,
+            result: None,
+        }));
+        let waiting = call.waiting.take();
+        let participant = call.participant.clone();
+        waiting.or_else(|| self.leave(&participant))
+    }
+
+    /// The last word of a call: it is told that it has ended, and it is gone. With the last call go
+    /// the simulated participants; how many is given back.
+    pub(crate) fn remove(&mut self, id: &CallId) -> Option<(Call, usize)> {
+        let call = self.calls.remove(id)?;
+        call.outbox.push(News::Call(CallNews {
+            state: CallState::Terminated,
+            audio_active: None,
+            result: call.result.clone(),
+        }));
+        call.outbox.close();
+        let before = self.members.len();
+        if self.calls.is_empty() {
+            self.members.retain(|member| !member.simulated);
+            self.snapshot = None;
+        }
+        Some((call, before - self.members.len()))
+    }
+
+    /// The one established call of a meeting in which nobody else is left.
+    pub(crate) fn alone(&self) -> Option<CallId> {
+        match self.members.as_slice() {
+            [only] => only.call.clone(),
+            _ => None,
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    /// Puts a change into the outbox of every established call. `newcomer` gets everybody: its
+    /// first roster, whatever its mode.
+    fn publish(&mut self, change: &Changed, newcomer: Option<&CallId>) {
+        self.snapshot = None;
+        if self.calls.is_empty() {
+            return;
+        }
+        let everybody = self.everybody();
+        let (entry, removed) = match change {
+            Changed::Entry(entry) => (entry, false),
+            Changed::Left(entry) => (entry, true),
+        };
+        let delta = DeltaEntry {
+            participant: Participant::clone(entry),
+            removed,
+        };
+        for (id, call) in &self.calls {
+            if call.phase != CallState::Established {
+                continue;
+            }
+            let news = if !call.created.delta_roster {
+                News::Full(Arc::clone(&everybody))
+            } else if newcomer == Some(id) {
+                News::Delta(
+                    everybody
+                        .iter()
+                        .map(|entry| DeltaEntry {
+                            participant: Participant::clone(entry),
+                            removed: false,
+                        })
+                        .collect(),
+                )
+            } else {
+                News::Delta(vec![delta.clone()])
+            };
+            call.outbox.push(news);
+        }
+    }
+}

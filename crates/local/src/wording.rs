@@ -1,0 +1,78 @@
+//! What the service says, in Graph's words: model values in, bytes of the wire crate out.
+
+use openmic_model::{CallFacts, CallId, CallState, Participant, ParticipantId, ResultInfo};
+use openmic_wire::call::{CallResource, Direction};
+use openmic_wire::notification::{self, ChangeType, Data, Outgoing};
+
+use crate::create::Created;
+use crate::deliver::{News, Recipient};
+
+/// One notification POST. `deltas` is the number of this delta among the call's, from 1.
+pub(crate) fn notification(to: &Recipient, news: &News, deltas: u64) -> Vec<u8> {
+    let facts;
+    let (change, data) = match news {
+        News::Call(call) => {
+            facts = CallFacts {
+                state: Some(call.state),
+                my_participant: None,
+                result: call.result.clone(),
+                audio_active: call.audio_active,
+            };
+            let change = if call.state == CallState::Terminated {
+                ChangeType::Deleted
+            } else {
+                ChangeType::Updated
+            };
+            (change, Data::Facts(&facts))
+        }
+        News::Full(everybody) => {
+            let everybody: Vec<&Participant> = everybody.iter().map(AsRef::as_ref).collect();
+            (ChangeType::Updated, Data::Full(everybody))
+        }
+        News::Delta(entries) => {
+            let data = Data::Delta {
+                sequence_number: deltas,
+                entries: entries.iter().collect(),
+            };
+            (ChangeType::Updated, data)
+        }
+    };
+    notification::encode(&[Outgoing {
+        call: &to.call,
+        callback_uri: to.callback.as_str(),
+        change,
+        data,
+    }])
+}
+
+/// What of a call changes while it lives.
+#[derive(Debug, Clone)]
+pub(crate) struct CallNow {
+    pub(crate) state: CallState,
+    pub(crate) participant: ParticipantId,
+    pub(crate) result: Option<ResultInfo>,
+    pub(crate) audio_active: Option<bool>,
+}
+
+/// The answer to create and GET; `entity` is what stands behind `$metadata#`.
+pub(crate) fn call(
+    id: &CallId,
+    now: &CallNow,
+    created: &Created,
+    graph_url: &str,
+    entity: &str,
+) -> Vec<u8> {
+    CallResource {
+        id,
+        state: now.state,
+        direction: Direction::Outgoing,
+        chain_id: &created.chain,
+        my_participant: Some(&now.participant),
+        source: Some(&created.source),
+        result: now.result.as_ref(),
+        audio_active: now.audio_active,
+        media_blob: created.media_answer.as_deref(),
+        request: Some(created.request.body()),
+    }
+    .answer((graph_url, entity))
+}

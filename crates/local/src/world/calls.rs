@@ -1,0 +1,372 @@
+//! What a bot may ask of its calls.
+
+use std::sync::Arc;
+
+use openmic_auth::Claims;
+use openmic_media::FenceError;
+use openmic_model::{
+    Action, AppId, CallId, CallKind, CallState, ClientContext, Identity, IdentityKind, Operation,
+    OperationId, OperationKind, OperationStatus, Participant, ParticipantId, ResultInfo, TenantId,
+};
+use openmic_wire::create::CreateCall;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::World;
+use crate::create::{Created, Plan};
+use crate::deliver::{Outbox, Recipient};
+use crate::error::CallError;
+use crate::leg::{MediaLeg, audio_stream};
+use crate::meeting::{Call, Meeting, Member, Operations, State};
+use crate::sdp::Direction;
+use crate::wording::CallNow;
+
+/// A call that was just created.
+#[derive(Debug)]
+pub(crate) struct NewCall {
+    pub(crate) id: CallId,
+    pub(crate) now: CallNow,
+    pub(crate) created: Arc<Created>,
+}
+
+/// A finished operation.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) call: CallId,
+    pub(crate) kind: OperationKind,
+    pub(crate) operation: Operation,
+}
+
+/// Ended by the bot. Source: `contract.md` §5.3.
+const BY_BOT: (i32, i32) = (200, 7000);
+
+impl World {
+    /// Creates a call: it is there at once, and up after the time the config names.
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        claims: &Claims,
+        app: &AppId,
+        request: CreateCall,
+        scenario: Option<String>,
+    ) -> Result<NewCall, CallError> {
+        let plan = Plan::new(request, claims)?;
+        let id = new_id::<CallId>();
+        let participant = new_id::<ParticipantId>();
+        let media = match &plan.offer {
+            None => None,
+            Some(offer) => {
+                let joined =
+                    MediaLeg::join(&self.media, &plan.thread, &participant, offer, false).await;
+                Some(Arc::new(joined.map_err(CallError::Media)?))
+            }
+        };
+        let identity = plan.identity(Identity {
+            kind: IdentityKind::Application,
+            id: Some(app.as_str().to_owned()),
+            display_name: self.app(app).map(|app| app.display_name.clone()),
+        });
+        let direction = media.as_ref().map_or(Direction::SendRecv, |m| m.direction);
+        let member = Member {
+            entry: Arc::new(Participant {
+                id: participant.clone(),
+                identity: identity.clone(),
+                is_muted: false,
+                in_lobby: false,
+                roster_sequence_number: None,
+                streams: vec![audio_stream(1, direction)],
+            }),
+            call: Some(id.clone()),
+            media: media.clone(),
+            turn: Arc::default(),
+            simulated: false,
+        };
+        let created = Arc::new(Created {
+            source: identity,
+            chain: Uuid::new_v4().to_string(),
+            delta_roster: plan.request.delta_roster(),
+            media_answer: media.map(|media| media.answer.clone()),
+            request: plan.request,
+        });
+        let tenant = claims
+            .tenant
+            .clone()
+            .or_else(|| self.app(app).map(|app| app.tenant.clone()))
+            .unwrap_or_else(new_id::<TenantId>);
+        let outbox = Arc::new(Outbox::new(
+            self.config.limits.waiting,
+            self.metrics.clone(),
+        ));
+        let ends = self.ends.child_token();
+        let call = Call {
+            app: app.clone(),
+            phase: CallState::Establishing,
+            created: Arc::clone(&created),
+            result: None,
+            participant: participant.clone(),
+            waiting: Some(member),
+            operations: Operations::default(),
+            kept_alive: Instant::now(),
+            outbox: Arc::clone(&outbox),
+            ends: ends.clone(),
+        };
+        let meeting = self.admit(&id, call, plan.kind, &plan.thread, plan.callees.len())?;
+        let recipient = Recipient {
+            call: id.clone(),
+            app: app.clone(),
+            tenant,
+            callback: plan.callback,
+            chain: created.chain.clone(),
+            scenario: scenario.unwrap_or_else(|| Uuid::new_v4().to_string()),
+        };
+        self.tasks.spawn(crate::deliver::run(
+            recipient,
+            outbox,
+            Arc::clone(&self.courier),
+            self.kill.clone(),
+        ));
+        self.tasks
+            .spawn(Arc::clone(self).look_after(meeting, id.clone(), plan.callees, ends));
+        Ok(NewCall {
+            id,
+            now: CallNow {
+                state: CallState::Establishing,
+                participant,
+                result: None,
+                audio_active: None,
+            },
+            created,
+        })
+    }
+
+    /// Takes a call in, within the limits. Registry and meeting are locked together, so that no
+    /// meeting is forgotten between being found and being joined.
+    fn admit(
+        &self,
+        id: &CallId,
+        call: Call,
+        kind: CallKind,
+        thread: &str,
+        callees: usize,
+    ) -> Result<Arc<Meeting>, CallError> {
+        let limits = &self.config.limits;
+        let app = call.app.clone();
+        let mut registry = self.registry.lock();
+        if registry.calls() >= limits.calls {
+            return Err(CallError::Limit {
+                what: "calls",
+                limit: limits.calls,
+            });
+        }
+        let meeting = match kind {
+            CallKind::Group => registry.meet(thread, limits.meetings)?,
+            CallKind::PeerToPeer => Arc::new(Meeting::new(thread.to_owned(), kind)),
+        };
+        let mut state = meeting.state.lock();
+        if state.size() + 1 + callees > limits.participants {
+            drop(state);
+            registry.tidy(&meeting);
+            return Err(CallError::Limit {
+                what: "participants in this meeting",
+                limit: limits.participants,
+            });
+        }
+        state.admit(id.clone(), call);
+        drop(state);
+        registry.add(id.clone(), Arc::clone(&meeting), app);
+        self.metrics.calls.inc();
+        self.metrics.bots.inc();
+        self.count(&registry);
+        Ok(meeting)
+    }
+
+    fn find(&self, app: &AppId, id: &str) -> Result<(CallId, Arc<Meeting>), CallError> {
+        let id = CallId::parse(id).map_err(|_| CallError::NoCall)?;
+        let meeting = self.registry.lock().call(&id, app)?;
+        Ok((id, meeting))
+    }
+
+    pub(crate) fn get(&self, app: &AppId, id: &str) -> Result<NewCall, CallError> {
+        let (id, meeting) = self.find(app, id)?;
+        let state = meeting.state.lock();
+        let call = state.call(&id).ok_or(CallError::NoCall)?;
+        let now = CallNow {
+            state: call.phase,
+            participant: call.participant.clone(),
+            result: call.result.clone(),
+            audio_active: (call.phase == CallState::Established).then_some(true),
+        };
+        let created = Arc::clone(&call.created);
+        drop(state);
+        Ok(NewCall { id, now, created })
+    }
+
+    /// Hangs up. Harmless on a call that is ending.
+    pub(crate) async fn hang_up(&self, app: &AppId, id: &str) -> Result<(), CallError> {
+        let (id, meeting) = self.find(app, id)?;
+        let (code, subcode) = BY_BOT;
+        self.end_call(
+            &meeting,
+            &id,
+            ResultInfo {
+                code,
+                subcode,
+                message: Some("Call ended by the bot.".to_owned()),
+            },
+        )
+        .await;
+        Ok(())
+    }
+
+    pub(crate) fn keep_alive(&self, app: &AppId, id: &str) -> Result<(), CallError> {
+        let (id, meeting) = self.find(app, id)?;
+        let mut state = meeting.state.lock();
+        let call = state.call_mut(&id).ok_or(CallError::NoCall)?;
+        if call.phase.rank() >= CallState::Terminating.rank() {
+            return Err(CallError::NoCall);
+        }
+        call.kept_alive = Instant::now();
+        Ok(())
+    }
+
+    /// Everybody the call sees: nobody in a 1:1 call and before it is established.
+    pub(crate) fn participants(
+        &self,
+        app: &AppId,
+        id: &str,
+    ) -> Result<(CallId, Vec<Arc<Participant>>), CallError> {
+        let (id, meeting) = self.find(app, id)?;
+        let mut state = meeting.state.lock();
+        let call = state.call(&id).ok_or(CallError::NoCall)?;
+        let everybody = if call.phase == CallState::Established {
+            state.everybody().to_vec()
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        Ok((id, everybody))
+    }
+
+    pub(crate) fn participant(
+        &self,
+        app: &AppId,
+        id: &str,
+        participant: &str,
+    ) -> Result<(CallId, Arc<Participant>), CallError> {
+        let wanted = ParticipantId::parse(participant).map_err(|_| CallError::NoParticipant)?;
+        let (id, everybody) = self.participants(app, id)?;
+        let found = everybody.into_iter().find(|entry| entry.id == wanted);
+        Ok((id, found.ok_or(CallError::NoParticipant)?))
+    }
+
+    /// Mutes or unmutes the bot itself, or as a host (`other`) mutes another participant.
+    pub(crate) async fn set_muted(
+        &self,
+        app: &AppId,
+        id: &str,
+        other: Option<&str>,
+        action: Action,
+        context: Option<ClientContext>,
+    ) -> Result<Done, CallError> {
+        let (id, meeting) = self.find(app, id)?;
+        if meeting.kind == CallKind::PeerToPeer {
+            return Err(CallError::NotGroup);
+        }
+        let who = match other {
+            Some(other) => ParticipantId::parse(other).map_err(|_| CallError::NoParticipant)?,
+            None => own_participant(&meeting.state.lock(), &id)?,
+        };
+        let fence = self
+            .switch(&meeting, &who, action, |state| established(state, &id))
+            .await?;
+        let done = Done {
+            call: id.clone(),
+            kind: action.into(),
+            operation: finished(context, fence),
+        };
+        let mut state = meeting.state.lock();
+        if let Some(call) = state.call_mut(&id) {
+            let most = self.config.limits.operations;
+            call.operations
+                .keep(done.kind, done.operation.clone(), most);
+        }
+        drop(state);
+        let status = openmic_wire::operation::status_word(
+            done.operation.status,
+            openmic_wire::operation::Casing::Camel,
+        );
+        self.metrics.operation(action.as_str(), status).inc();
+        Ok(done)
+    }
+
+    /// A finished operation, for as long as its call lives and some time longer.
+    pub(crate) fn operation(&self, app: &AppId, call: &str, id: &str) -> Result<Done, CallError> {
+        let call = CallId::parse(call).map_err(|_| CallError::NoCall)?;
+        let mut registry = self.registry.lock();
+        registry.forget(self.config.timing.operations_kept);
+        let found = match registry.call(&call, app) {
+            Ok(meeting) => {
+                drop(registry);
+                let state = meeting.state.lock();
+                let live = state.call(&call).ok_or(CallError::NoCall)?;
+                live.operations.get(id).cloned()
+            }
+            Err(unknown) => match registry.operation(&call, app, id) {
+                None => return Err(unknown),
+                found => found,
+            },
+        };
+        let (kind, operation) = found.ok_or(CallError::NoOperation)?;
+        Ok(Done {
+            call,
+            kind,
+            operation,
+        })
+    }
+}
+
+fn own_participant(state: &State, id: &CallId) -> Result<ParticipantId, CallError> {
+    established(state, id)?;
+    let call = state.call(id).ok_or(CallError::NoCall)?;
+    Ok(call.participant.clone())
+}
+
+/// Mute and unmute are for established calls only.
+fn established(state: &State, id: &CallId) -> Result<(), CallError> {
+    match state.call(id).map(|call| call.phase) {
+        None => Err(CallError::NoCall),
+        Some(CallState::Established) => Ok(()),
+        Some(phase) if phase.rank() < CallState::Established.rank() => {
+            Err(CallError::NotEstablished)
+        }
+        Some(_) => Err(CallError::Terminating),
+    }
+}
+
+fn finished(context: Option<ClientContext>, fence: Result<(), FenceError>) -> Operation {
+    let (status, result) = match fence {
+        Ok(()) => (OperationStatus::Completed, None),
+        Err(error) => {
+            tracing::error!(%error, "a mute was not confirmed by the media");
+            let result = ResultInfo {
+                code: 500,
+                subcode: 9002,
+                message: Some(error.to_string()),
+            };
+            (OperationStatus::Failed, Some(result))
+        }
+    };
+    Operation {
+        id: Some(new_id::<OperationId>()),
+        status,
+        client_context: context,
+        result,
+    }
+}
+
+/// A random GUID as an id of any kind.
+pub(super) fn new_id<T: std::str::FromStr<Err = openmic_model::IdError>>() -> T {
+    Uuid::new_v4()
+        .to_string()
+        .parse()
+        .expect("a GUID is an id of every kind")
+}
