@@ -55,3 +55,6 @@ pub fn encode(context: &ClientContext) -> Vec<u8> {
         client_context: context.as_str(),
     })
 }
+
+#[cfg(test)]
+mod tests;

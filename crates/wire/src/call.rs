@@ -252,3 +252,6 @@ pub(crate) fn facts_object(call: &CallId, facts: &CallFacts) -> Object {
 pub(crate) fn identity_of(object: &Object, name: &str) -> Option<Identity> {
     json::member(object, name).map(identity::decode)
 }
+
+#[cfg(test)]
+mod tests;

@@ -362,3 +362,6 @@ impl fmt::Debug for Join<'_> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

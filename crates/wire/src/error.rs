@@ -104,3 +104,6 @@ pub fn encode(
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

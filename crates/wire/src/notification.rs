@@ -418,3 +418,6 @@ impl<'a> DataJson<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

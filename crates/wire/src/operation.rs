@@ -127,3 +127,6 @@ impl<'a> OperationJson<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -233,3 +233,6 @@ impl<'a> From<&'a MediaStream> for StreamJson<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
