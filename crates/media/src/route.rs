@@ -40,7 +40,8 @@ pub(crate) struct Route {
     /// In numbers below this never leave any more: theirs are used.
     open_from: u64,
     was_open: bool,
-    /// Packets dropped since the gate closed.
+    /// Packets dropped since the gate closed, or since the start: a receiver that joins during a mute
+    /// gets the tail as a sign that there is a source.
     closed_for: u32,
     /// Ticks since the last packet of the SSRC before, when the next one starts a new clock.
     new_clock: Option<u32>,
@@ -57,8 +58,7 @@ impl Route {
             last_ts: 0,
             open_from: 0,
             was_open: false,
-            // nobody heard anything yet, so there is nothing to fade out
-            closed_for: u32::MAX / 2,
+            closed_for: 0,
             new_clock: None,
             first_seq,
         }
