@@ -23,3 +23,6 @@ pub use config::{BuildError, Credential, GraphConfig};
 pub use error::{Ambiguity, NotSent, Refusal, RequestError};
 pub use metrics::Metrics;
 pub use token::TokenError;
+
+#[cfg(test)]
+mod tests;

@@ -57,3 +57,6 @@ where
         })
         .await
 }
+
+#[cfg(test)]
+mod tests;

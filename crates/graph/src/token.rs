@@ -51,7 +51,8 @@ pub enum TokenError {
     Abandoned,
 }
 
-/// A bearer token, ready to send.
+/// A bearer token, ready to send. Its header prints as `Sensitive`.
+#[derive(Debug)]
 pub(crate) struct Token {
     /// `Bearer ...`, marked sensitive.
     pub(crate) header: HeaderValue,
@@ -309,3 +310,6 @@ fn granted(body: &[u8], begun: Instant, status: u16) -> Flight {
         ends_at: begun + life,
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use openmic_wire::error;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response};
 use tokio::time::Instant;
 use url::Url;
@@ -96,8 +96,8 @@ impl Transport {
             let json = HeaderValue::from_static("application/json");
             request = request.header(CONTENT_TYPE, json).body(body);
         } else if method == Method::POST {
-            // an explicit empty body, because some proxies answer 411 without Content-Length
-            request = request.body(Vec::new());
+            // hyper leaves it out for an empty body, and some proxies answer 411 without it
+            request = request.header(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         let response = match request.send().await {
             Ok(response) => response,
