@@ -152,7 +152,7 @@ struct LegInner {
 
 impl Leg {
     /// Unmutes: drops what arrived until now, then opens the gate. The first payload that arrives
-    /// after the answer is forwarded. Returns the epoch.
+    /// after the answer is forwarded, within the rate limit. Returns the epoch.
     ///
     /// An open gate stays as it is. Should the media thread not answer within the fence limit, the
     /// gate is opened without it, and what waits in the socket's buffer is heard as well.

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// How media is carried. The default is for one machine and free ports.
 #[derive(Debug, Clone)]
 pub struct MediaConfig {
-    /// The local address of all sockets, also what a participant is told to send to. Loopback by
-    /// default.
+    /// The local address of all sockets, also the one in [`crate::Joined`]; whoever binds to all
+    /// addresses has to tell participants a reachable one. Loopback by default.
     pub bind: IpAddr,
     /// Ports to take: RTP on even ones, RTCP on the odd one above. `None`: any free pair.
     pub ports: Option<RangeInclusive<u16>>,

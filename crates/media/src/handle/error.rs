@@ -22,6 +22,9 @@ pub enum JoinError {
         /// What the sockets are bound to.
         bind: IpAddr,
     },
+    /// One of the ports that legs are given: their packets would go round in circles.
+    #[error("{0} is one of the service's own media ports; declare where the participant listens")]
+    OwnPort(SocketAddr),
     /// A payload type that cannot be told from RTCP, or that has more than seven bits.
     #[error("payload type {0} cannot be used: take one of 0 to 63 or 96 to 127 (RFC 5761)")]
     PayloadType(u8),

@@ -105,6 +105,10 @@ impl JoinSpec {
                     bind: config.bind,
                 });
             }
+            let ours = config.ports.as_ref();
+            if remote.ip() == config.bind && ours.is_some_and(|own| own.contains(&remote.port())) {
+                return Err(JoinError::OwnPort(*remote));
+            }
         }
         Ok(())
     }

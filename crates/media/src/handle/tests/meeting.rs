@@ -208,6 +208,19 @@ async fn offers_that_cannot_work_are_refused() {
 }
 
 #[tokio::test]
+async fn a_leg_is_not_sent_to_another_leg() {
+    let config = MediaConfig {
+        ports: Some(7100..=7999),
+        ..MediaConfig::default()
+    };
+    let media = Media::start(config).unwrap();
+    let mut circle = spec("anna");
+    circle.remote = "127.0.0.1:7102".parse().ok();
+    let refused = media.join("m", circle).await.unwrap_err();
+    assert!(matches!(refused, JoinError::OwnPort(_)), "{refused}");
+}
+
+#[tokio::test]
 async fn after_a_shutdown_nothing_works_and_nothing_hangs() {
     let media = Media::start(MediaConfig::default()).unwrap();
     let joined = media.join("m", spec("anna")).await.unwrap();
