@@ -1,8 +1,8 @@
 //! One attempt and the evidence gathered for it.
 
 use openmic_model::{
-    Action, ClientContext, CommandId, Evidence, Operation, OperationId, OperationStatus,
-    ResultInfo, RosterSeen, Verdict,
+    Action, CommandId, Evidence, Operation, OperationId, OperationStatus, ResultInfo, RosterSeen,
+    Verdict,
 };
 
 use crate::desk::Open;
@@ -23,8 +23,12 @@ pub(crate) enum Http {
     Pending,
     /// Answered with an operation.
     Answered,
-    /// Nobody knows whether it took effect, since then.
-    Ambiguous(Time),
+    /// Nobody knows whether it took effect. A GET begun at this moment or later that still shows
+    /// the own entry unchanged allows another POST.
+    Ambiguous {
+        /// The moment.
+        settled: Time,
+    },
     /// It had no effect; the next one waits for its time.
     Backoff,
 }
@@ -46,6 +50,10 @@ pub(crate) enum Op {
 
 /// The unmute or mute under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about the evidence, any of which may come without the others"
+)]
 pub(crate) struct Attempt {
     pub(crate) id: AttemptId,
     pub(crate) action: Action,
@@ -53,29 +61,38 @@ pub(crate) struct Attempt {
     pub(crate) commands: Vec<Open>,
     /// Gave the client contexts their name.
     pub(crate) lead: CommandId,
-    /// The current POST's number, from 1.
+    /// The current POST's number, from 1; 0 before the first.
     pub(crate) number: u8,
     /// POSTs that may have reached Graph.
     pub(crate) reached: u8,
-    pub(crate) context: ClientContext,
-    pub(crate) sent: Time,
     pub(crate) http: Http,
     pub(crate) op: Op,
     pub(crate) op_id: Option<OperationId>,
     pub(crate) op_polls: u8,
+    /// The current POST's own operation has ended.
+    pub(crate) closed: bool,
     /// Numbers seen when the POST was sent.
     pub(crate) mark: Mark,
     /// GETs numbered from here on began after the POST.
     pub(crate) first_query: QueryId,
-    /// Own entries stated before this moment prove nothing: an older opposite POST may still act.
+    /// An older opposite POST may act until then: only a GET begun after it proves anything.
     pub(crate) not_before: Option<Time>,
+    /// An older opposite POST acted and the roster may show that late: a number above the mark
+    /// may be its, so without a completed operation only a GET proves anything.
+    pub(crate) contested: bool,
+    /// After the time of an older opposite POST the own entry was not as asked.
+    pub(crate) rebound: bool,
     /// The latest fresh own entry.
     pub(crate) own_muted: Option<bool>,
     /// What came last.
     pub(crate) last: Evidence,
-    /// GETs of the own entry since its grace time that were answered, and how many disagreed.
+    /// From when on GETs of the own entry count towards giving up.
+    pub(crate) grace_until: Time,
+    /// Such GETs, and how many disagreed.
     pub(crate) reads: u8,
     pub(crate) disagreed: u8,
+    /// A GET begun once an ambiguous POST had settled showed no change.
+    pub(crate) unchanged: bool,
     /// Retries without effect so far, for the backoff.
     pub(crate) fruitless: u8,
 }
@@ -87,7 +104,7 @@ pub(crate) enum Judgement {
     Wait,
     /// A verdict for everybody who waits.
     Settle(Verdict),
-    /// The POST had no effect: send another.
+    /// The POST had no effect, or was undone by an older one: send another.
     Again,
 }
 
@@ -95,38 +112,41 @@ impl Attempt {
     /// Whether the latest fresh own entry is as asked.
     pub(crate) fn agrees(&self) -> bool {
         self.own_muted == Some(self.action.wants_muted())
+            && (!self.contested || self.op == Op::Completed)
     }
 
     /// Whether a POST of this attempt may have taken effect.
-    pub(crate) fn may_have_acted(&self) -> bool {
+    pub(crate) const fn may_have_acted(&self) -> bool {
         self.reached > 0
     }
 
-    /// Whether an own entry stated now counts.
-    pub(crate) fn counts(&self, now: Time) -> bool {
-        self.not_before.is_none_or(|from| now >= from)
+    /// Whether the latest POST can have had an effect that could be looked for.
+    pub(crate) const fn is_out(&self) -> bool {
+        matches!(self.http, Http::Answered | Http::Ambiguous { .. })
     }
 
     /// Whether an operation belongs to this attempt, by context first and id second.
     pub(crate) fn owns(&self, operation: &Operation) -> bool {
-        if let Some(context) = &operation.client_context
-            && let Some((lead, number)) = CommandId::from_context(context)
-        {
-            let ours = lead == self.lead && number <= self.number;
-            // An older POST's failure says nothing about the newest one.
-            return ours && (number == self.number || operation.status != OperationStatus::Failed);
+        if let Some(named) = named(operation) {
+            // Of an older POST only the success says something about what is asked now.
+            return named == (self.lead, self.number)
+                || (named.0 == self.lead
+                    && named.1 < self.number
+                    && operation.status == OperationStatus::Completed);
         }
         operation.id.is_some() && operation.id == self.op_id
     }
 
     /// Takes in what `operation` says; what is final stays.
     pub(crate) fn absorb(&mut self, operation: &Operation, evidence: Evidence) {
-        if let Some(id) = &operation.id
-            && self.op_id.is_none()
-        {
-            self.op_id = Some(id.clone());
+        let current = named(operation).is_none_or(|named| named == (self.lead, self.number));
+        if current {
+            self.closed |= operation.status.is_final();
+            if self.op_id.is_none() {
+                self.op_id.clone_from(&operation.id);
+            }
         }
-        if matches!(self.op, Op::Completed | Op::Failed(_)) {
+        if self.is_final() {
             return;
         }
         match operation.status {
@@ -142,6 +162,18 @@ impl Attempt {
         self.last = evidence;
     }
 
+    /// Whether the operation's end is known.
+    pub(crate) const fn is_final(&self) -> bool {
+        matches!(self.op, Op::Completed | Op::Failed(_))
+    }
+
+    /// The operation cannot be found out; what is known of its end stays.
+    pub(crate) fn lose_operation(&mut self) {
+        if !self.is_final() {
+            self.op = Op::Lost;
+        }
+    }
+
     /// Takes in a fresh statement of the own entry.
     pub(crate) fn own_entry(&mut self, muted: bool, evidence: Evidence) {
         if self.own_muted != Some(muted) && muted == self.action.wants_muted() {
@@ -151,62 +183,46 @@ impl Attempt {
     }
 
     /// The decision table of the design, for the facts so far.
-    pub(crate) fn judge(&self, now: Time, settle_by: Time, max_attempts: u8) -> Judgement {
+    pub(crate) fn judge(&self, max_attempts: u8) -> Judgement {
         let confirmed = Judgement::Settle(Verdict::Confirmed {
             evidence: self.last,
             roster: RosterSeen::Fresh,
         });
         if let Op::Failed(result) = &self.op {
-            let Refusal {
-                status,
-                code,
-                message,
-            } = Refusal::from_result(result.as_ref());
-            return Judgement::Settle(Verdict::Refused {
-                status,
-                code,
-                message,
-            });
-        }
-        if self.op == Op::Completed && self.agrees() {
-            return confirmed;
-        }
-        if self.http == Http::Backoff && self.agrees() && !self.may_have_acted() {
-            // Somebody else brought it about.
-            return Judgement::Settle(Verdict::Already);
-        }
-        if matches!(self.http, Http::Pending | Http::Backoff) || !self.counts(now) {
-            return Judgement::Wait;
+            let refusal = Refusal::from_result(result.as_ref());
+            return Judgement::Settle(refusal.into_verdict());
         }
         if self.agrees() {
             return match (self.http, &self.op) {
-                (Http::Answered, Op::Running | Op::Unknown) => Judgement::Wait,
-                _ => confirmed,
+                (_, Op::Completed)
+                | (Http::Ambiguous { .. }, _)
+                | (Http::Answered, Op::Lost | Op::Failed(_)) => confirmed,
+                (Http::Backoff, _) if self.may_have_acted() => confirmed,
+                // Somebody else brought it about.
+                (Http::Backoff, _) => Judgement::Settle(Verdict::Already),
+                (Http::Pending, _) | (Http::Answered, Op::Unknown | Op::Running) => Judgement::Wait,
             };
         }
-        let disagrees = self.own_muted.is_some();
-        // Somebody's older opposite POST acted after this one: ask again.
-        if self.not_before.is_some()
-            && disagrees
-            && self.disagreed > 0
-            && self.may_retry(max_attempts)
-        {
+        if !self.is_out() || self.not_before.is_some() {
+            return Judgement::Wait;
+        }
+        let may_retry = self.reached < max_attempts;
+        // A mute may go out once more while its forerunner runs; a second unmute may not.
+        let clear = self.action == Action::Mute || self.op != Op::Running;
+        if self.rebound && may_retry && clear {
             return Judgement::Again;
         }
         if self.op == Op::Completed && self.reads >= ROSTER_READS {
-            return Judgement::Settle(if self.disagreed > 0 || disagrees {
-                Verdict::Unconfirmed
-            } else {
+            let unseen = self.disagreed == 0 && self.own_muted.is_none();
+            return Judgement::Settle(if unseen {
                 self.unseen()
+            } else {
+                Verdict::Unconfirmed
             });
         }
-        if let Http::Ambiguous(_) = self.http
-            && self.op != Op::Completed
-            && disagrees
-            && self.disagreed > 0
-            && now >= settle_by
-        {
-            return if self.may_retry(max_attempts) {
+        let ambiguous = matches!(self.http, Http::Ambiguous { .. });
+        if ambiguous && self.unchanged && matches!(self.op, Op::Unknown | Op::Lost) {
+            return if may_retry {
                 Judgement::Again
             } else {
                 Judgement::Settle(Verdict::Unconfirmed)
@@ -226,14 +242,11 @@ impl Attempt {
         if !self.may_have_acted() {
             return Verdict::Expired;
         }
-        if self.op == Op::Completed && self.own_muted.is_none() && self.disagreed == 0 {
+        let unseen = self.own_muted.is_none() && self.disagreed == 0 && self.not_before.is_none();
+        if self.op == Op::Completed && unseen {
             return self.unseen();
         }
         Verdict::Unconfirmed
-    }
-
-    fn may_retry(&self, max_attempts: u8) -> bool {
-        self.reached < max_attempts
     }
 
     fn unseen(&self) -> Verdict {
@@ -242,4 +255,10 @@ impl Attempt {
             roster: RosterSeen::Unseen,
         }
     }
+}
+
+/// The POST that an operation names by its client context.
+fn named(operation: &Operation) -> Option<(CommandId, u8)> {
+    let context = operation.client_context.as_ref()?;
+    CommandId::from_context(context)
 }

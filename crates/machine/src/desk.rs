@@ -3,6 +3,7 @@
 use openmic_model::{Action, CommandId, Verdict};
 
 use crate::effect::{Effect, Origin};
+use crate::event::Refusal;
 use crate::time::Time;
 
 /// One accepted command.
@@ -61,4 +62,28 @@ pub(crate) fn overdue(commands: &mut Vec<Open>, now: Time) -> Vec<Open> {
     commands
         .extract_if(.., |open| open.deadline <= now)
         .collect()
+}
+
+pub(crate) fn not_established() -> Refusal {
+    Refusal::new(
+        400,
+        "8501",
+        "The call is not established yet; wait for its state to be established.",
+    )
+}
+
+pub(crate) fn not_a_group_call() -> Refusal {
+    Refusal::new(
+        400,
+        "8548",
+        "Mute and unmute work in group calls only, and this call is one to one.",
+    )
+}
+
+pub(crate) fn too_many() -> Refusal {
+    Refusal::new(
+        409,
+        "8519",
+        "Too many mute and unmute commands are open on this call; wait for their verdicts.",
+    )
 }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use openmic_model::{
     Action, CallFacts, CallKind, CommandId, Operation, Participant, ResultInfo, RosterUpdate,
+    Verdict,
 };
 
 use crate::{QueryId, Timer};
@@ -191,6 +192,15 @@ impl Refusal {
             status,
             code: code.to_owned(),
             message: message.to_owned(),
+        }
+    }
+
+    /// The verdict of whoever is refused.
+    pub(crate) fn into_verdict(self) -> Verdict {
+        Verdict::Refused {
+            status: self.status,
+            code: self.code,
+            message: self.message,
         }
     }
 

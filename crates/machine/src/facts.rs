@@ -1,4 +1,4 @@
-//! Merging what the outside states, whatever the state of the call.
+//! Merging what the outside states, whatever the state of the call, and asking it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,25 +7,42 @@ use openmic_model::{CallFacts, CallKind, CallState, Operation, Participant, Rost
 
 use crate::effect::{Effect, QueryId};
 use crate::event::PostOutcome;
-use crate::merge::Merged;
-use crate::model::{Doubt, Model, Turn};
+use crate::merge::{Merged, ReadMark};
+use crate::model::{Model, Turn};
 use crate::time::{Time, Timer};
 
 /// Notifications about operations whose POST has not been answered, kept until it is.
 const PARKED: usize = 16;
+/// GETs remembered; an older one is taken for begun at the origin of time.
+const ASKED: usize = 16;
 /// Two rosters without numbers within this time cannot be told apart.
 const FULL_DOUBT: Duration = Duration::from_secs(1);
+/// A roster that could not be read when it was needed is asked for again after this time.
+const AGAIN: Duration = Duration::from_secs(5);
+/// The shortest pause between keepAlives, whatever the config says.
+const KEEP_ALIVE_FLOOR: Duration = Duration::from_secs(1);
+
+/// One GET and the moment it began.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Asked {
+    query: QueryId,
+    pub(crate) begun: Time,
+    mark: ReadMark,
+}
 
 impl Model {
-    pub(crate) fn absorb(&mut self, facts: &CallFacts) {
+    /// Takes in what is stated of the call. True when that told which entry is the bot's own.
+    pub(crate) fn absorb(&mut self, facts: &CallFacts) -> bool {
         if let Some(state) = facts.state
             && self.graph.is_none_or(|held| state.rank() >= held.rank())
         {
             self.graph = Some(state);
         }
-        if let Some(me) = &facts.my_participant {
-            self.me = Some(me.clone());
+        let news = facts.my_participant.is_some() && facts.my_participant != self.me;
+        if news {
+            self.me.clone_from(&facts.my_participant);
         }
+        news
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -43,22 +60,37 @@ impl Model {
         self.merge.roster().get(me).map(|entry| entry.is_muted)
     }
 
-    pub(crate) fn query(&mut self) -> QueryId {
+    /// Numbers a GET that begins now.
+    pub(crate) fn query(&mut self, now: Time) -> QueryId {
         let query = self.next_query;
-        self.next_query += 1;
+        self.next_query = self.next_query.wrapping_add(1);
+        if self.asked.len() == ASKED {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(Asked {
+            query,
+            begun: now,
+            mark: self.merge.read_mark(),
+        });
         query
     }
 
+    /// When the GET began, and where the numbers stood then. One that was forgotten began long
+    /// ago for all we know.
+    pub(crate) fn asked(&self, query: QueryId) -> Asked {
+        let asked = self.asked.iter().find(|asked| asked.query == query);
+        asked.copied().unwrap_or_default()
+    }
+
     pub(crate) fn read_call(&mut self, context: &mut Turn<'_>) {
-        let query = self.query();
+        let query = self.query(context.now);
         context.effects.push(Effect::ReadCall { query });
     }
 
-    /// Asks for the roster; the latest such GET is the one that counts.
-    pub(crate) fn read_roster(&mut self, context: &mut Turn<'_>) {
-        let query = self.query();
-        self.reading = Some((query, self.merge.read_mark()));
+    pub(crate) fn read_roster(&mut self, context: &mut Turn<'_>) -> QueryId {
+        let query = self.query(context.now);
         context.effects.push(Effect::ReadRoster { query });
+        query
     }
 
     pub(crate) fn roster_notice(
@@ -66,15 +98,14 @@ impl Model {
         update: &RosterUpdate,
         context: &mut Turn<'_>,
     ) -> Merged {
-        let merged = self.merge.notice(update, self.me.as_ref());
-        let mut doubtful = merged.doubtful;
+        let mut merged = self.merge.notice(update, self.me.as_ref());
         if merged.unnumbered {
-            doubtful |= self
+            merged.doubtful |= self
                 .last_unnumbered
                 .is_some_and(|at| context.now.since(at) < FULL_DOUBT);
             self.last_unnumbered = Some(context.now);
         }
-        self.merged(&merged, doubtful, context);
+        self.merged(&merged, context);
         merged
     }
 
@@ -84,34 +115,35 @@ impl Model {
         entries: &[Participant],
         context: &mut Turn<'_>,
     ) -> Merged {
-        let mark = match self.reading {
-            Some((reading, mark)) if reading == query => {
-                self.reading = None;
-                mark
-            }
-            _ => self.merge.read_mark(),
-        };
+        let mark = self.asked(query).mark;
         let merged = self.merge.read(entries, mark, self.me.as_ref());
-        self.merged(&merged, merged.doubtful, context);
+        self.merged(&merged, context);
         merged
     }
 
-    pub(crate) fn self_read(&mut self, entry: &Participant, context: &mut Turn<'_>) -> Merged {
-        let merged = self.merge.read_one(entry);
-        self.merged(&merged, false, context);
+    pub(crate) fn self_read(
+        &mut self,
+        query: QueryId,
+        entry: &Participant,
+        context: &mut Turn<'_>,
+    ) -> Merged {
+        let mark = self.asked(query).mark;
+        let merged = self.merge.read_one(entry, mark);
+        self.merged(&merged, context);
         merged
     }
 
-    pub(crate) fn merged(&mut self, merged: &Merged, doubtful: bool, context: &mut Turn<'_>) {
+    fn merged(&mut self, merged: &Merged, context: &mut Turn<'_>) {
         if self.kind == CallKind::PeerToPeer && !self.merge.roster().is_empty() {
             // Somebody was added: it is a group call from here on.
             self.kind = CallKind::Group;
         }
-        if doubtful && !context.timers.is_set(Timer::Gap) {
-            context
-                .timers
-                .set(Timer::Gap, context.now + self.config.gap_patience);
-        } else if self.merge.is_whole() && merged.delta_number.is_some() {
+        if merged.doubtful {
+            let at = context.now + self.config.gap_patience;
+            context.timers.hasten(Timer::Gap, at);
+            // Only a hole in the numbers can fill by itself.
+            self.audit |= self.merge.is_whole();
+        } else if self.merge.is_whole() && merged.delta_number.is_some() && !self.audit {
             context.timers.clear(Timer::Gap);
         }
         if merged.changes.is_empty() {
@@ -125,6 +157,33 @@ impl Model {
         });
     }
 
+    /// A POST may have acted, or may yet, and nobody gathers evidence any more: look later what
+    /// came of it, so that a lost notification does not leave the roster wrong.
+    pub(crate) fn look_later(&mut self, context: &mut Turn<'_>) {
+        self.audit = true;
+        let at = context.now + self.config.gap_patience;
+        context.timers.hasten(Timer::Gap, at);
+    }
+
+    /// The roster is in doubt and did not mend by itself: ask.
+    pub(crate) fn resync(&mut self, context: &mut Turn<'_>) {
+        context.effects.push(Effect::Resync);
+        self.resync = Some(self.read_roster(context));
+        self.audit = false;
+        if let Some(until) = self.doubts.last(context.now) {
+            self.audit = true;
+            context.timers.set(Timer::Gap, until);
+        }
+    }
+
+    /// A GET of the roster brought nothing; the one that was needed is made again.
+    pub(crate) fn roster_unread(&mut self, query: QueryId, context: &mut Turn<'_>) {
+        if self.resync == Some(query) {
+            self.audit = true;
+            context.timers.hasten(Timer::Gap, context.now + AGAIN);
+        }
+    }
+
     pub(crate) fn park(&mut self, operation: &Operation) {
         if self.parked.len() == PARKED {
             self.parked.pop_front();
@@ -132,23 +191,31 @@ impl Model {
         self.parked.push_back(operation.clone());
     }
 
-    /// The outstanding POST has its outcome; what may still act leaves a doubt.
-    pub(crate) fn outcome_known(&mut self, outcome: &PostOutcome, now: Time) {
+    /// The outstanding POST has its outcome; what may have acted, or still may, leaves a doubt.
+    /// `closed` when its operation is known to have ended. True when it may have acted.
+    pub(crate) fn outcome_known(&mut self, outcome: &PostOutcome, closed: bool, now: Time) -> bool {
         let Some(post) = self.outstanding.take() else {
-            return;
+            return false;
         };
-        let may_act_later = match outcome {
-            PostOutcome::Ambiguous => true,
-            PostOutcome::Answered(operation) => !operation.status.is_final(),
-            _ => false,
+        let (acted, may_act_later) = match outcome {
+            PostOutcome::Ambiguous => (true, true),
+            PostOutcome::Answered(operation) => (
+                operation.status != openmic_model::OperationStatus::Failed,
+                !operation.status.is_final(),
+            ),
+            PostOutcome::Refused(_)
+            | PostOutcome::Gone
+            | PostOutcome::Throttled { .. }
+            | PostOutcome::NotSent => (false, false),
         };
-        let until = post.sent + self.config.post_limit;
-        if may_act_later && until > now {
-            self.doubt = Some(Doubt {
-                action: post.action,
-                until,
-            });
+        if acted && !post.proven {
+            self.doubts.unprove(post.action);
         }
+        if may_act_later && !closed && !post.proven {
+            let until = post.sent + self.config.post_limit;
+            self.doubts.raise(post.attempt, post.action, until, now);
+        }
+        acted && !post.proven
     }
 
     pub(crate) fn arm_keep_alive(&mut self, context: &mut Turn<'_>) {
@@ -158,7 +225,17 @@ impl Model {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let thousandths = u32::try_from((mixed >> 32) % 201).unwrap_or(0) + 900;
-        let pause = self.config.keep_alive * thousandths / 1000;
+        let whole = self.config.keep_alive.max(KEEP_ALIVE_FLOOR);
+        let pause = whole.saturating_mul(thousandths) / 1000;
         context.timers.set(Timer::KeepAlive, context.now + pause);
+    }
+
+    pub(crate) fn keep_alive(&mut self, context: &mut Turn<'_>) {
+        context.effects.push(Effect::KeepAlive);
+        if self.patience.is_some() {
+            // The audit that finds what lost notifications hid.
+            self.read_roster(context);
+        }
+        self.arm_keep_alive(context);
     }
 }

@@ -36,12 +36,15 @@
 mod attempt;
 mod config;
 mod desk;
+mod doubt;
 mod effect;
 mod event;
 mod facts;
+mod gather;
 mod machine;
 mod merge;
 mod model;
+mod part;
 mod pursue;
 mod rest;
 mod time;

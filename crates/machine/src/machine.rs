@@ -18,6 +18,8 @@ use crate::time::{Time, Timer, Timers};
 pub struct Machine {
     inner: StateMachine<Model>,
     timers: Timers,
+    /// Deadlines whose last look lies up to here have had it.
+    looked: Option<Time>,
 }
 
 impl fmt::Debug for Machine {
@@ -26,6 +28,7 @@ impl fmt::Debug for Machine {
             .field("state", self.inner.state())
             .field("model", self.inner.inner())
             .field("timers", &self.timers)
+            .field("looked", &self.looked)
             .finish()
     }
 }
@@ -40,7 +43,11 @@ impl Machine {
             effects,
             timers: &mut timers,
         });
-        Self { inner, timers }
+        Self {
+            inner,
+            timers,
+            looked: None,
+        }
     }
 
     /// Takes one event and pushes what must happen because of it.
@@ -58,6 +65,9 @@ impl Machine {
     }
 
     fn step(&mut self, event: &Event, now: Time, effects: &mut Vec<Effect>) {
+        if *event == Event::Timer(Timer::LastLook) {
+            self.looked = Some(now);
+        }
         let phase = self.phase();
         let first = effects.len();
         let mut turn = Turn {
@@ -71,11 +81,11 @@ impl Machine {
                 *at = phase;
             }
         }
-        self.arm_deadlines(now);
+        self.arm_deadlines();
     }
 
     /// The two timers that follow from the open commands rather than from an event.
-    fn arm_deadlines(&mut self, now: Time) {
+    fn arm_deadlines(&mut self) {
         let model = self.inner.inner();
         let state = self.inner.state();
         let waiting = model.waiting.iter().flat_map(|intent| &intent.commands);
@@ -92,10 +102,9 @@ impl Machine {
                 let half = open.deadline.since(open.accepted) / 2;
                 open.deadline.back(model.config.last_look.min(half))
             })
+            .filter(|at| self.looked.is_none_or(|looked| *at > looked))
             .min();
-        // Only once per deadline, and only where a look can still tell something.
-        self.timers
-            .put(Timer::LastLook, look.filter(|at| *at > now));
+        self.timers.put(Timer::LastLook, look);
     }
 
     /// When to send the next [`Event::Tick`]; `None` when the call waits for nothing but events.
@@ -108,7 +117,8 @@ impl Machine {
         self.inner.state().phase()
     }
 
-    /// True once the call is terminated; no effect but late answers follows.
+    /// True once the call is terminated. What follows is at most a hang-up of a call that showed
+    /// itself too late, and the verdicts of commands that came too late.
     pub fn is_over(&self) -> bool {
         self.phase() == Phase::Terminated
     }
@@ -165,7 +175,7 @@ impl Machine {
             match attempt.http {
                 Http::Pending => waits.push("answer to the POST"),
                 Http::Backoff => waits.push("time to post again"),
-                Http::Answered | Http::Ambiguous(_) => {
+                Http::Answered | Http::Ambiguous { .. } => {
                     if !matches!(attempt.op, Op::Completed | Op::Lost) {
                         waits.push("operation");
                     }

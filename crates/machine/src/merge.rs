@@ -1,9 +1,10 @@
 //! The roster of one call, put together from updates that come late, twice or out of order.
 //!
 //! Each entry keeps the version with the higher `rosterSequenceNumber`; who left leaves a
-//! tombstone, so that an older update does not bring them back. Numbered updates therefore give
-//! the same roster in any order. Updates without numbers replace by arrival, and whatever is
-//! doubtful is reported, so that the machine asks by GET.
+//! tombstone, so that an older update does not bring them back, and a whole roster leaves a floor:
+//! somebody it does not list and an older update states was gone by then. Numbered updates
+//! therefore give the same roster in any order. Updates without numbers replace by arrival, and
+//! whatever is doubtful is reported, so that the machine asks by GET.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,9 +21,14 @@ const MISSING: usize = 16;
 pub struct Merge {
     roster: Arc<Roster>,
     tombstones: VecDeque<(ParticipantId, u64)>,
+    /// The highest number of any entry so far.
     highest: u64,
-    last_delta: Option<u64>,
+    /// The number up to which a whole roster was seen.
+    floor: u64,
+    last_delta: u64,
     missing: Vec<u64>,
+    /// Everything up to here is missing for all we know: more than could be remembered.
+    lost_up_to: u64,
     unnumbered_notices: u32,
 }
 
@@ -31,9 +37,10 @@ pub struct Merge {
 pub struct Merged {
     /// Visible changes, in the order of the update.
     pub changes: Vec<Change>,
-    /// `isMuted` of the own entry, as this update stated it.
+    /// `isMuted` of the own entry, when the update stated it: as it stands after the merge, since
+    /// an older statement than the one held is no news.
     pub own_muted: Option<bool>,
-    /// The number that orders the own entry's statement: its own, and the delta's.
+    /// The `rosterSequenceNumber` of that statement.
     pub own_number: Option<u64>,
     /// The delta's `sequenceNumber`.
     pub delta_number: Option<u64>,
@@ -54,7 +61,15 @@ pub(crate) struct Mark {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ReadMark {
     highest: u64,
+    delta: u64,
     unnumbered_notices: u32,
+}
+
+/// Where an entry comes from.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Notice,
+    Read(ReadMark),
 }
 
 impl Merge {
@@ -65,19 +80,20 @@ impl Merge {
 
     /// Whether every hole in the delta numbers has filled.
     pub fn is_whole(&self) -> bool {
-        self.missing.is_empty()
+        self.missing.is_empty() && self.lost_up_to == 0
     }
 
     pub(crate) fn mark(&self) -> Mark {
         Mark {
             highest: self.highest,
-            delta: self.last_delta.unwrap_or(0),
+            delta: self.last_delta,
         }
     }
 
     pub(crate) fn read_mark(&self) -> ReadMark {
         ReadMark {
             highest: self.highest,
+            delta: self.last_delta,
             unnumbered_notices: self.unnumbered_notices,
         }
     }
@@ -97,14 +113,17 @@ impl Merge {
                 }
             }
             RosterUpdate::Full(entries) => {
-                let numbered = is_numbered(entries);
-                if !numbered {
-                    self.unnumbered_notices += 1;
+                let bound = is_numbered(entries).then(|| top(entries));
+                if bound.is_none() {
+                    self.unnumbered_notices = self.unnumbered_notices.wrapping_add(1);
                     merged.unnumbered = true;
                 }
-                let bound = if numbered { Some(top(entries)) } else { None };
-                self.full(entries, bound, me, &mut merged);
-                merged.doubtful |= me.is_some_and(|me| entries.iter().all(|p| p.id != *me));
+                let gone = self.full(entries, bound, Source::Notice, me, &mut merged);
+                // Graph does not say that such an array is never shortened to what changed; one
+                // that lacks several, or everybody else, may be.
+                let shortened = gone > 1 || (gone == 1 && entries.len() == 1);
+                let without_me = me.is_some_and(|me| entries.iter().all(|p| p.id != *me));
+                merged.doubtful = shortened || without_me;
             }
         }
         merged
@@ -119,8 +138,7 @@ impl Merge {
     ) -> Merged {
         let mut merged = Merged::default();
         let numbered = is_numbered(entries);
-        if !numbered && mark.unnumbered_notices != self.unnumbered_notices {
-            // A notification came while the GET was under way and nothing tells which is newer.
+        if !numbered && self.overlapped(mark) {
             merged.doubtful = true;
             merged.own_muted = entries
                 .iter()
@@ -128,21 +146,26 @@ impl Merge {
                 .map(|p| p.is_muted);
             return merged;
         }
-        let bound = if numbered {
-            Some(mark.highest.max(top(entries)))
-        } else {
-            None
-        };
-        self.full(entries, bound, me, &mut merged);
-        self.missing.clear();
+        let listed = if numbered { top(entries) } else { 0 };
+        let bound = Some(mark.highest.max(listed));
+        self.full(entries, bound, Source::Read(mark), me, &mut merged);
+        self.missing.retain(|missing| *missing > mark.delta);
+        if self.lost_up_to <= mark.delta {
+            self.lost_up_to = 0;
+        }
         merged
     }
 
-    /// Merges one entry that a GET brought.
-    pub(crate) fn read_one(&mut self, entry: &Participant) -> Merged {
+    /// Merges the own entry that a GET begun at `mark` brought.
+    pub(crate) fn read_one(&mut self, entry: &Participant, mark: ReadMark) -> Merged {
         let mut merged = Merged::default();
-        self.upsert(entry, &mut merged);
-        merged.own_muted = Some(entry.is_muted);
+        if entry.roster_sequence_number.is_none() && self.overlapped(mark) {
+            merged.doubtful = true;
+            merged.own_muted = Some(entry.is_muted);
+            return merged;
+        }
+        self.upsert(entry, Source::Read(mark), &mut merged);
+        self.state_own(&entry.id, &mut merged);
         merged
     }
 
@@ -153,41 +176,55 @@ impl Merge {
             && (above(merged.own_number, mark.highest) || above(merged.delta_number, mark.delta))
     }
 
-    fn delta_entry(&mut self, entry: &DeltaEntry, me: Option<&ParticipantId>, merged: &mut Merged) {
-        let participant = &entry.participant;
-        if entry.removed {
-            let number = participant.roster_sequence_number;
-            let held = self.held(&participant.id);
-            if let (Some(number), Some(held)) = (number, held)
-                && number < held
-            {
-                return;
-            }
-            self.bury(&participant.id, number.or(held).unwrap_or(self.highest));
-            self.highest = self.highest.max(number.unwrap_or(0));
-            self.remove(&participant.id, merged);
-            return;
-        }
-        if Some(&participant.id) == me {
-            merged.own_muted = Some(participant.is_muted);
-            merged.own_number = participant.roster_sequence_number;
-        }
-        self.upsert(participant, merged);
+    /// A roster without numbers came since `mark`, and nothing tells which of the two is newer.
+    const fn overlapped(&self, mark: ReadMark) -> bool {
+        mark.unnumbered_notices != self.unnumbered_notices
     }
 
-    /// Takes `entries` for everybody. `bound` is the highest number they know of; whoever is held
-    /// above it came later and stays.
+    fn delta_entry(&mut self, entry: &DeltaEntry, me: Option<&ParticipantId>, merged: &mut Merged) {
+        let participant = &entry.participant;
+        if !entry.removed {
+            self.upsert(participant, Source::Notice, merged);
+            if Some(&participant.id) == me {
+                self.state_own(&participant.id, merged);
+            }
+            return;
+        }
+        let number = participant.roster_sequence_number;
+        let held = self.held(&participant.id);
+        if let (Some(number), Some(held)) = (number, held)
+            && number < held
+        {
+            return;
+        }
+        self.highest = self.highest.max(number.unwrap_or(0));
+        let unnumbered = held.is_none() && self.roster.get(&participant.id).is_some();
+        if let Some(number) = number
+            && unnumbered
+            && number <= self.floor
+        {
+            // A whole roster that began after this leave still listed it.
+            return;
+        }
+        self.bury(&participant.id, number.or(held).unwrap_or(self.highest));
+        self.remove(&participant.id, merged);
+    }
+
+    /// Takes `entries` for everybody, and returns how many were not among them. `bound` is the
+    /// highest number they know of; whoever is held above it came later and stays.
     fn full(
         &mut self,
         entries: &[Participant],
         bound: Option<u64>,
+        source: Source,
         me: Option<&ParticipantId>,
         merged: &mut Merged,
-    ) {
+    ) -> usize {
+        let old_news = bound.is_some_and(|bound| bound < self.floor);
         let gone: Vec<ParticipantId> = self
             .roster
             .iter()
-            .filter(|held| Some(&held.id) != me)
+            .filter(|held| !old_news && Some(&held.id) != me)
             .filter(|held| match (bound, held.roster_sequence_number) {
                 (Some(bound), Some(number)) => number <= bound,
                 _ => true,
@@ -195,42 +232,58 @@ impl Merge {
             .filter(|held| entries.iter().all(|entry| entry.id != held.id))
             .map(|held| held.id.clone())
             .collect();
-        for id in gone {
-            if let Some(number) = self.held(&id) {
-                self.bury(&id, number);
-            }
-            self.remove(&id, merged);
+        for id in &gone {
+            self.remove(id, merged);
         }
         for entry in entries {
+            self.upsert(entry, source, merged);
             if Some(&entry.id) == me {
-                merged.own_muted = Some(entry.is_muted);
-                merged.own_number = entry.roster_sequence_number;
+                self.state_own(&entry.id, merged);
             }
-            self.upsert(entry, merged);
+        }
+        self.floor = self.floor.max(bound.unwrap_or(0));
+        gone.len()
+    }
+
+    fn upsert(&mut self, entry: &Participant, source: Source, merged: &mut Merged) {
+        let stale = self.is_stale(entry, source);
+        self.highest = self
+            .highest
+            .max(entry.roster_sequence_number.unwrap_or_default());
+        let same = |held: &Arc<Participant>| **held == *entry;
+        if !stale && !self.roster.get(&entry.id).is_some_and(same) {
+            self.change(Change::Upsert(Arc::new(entry.clone())), merged);
         }
     }
 
-    fn upsert(&mut self, entry: &Participant, merged: &mut Merged) {
-        let number = entry.roster_sequence_number;
-        if let Some(number) = number {
-            self.highest = self.highest.max(number);
-            let buried = self
-                .tombstones
-                .iter()
-                .any(|(id, at)| *id == entry.id && number <= *at);
-            let older = self.held(&entry.id).is_some_and(|held| number < held);
-            if buried || older {
-                return;
+    /// Whether what is known is newer than `entry`.
+    fn is_stale(&self, entry: &Participant, source: Source) -> bool {
+        let held = self.held(&entry.id);
+        let buried = self.buried(&entry.id);
+        match (entry.roster_sequence_number, source) {
+            (Some(number), source) => {
+                let below_floor = number <= self.floor
+                    && match source {
+                        Source::Notice => true,
+                        Source::Read(mark) => mark.highest < self.floor,
+                    };
+                buried.is_some_and(|at| number <= at)
+                    || held.is_some_and(|held| number < held)
+                    || (held.is_none() && below_floor)
             }
+            (None, Source::Read(mark)) => {
+                mark.highest < self.floor
+                    || held.is_some_and(|held| held > mark.highest)
+                    || buried.is_some_and(|at| at > mark.highest)
+            }
+            (None, Source::Notice) => false,
         }
-        if self
-            .roster
-            .get(&entry.id)
-            .is_some_and(|held| **held == *entry)
-        {
-            return;
-        }
-        self.change(Change::Upsert(Arc::new(entry.clone())), merged);
+    }
+
+    fn state_own(&self, me: &ParticipantId, merged: &mut Merged) {
+        let held = self.roster.get(me);
+        merged.own_muted = held.map(|held| held.is_muted);
+        merged.own_number = held.and_then(|held| held.roster_sequence_number);
     }
 
     fn remove(&mut self, id: &ParticipantId, merged: &mut Merged) {
@@ -249,6 +302,11 @@ impl Merge {
         self.roster.get(id)?.roster_sequence_number
     }
 
+    fn buried(&self, id: &ParticipantId) -> Option<u64> {
+        let tombstone = self.tombstones.iter().find(|(buried, _)| buried == id);
+        tombstone.map(|(_, at)| *at)
+    }
+
     fn bury(&mut self, id: &ParticipantId, number: u64) {
         if let Some((_, at)) = self.tombstones.iter_mut().find(|(buried, _)| buried == id) {
             *at = (*at).max(number);
@@ -264,15 +322,20 @@ impl Merge {
     fn track(&mut self, number: Option<u64>) -> bool {
         let Some(number) = number else { return false };
         // The first delta is a snapshot when it is number 1; else its forerunners were missed.
-        let last = self.last_delta.unwrap_or(0);
+        let last = self.last_delta;
         if number <= last {
             self.missing.retain(|missing| *missing != number);
             return false;
         }
-        self.last_delta = Some(number);
+        self.last_delta = number;
+        let hole = last + 1..number;
         let room = MISSING.saturating_sub(self.missing.len());
-        self.missing.extend((last + 1..number).take(room));
-        number > last + 1
+        if hole.end - hole.start > room as u64 {
+            self.lost_up_to = number - 1;
+        }
+        let newly = !hole.is_empty();
+        self.missing.extend(hole.take(room));
+        newly
     }
 }
 

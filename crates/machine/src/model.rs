@@ -1,7 +1,6 @@
 //! The states and their arrows. Arms decide; what an attempt gathers is in `pursue`.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use openmic_model::{
     Action, CallKind, CallState, Operation, ParticipantId, ResultInfo, Verdict, Version,
@@ -12,14 +11,13 @@ use statig::state_machine;
 
 use crate::attempt::Attempt;
 use crate::config::Config;
-use crate::desk::{Intent, Open, settle_all};
+use crate::desk::{Intent, not_established, settle_all};
+use crate::doubt::Doubts;
 use crate::effect::{Effect, EndCause, Ending, Phase, QueryId};
-use crate::event::{Ack, AttemptId, Event, PostOutcome, Read, Refusal};
-use crate::merge::{Merge, ReadMark};
+use crate::event::{Ack, AttemptId, Event, PostOutcome, Read};
+use crate::facts::Asked;
+use crate::merge::Merge;
 use crate::time::{Time, Timer, Timers};
-
-/// DELETEs before the call is given up as hung up.
-const HANG_UPS: u8 = 5;
 
 /// What a handler may touch besides the model.
 #[derive(Debug)]
@@ -34,11 +32,20 @@ pub(crate) struct Turn<'a> {
 pub(crate) enum State {
     Establishing,
     Muted,
-    Unmuting { attempt: Box<Attempt> },
+    Unmuting {
+        attempt: Box<Attempt>,
+    },
     Unmuted,
-    Muting { attempt: Box<Attempt> },
-    Terminating { tries: u8 },
-    Terminated { ending: Ending },
+    Muting {
+        attempt: Box<Attempt>,
+    },
+    /// `tries` DELETEs were sent; none while no call is known to exist.
+    Terminating {
+        tries: u8,
+    },
+    Terminated {
+        ending: Ending,
+    },
 }
 
 impl State {
@@ -68,13 +75,8 @@ pub(crate) struct Outstanding {
     pub(crate) attempt: AttemptId,
     pub(crate) action: Action,
     pub(crate) sent: Time,
-}
-
-/// A POST that may still take effect, long after its outcome was settled otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Doubt {
-    pub(crate) action: Action,
-    pub(crate) until: Time,
+    /// Its operation completed and a fresh own entry showed it, all before the answer.
+    pub(crate) proven: bool,
 }
 
 /// What a call knows in every state.
@@ -82,6 +84,8 @@ pub(crate) struct Doubt {
 pub(crate) struct Model {
     pub(crate) config: Config,
     pub(crate) kind: CallKind,
+    /// Something showed that Graph has the call: the create's answer or a notification.
+    pub(crate) exists: bool,
     pub(crate) me: Option<ParticipantId>,
     /// Graph's own state of the call, merged by rank.
     pub(crate) graph: Option<CallState>,
@@ -90,13 +94,19 @@ pub(crate) struct Model {
     /// Commands that cannot be sent yet: one action, the latest.
     pub(crate) waiting: Option<Intent>,
     pub(crate) outstanding: Option<Outstanding>,
-    pub(crate) doubt: Option<Doubt>,
+    /// No POST before this moment: Graph's `Retry-After`.
+    pub(crate) not_until: Option<Time>,
+    pub(crate) doubts: Doubts,
     pub(crate) parked: VecDeque<Operation>,
     pub(crate) next_attempt: AttemptId,
     pub(crate) next_query: QueryId,
-    /// The roster GET under way and where the numbers stood when it began.
-    pub(crate) reading: Option<(QueryId, ReadMark)>,
+    /// The latest GETs.
+    pub(crate) asked: VecDeque<Asked>,
     pub(crate) last_unnumbered: Option<Time>,
+    /// The roster GET that a doubt made necessary.
+    pub(crate) resync: Option<QueryId>,
+    /// The doubt is one that no notification can settle.
+    pub(crate) audit: bool,
     /// GETs made since Graph said established; `None` before.
     pub(crate) patience: Option<usize>,
     pub(crate) jitter: u64,
@@ -113,19 +123,15 @@ impl Model {
     fn establishing(&mut self, context: &mut Turn<'_>, event: &Event) -> Outcome<State> {
         match event {
             Event::Created { facts, kind } => {
-                self.kind = *kind;
-                context.timers.clear(Timer::Patience);
+                self.connects(*kind);
                 self.absorb(facts);
                 self.establish(context)
             }
-            Event::CreateFailed { definite: true, .. } => over(EndCause::NotCreated, None),
-            Event::CreateFailed {
-                definite: false, ..
-            } => {
-                // The call may exist with a hot microphone: its notifications would adopt it.
-                context
-                    .timers
-                    .set(Timer::Patience, context.now + self.config.orphan_patience);
+            Event::CreateFailed { definite: true, .. } if !self.exists => {
+                over(EndCause::NotCreated, None)
+            }
+            Event::CreateFailed { .. } => {
+                self.maybe_created(context);
                 Handled
             }
             Event::CallNotice(facts)
@@ -151,16 +157,17 @@ impl Model {
                 self.establish(context)
             }
             Event::SelfRead {
+                query,
                 read: Read::Found(entry),
-                ..
             } => {
-                self.self_read(entry, context);
+                self.self_read(*query, entry, context);
                 self.establish(context)
             }
             Event::Command { id, action, within } => {
                 let open = self.accept(*id, *action, *within, context.now);
                 if !self.is_up() {
-                    refuse(open, &not_established(), context);
+                    let verdict = not_established().into_verdict();
+                    open.settle(verdict, context.now, context.effects);
                     return Handled;
                 }
                 self.wait(open, context);
@@ -205,65 +212,14 @@ impl Model {
         self.pursue(attempt, context, event)
     }
 
-    #[state(superstate = "any", entry_action = "hang_up")]
+    #[state(superstate = "any", entry_action = "say_goodbye")]
     fn terminating(
         &mut self,
         tries: &mut u8,
         context: &mut Turn<'_>,
         event: &Event,
     ) -> Outcome<State> {
-        match event {
-            Event::HungUp(Ack::Gone) => over(EndCause::HungUp, None),
-            Event::HungUp(Ack::Done) => {
-                *tries = HANG_UPS;
-                let patience = self.config.parting_patience;
-                context.timers.set(Timer::Parting, context.now + patience);
-                Handled
-            }
-            Event::HungUp(Ack::Failed) => {
-                let pause = Duration::from_millis(250 << (*tries).min(4));
-                context.timers.set(Timer::Parting, context.now + pause);
-                Handled
-            }
-            Event::Timer(Timer::Parting) if *tries < HANG_UPS => {
-                *tries += 1;
-                context.effects.push(Effect::HangUp);
-                Handled
-            }
-            Event::Timer(Timer::Parting) => over(EndCause::HungUp, None),
-            Event::CallNotice(facts) => {
-                self.absorb(facts);
-                if self.is_terminated() {
-                    return over(EndCause::HungUp, facts.result.clone());
-                }
-                Handled
-            }
-            Event::Command { id, action, within } => {
-                self.accept(*id, *action, *within, context.now).settle(
-                    Verdict::CallEnded { result: None },
-                    context.now,
-                    context.effects,
-                );
-                Handled
-            }
-            // Answers to what was under way, and rosters of a call we are leaving.
-            Event::Posted { .. }
-            | Event::OperationRead { .. }
-            | Event::SelfRead { .. }
-            | Event::RosterRead { .. }
-            | Event::CallRead { .. }
-            | Event::KeptAlive(_)
-            | Event::RosterNotice(_)
-            | Event::OperationNotice(_)
-            | Event::HangUp => Handled,
-            // The create was still under way when the bot hung up: now there is a call to end.
-            Event::Created { .. } => {
-                context.effects.push(Effect::HangUp);
-                Handled
-            }
-            Event::CreateFailed { definite: true, .. } => over(EndCause::HungUp, None),
-            _ => Super,
-        }
+        self.part(tries, context, event)
     }
 
     #[state(superstate = "any", entry_action = "rest_in_peace")]
@@ -273,32 +229,7 @@ impl Model {
         context: &mut Turn<'_>,
         event: &Event,
     ) -> Outcome<State> {
-        match event {
-            Event::Command { id, action, within } => {
-                let verdict = Verdict::CallEnded {
-                    result: ending.result.clone(),
-                };
-                let open = self.accept(*id, *action, *within, context.now);
-                open.settle(verdict, context.now, context.effects);
-                Handled
-            }
-            Event::Created { .. } => {
-                context.effects.push(Effect::HangUp);
-                Handled
-            }
-            Event::HangUp
-            | Event::Posted { .. }
-            | Event::OperationRead { .. }
-            | Event::SelfRead { .. }
-            | Event::RosterRead { .. }
-            | Event::CallRead { .. }
-            | Event::KeptAlive(_)
-            | Event::HungUp(_)
-            | Event::CallNotice(_)
-            | Event::RosterNotice(_)
-            | Event::OperationNotice(_) => Handled,
-            _ => Super,
-        }
+        self.stay_over(ending, context, event)
     }
 
     #[superstate(superstate = "live")]
@@ -322,23 +253,18 @@ impl Model {
                 read: Read::Found(facts),
                 ..
             } => {
-                self.absorb(facts);
+                if self.absorb(facts) {
+                    // The own entry may be in the roster already, unrecognised.
+                    self.read_roster(context);
+                }
                 if self.is_terminated() { Super } else { Handled }
             }
-            Event::CallRead {
-                read: Read::Absent | Read::Failed,
-                ..
-            } => Handled,
-            Event::KeptAlive(Ack::Done | Ack::Failed) => Handled,
-            Event::Timer(Timer::KeepAlive) => {
-                context.effects.push(Effect::KeepAlive);
-                self.read_roster(context);
-                self.arm_keep_alive(context);
+            Event::RosterRead { query, .. } => {
+                self.roster_unread(*query, context);
                 Handled
             }
             Event::Timer(Timer::Gap) => {
-                context.effects.push(Effect::Resync);
-                self.read_roster(context);
+                self.resync(context);
                 Handled
             }
             Event::OperationNotice(_) | Event::OperationRead { .. } | Event::Posted { .. } => {
@@ -347,21 +273,20 @@ impl Model {
                 });
                 Handled
             }
-            Event::SelfRead { .. } | Event::RosterRead { .. } => Handled,
             Event::Timer(Timer::Command) => {
                 self.expire_waiting(context);
                 Handled
             }
-            Event::Timer(Timer::LastLook | Timer::Roster | Timer::Operation) => Handled,
             // A second answer of the create, or one that came after its notifications.
             Event::Created { facts, kind } => {
-                if self.merge.roster().is_empty() {
-                    self.kind = *kind;
-                }
+                self.connects(*kind);
                 self.absorb(facts);
                 Handled
             }
-            Event::CreateFailed { .. } => Handled,
+            // Unread facts, timers that lost their meaning, a create that did work after all.
+            Event::SelfRead { .. }
+            | Event::Timer(Timer::LastLook | Timer::Roster | Timer::Operation | Timer::Backoff)
+            | Event::CreateFailed { .. } => Handled,
             _ => Super,
         }
     }
@@ -369,7 +294,7 @@ impl Model {
     #[superstate(superstate = "any")]
     fn live(&mut self, context: &mut Turn<'_>, event: &Event) -> Outcome<State> {
         match event {
-            Event::HangUp => Transition(State::Terminating { tries: 1 }),
+            Event::HangUp => Transition(State::Terminating { tries: 0 }),
             Event::CallNotice(facts)
             | Event::CallRead {
                 read: Read::Found(facts),
@@ -392,8 +317,15 @@ impl Model {
                 outcome: PostOutcome::Gone,
                 ..
             } => over(EndCause::Gone, None),
-            // While establishing, what cannot be read is asked for again by the patience timer.
-            Event::CallRead { .. } | Event::RosterRead { .. } | Event::SelfRead { .. } => Handled,
+            Event::Timer(Timer::KeepAlive) => {
+                self.keep_alive(context);
+                Handled
+            }
+            // What cannot be read is asked for again by the timers.
+            Event::KeptAlive(_)
+            | Event::CallRead { .. }
+            | Event::RosterRead { .. }
+            | Event::SelfRead { .. } => Handled,
             Event::OperationNotice(operation) => {
                 self.park(operation);
                 context.effects.push(Effect::Late {
@@ -421,10 +353,10 @@ impl Model {
     }
 
     #[action]
-    fn hang_up(&mut self, context: &mut Turn<'_>) {
+    fn say_goodbye(&mut self, tries: &mut u8, context: &mut Turn<'_>) {
         context.timers.clear_all();
         self.settle_waiting(&Verdict::CallEnded { result: None }, context);
-        context.effects.push(Effect::HangUp);
+        self.hang_up(tries, context);
     }
 
     #[action]
@@ -455,10 +387,6 @@ impl Model {
                 context.effects,
             );
         }
-        let ended = matches!(target, State::Terminating { .. } | State::Terminated { .. });
-        if source.phase() == Phase::Establishing && !ended {
-            self.arm_keep_alive(context);
-        }
         context.effects.push(Effect::Entered {
             from: source.phase(),
             to: target.phase(),
@@ -481,18 +409,22 @@ impl Model {
         };
         Self {
             kind: CallKind::Group,
+            exists: false,
             me: None,
             graph: None,
             merge: Merge::default(),
             version,
             waiting: None,
             outstanding: None,
-            doubt: None,
+            not_until: None,
+            doubts: Doubts::default(),
             parked: VecDeque::new(),
             next_attempt: 1,
             next_query: 1,
-            reading: None,
+            asked: VecDeque::new(),
             last_unnumbered: None,
+            resync: None,
+            audit: false,
             patience: None,
             jitter: seed,
             config,
@@ -509,45 +441,4 @@ pub(crate) fn over(cause: EndCause, result: Option<ResultInfo>) -> Outcome<State
     Transition(State::Terminated {
         ending: Ending { cause, result },
     })
-}
-
-pub(crate) fn refuse(open: Open, refusal: &Refusal, context: &mut Turn<'_>) {
-    let Refusal {
-        status,
-        code,
-        message,
-    } = refusal.clone();
-    open.settle(
-        Verdict::Refused {
-            status,
-            code,
-            message,
-        },
-        context.now,
-        context.effects,
-    );
-}
-
-fn not_established() -> Refusal {
-    Refusal::new(
-        400,
-        "8501",
-        "The call is not established yet; wait for its state to be established.",
-    )
-}
-
-pub(crate) fn not_a_group_call() -> Refusal {
-    Refusal::new(
-        400,
-        "8548",
-        "Mute and unmute work in group calls only, and this call is one to one.",
-    )
-}
-
-pub(crate) fn too_many() -> Refusal {
-    Refusal::new(
-        409,
-        "8519",
-        "Too many mute and unmute commands are open on this call; wait for their verdicts.",
-    )
 }

@@ -1,35 +1,26 @@
-//! One attempt under way: post, gather evidence, ask for what is overdue, conclude.
+//! One attempt under way: post, take what comes, ask for what is overdue, conclude.
 
 use std::time::Duration;
 
-use openmic_model::{Action, Evidence, Operation, Verdict};
+use openmic_model::{Action, Evidence, RosterSeen, Verdict};
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
 
 use crate::attempt::{Attempt, Http, Judgement, OPERATION_POLLS, Op};
-use crate::desk::{Intent, overdue, settle_all};
+use crate::desk::{Intent, overdue, settle_all, too_many};
 use crate::effect::Effect;
 use crate::event::{Event, PostOutcome, Read};
-use crate::merge::{Merge, Merged};
-use crate::model::{Model, Outstanding, State, Turn, base, refuse, too_many};
+use crate::model::{Model, Outstanding, State, Turn, base};
 use crate::time::{Time, Timer};
 
-/// How to answer a statement of the own entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stated {
-    Notice,
-    Read,
-}
+/// The shortest pause before a POST is repeated that had no effect, whatever Graph says.
+const PAUSE: Duration = Duration::from_millis(250);
 
 impl Model {
-    /// Posts for `intent` and returns the state that waits for it.
+    /// Posts for `intent`, or waits until Graph lets it, and returns the state of it.
     pub(crate) fn launch(&mut self, intent: Intent, context: &mut Turn<'_>) -> State {
         let lead = intent.commands[0].id;
-        let not_before = self
-            .doubt
-            .filter(|doubt| doubt.action != intent.action && doubt.until > context.now)
-            .map(|doubt| doubt.until);
-        self.doubt = None;
+        let against = intent.action.opposite();
         let mut attempt = Box::new(Attempt {
             id: 0,
             action: intent.action,
@@ -37,22 +28,28 @@ impl Model {
             lead,
             number: 0,
             reached: 0,
-            context: lead.context(0),
-            sent: context.now,
-            http: Http::Pending,
+            http: Http::Backoff,
             op: Op::Unknown,
             op_id: None,
             op_polls: 0,
+            closed: false,
             mark: self.merge.mark(),
             first_query: self.next_query,
-            not_before,
+            not_before: self.doubts.until(against, context.now),
+            contested: self.doubts.is_unproven(against),
+            rebound: false,
             own_muted: None,
             last: Evidence::Http,
+            grace_until: context.now,
             reads: 0,
             disagreed: 0,
+            unchanged: false,
             fruitless: 0,
         });
-        self.post(&mut attempt, context);
+        match self.not_until.filter(|at| *at > context.now) {
+            Some(at) => context.timers.set(Timer::Backoff, at),
+            None => self.post(&mut attempt, context),
+        }
         match attempt.action {
             Action::Mute => State::Muting { attempt },
             Action::Unmute => State::Unmuting { attempt },
@@ -61,31 +58,33 @@ impl Model {
 
     fn post(&mut self, attempt: &mut Attempt, context: &mut Turn<'_>) {
         attempt.id = self.next_attempt;
-        self.next_attempt += 1;
-        attempt.number = attempt.number.saturating_add(1);
+        self.next_attempt = self.next_attempt.wrapping_add(1);
+        attempt.number += 1;
         attempt.reached = attempt.reached.saturating_add(1);
-        attempt.context = attempt.lead.context(attempt.number);
-        attempt.sent = context.now;
         attempt.http = Http::Pending;
         attempt.op = Op::Unknown;
         attempt.op_id = None;
         attempt.op_polls = 0;
+        attempt.closed = false;
         attempt.mark = self.merge.mark();
         attempt.first_query = self.next_query;
+        attempt.rebound = false;
         attempt.own_muted = None;
         attempt.reads = 0;
         attempt.disagreed = 0;
+        attempt.unchanged = false;
         context.timers.clear(Timer::Operation);
         context.timers.clear(Timer::Roster);
         self.outstanding = Some(Outstanding {
             attempt: attempt.id,
             action: attempt.action,
             sent: context.now,
+            proven: false,
         });
         context.effects.push(Effect::Post {
             attempt: attempt.id,
             action: attempt.action,
-            context: attempt.context.clone(),
+            context: attempt.lead.context(attempt.number),
             command: attempt.lead,
         });
     }
@@ -105,7 +104,8 @@ impl Model {
                     settle_all(commands, &superseded, context.now, context.effects);
                     self.wait(open, context);
                 } else if attempt.commands.len() >= self.config.max_open {
-                    refuse(open, &too_many(), context);
+                    let verdict = too_many().into_verdict();
+                    open.settle(verdict, context.now, context.effects);
                 } else {
                     // An opposite one that was never sent is overtaken in its turn.
                     self.settle_waiting(&Verdict::Superseded, context);
@@ -116,7 +116,9 @@ impl Model {
             Event::Posted {
                 attempt: id,
                 outcome,
-            } if *id == attempt.id => self.posted(attempt, outcome, context),
+            } if *id == attempt.id && attempt.http == Http::Pending => {
+                self.posted(attempt, outcome, context)
+            }
             Event::OperationNotice(operation) => {
                 if attempt.owns(operation) {
                     self.absorb_operation(attempt, operation, Evidence::Operation, context);
@@ -133,7 +135,7 @@ impl Model {
                     Read::Found(operation) => {
                         self.absorb_operation(attempt, operation, Evidence::Operation, context);
                     }
-                    Read::Absent => attempt.op = Op::Lost,
+                    Read::Absent => attempt.lose_operation(),
                     Read::Failed => {}
                     Read::Gone => return Super,
                 }
@@ -142,23 +144,15 @@ impl Model {
             }
             Event::RosterNotice(update) => {
                 let merged = self.roster_notice(update, context);
-                if merged.unnumbered && attempt.http != Http::Pending {
-                    // Without numbers nothing tells whether this is from before the POST.
-                    self.look(context);
-                } else if Merge::is_fresh(&merged, attempt.mark) {
-                    self.stated(attempt, &merged, Stated::Notice, context.now);
-                }
+                self.noticed(attempt, &merged, context);
                 self.conclude(attempt, context)
             }
             Event::SelfRead {
                 query,
                 read: Read::Found(entry),
             } => {
-                let merged = self.self_read(entry, context);
-                if *query >= attempt.first_query {
-                    self.stated(attempt, &merged, Stated::Read, context.now);
-                    self.after_read(attempt, context);
-                }
+                let merged = self.self_read(*query, entry, context);
+                self.was_read(attempt, *query, merged.own_muted, context);
                 self.conclude(attempt, context)
             }
             Event::SelfRead {
@@ -174,10 +168,7 @@ impl Model {
                 read: Read::Found(entries),
             } => {
                 let merged = self.roster_read(*query, entries, context);
-                if *query >= attempt.first_query {
-                    self.stated(attempt, &merged, Stated::Read, context.now);
-                    self.after_read(attempt, context);
-                }
+                self.was_read(attempt, *query, merged.own_muted, context);
                 self.conclude(attempt, context)
             }
             Event::SelfRead {
@@ -187,49 +178,43 @@ impl Model {
             | Event::RosterRead {
                 query,
                 read: Read::Absent | Read::Failed,
-            } if *query >= attempt.first_query => {
-                attempt.reads = attempt.reads.saturating_add(1);
-                self.after_read(attempt, context);
+            } => {
+                self.roster_unread(*query, context);
+                self.was_read(attempt, *query, None, context);
                 self.conclude(attempt, context)
             }
             Event::Timer(Timer::Operation) => {
-                match &attempt.op_id {
-                    Some(operation) if attempt.op_polls < OPERATION_POLLS => {
-                        let operation = operation.clone();
-                        let query = self.query();
-                        context
-                            .effects
-                            .push(Effect::ReadOperation { query, operation });
-                    }
-                    _ => attempt.op = Op::Lost,
-                }
+                self.poll_or_lose(attempt, context);
                 self.conclude(attempt, context)
             }
             Event::Timer(Timer::Roster) => {
-                if !attempt.agrees() {
+                if attempt.is_out() && !attempt.agrees() {
                     self.look(context);
                 }
                 Handled
             }
             Event::Timer(Timer::Backoff) => {
-                self.post(attempt, context);
+                // Each POST has a number of its own, and there are no more.
+                if attempt.http == Http::Backoff && attempt.number < u8::MAX {
+                    self.post(attempt, context);
+                }
                 Handled
             }
             Event::Timer(Timer::LastLook) => {
-                self.look(context);
-                if let (Op::Running, Some(operation)) = (&attempt.op, &attempt.op_id) {
-                    let operation = operation.clone();
-                    let query = self.query();
-                    context
-                        .effects
-                        .push(Effect::ReadOperation { query, operation });
+                if attempt.number > 0 {
+                    self.look(context);
+                }
+                if attempt.op == Op::Running {
+                    self.poll(attempt, context);
                 }
                 Handled
             }
             Event::Timer(Timer::Command) => {
                 self.expire_waiting(context);
                 for open in overdue(&mut attempt.commands, context.now) {
-                    open.settle(attempt.overdue(), context.now, context.effects);
+                    let verdict = attempt.overdue();
+                    self.concluded(attempt, &verdict);
+                    open.settle(verdict, context.now, context.effects);
                 }
                 self.conclude(attempt, context)
             }
@@ -247,28 +232,27 @@ impl Model {
             PostOutcome::Gone => return Super,
             PostOutcome::Answered(operation) => {
                 attempt.http = Http::Answered;
-                self.arm_roster(attempt, self.config.roster_grace, context);
+                self.start_grace(attempt, context);
                 self.absorb_operation(attempt, operation, Evidence::Http, context);
                 self.unpark(attempt, context);
-                if attempt.op != Op::Completed {
+                if !attempt.is_final() {
                     let grace = self.config.operation_grace;
                     context.timers.set(Timer::Operation, context.now + grace);
                 }
             }
             PostOutcome::Ambiguous => {
-                attempt.http = Http::Ambiguous(context.now);
+                attempt.http = Http::Ambiguous {
+                    settled: context.now + self.config.settle_time,
+                };
                 self.unpark(attempt, context);
-                self.arm_roster(attempt, Duration::ZERO, context);
+                self.start_grace(attempt, context);
+                self.expect_operation(attempt, context);
             }
             PostOutcome::Refused(refusal) => {
+                attempt.http = Http::Backoff;
                 attempt.reached = attempt.reached.saturating_sub(1);
-                let refusal = refusal.clone();
-                self.outcome_known(outcome, context.now);
-                let verdict = Verdict::Refused {
-                    status: refusal.status,
-                    code: refusal.code,
-                    message: refusal.message,
-                };
+                self.outcome_known(outcome, attempt.closed, context.now);
+                let verdict = refusal.clone().into_verdict();
                 settle_all(
                     &mut attempt.commands,
                     &verdict,
@@ -280,46 +264,21 @@ impl Model {
             PostOutcome::Throttled { .. } | PostOutcome::NotSent => {
                 attempt.http = Http::Backoff;
                 attempt.reached = attempt.reached.saturating_sub(1);
-                let doubling = Duration::from_millis(250 << attempt.fruitless.min(4));
+                let doubling = PAUSE * (1 << attempt.fruitless.min(4));
                 attempt.fruitless = attempt.fruitless.saturating_add(1);
                 let pause = match outcome {
-                    PostOutcome::Throttled { after: Some(after) } => *after,
+                    PostOutcome::Throttled { after: Some(after) } => PAUSE.max(*after),
                     _ => doubling,
                 };
-                context.timers.set(Timer::Backoff, context.now + pause);
+                let at = context.now + pause;
+                context.timers.set(Timer::Backoff, at);
+                if let PostOutcome::Throttled { .. } = outcome {
+                    self.not_until = Some(at);
+                }
             }
         }
-        self.outcome_known(outcome, context.now);
+        self.outcome_known(outcome, attempt.closed, context.now);
         self.conclude(attempt, context)
-    }
-
-    /// Takes in what came for the operation before its POST was answered.
-    fn unpark(&mut self, attempt: &mut Attempt, context: &mut Turn<'_>) {
-        for operation in std::mem::take(&mut self.parked) {
-            if attempt.owns(&operation) {
-                self.absorb_operation(attempt, &operation, Evidence::Operation, context);
-            }
-        }
-    }
-
-    /// Takes in the operation. Once it took effect, the own entry has its grace time from here.
-    fn absorb_operation(
-        &self,
-        attempt: &mut Attempt,
-        operation: &Operation,
-        evidence: Evidence,
-        context: &mut Turn<'_>,
-    ) {
-        let before = attempt.op == Op::Completed;
-        attempt.absorb(operation, evidence);
-        if attempt.op == Op::Completed && !before {
-            context.timers.clear(Timer::Operation);
-            attempt.reads = 0;
-            attempt.disagreed = 0;
-            if attempt.http != Http::Pending {
-                self.arm_roster(attempt, self.config.roster_grace, context);
-            }
-        }
     }
 
     /// Acts on the evidence so far.
@@ -331,17 +290,14 @@ impl Model {
             }
             return self.leave(attempt, context);
         }
-        let settle_by = match attempt.http {
-            Http::Ambiguous(since) => since + self.config.settle_time,
-            _ => context.now,
-        };
-        match attempt.judge(context.now, settle_by, self.config.max_attempts) {
+        match attempt.judge(self.config.max_attempts) {
             Judgement::Wait => Handled,
             Judgement::Again => {
                 self.post(attempt, context);
                 Handled
             }
             Judgement::Settle(verdict) => {
+                self.concluded(attempt, &verdict);
                 settle_all(
                     &mut attempt.commands,
                     &verdict,
@@ -353,7 +309,21 @@ impl Model {
         }
     }
 
-    /// Nobody waits for the attempt any more: go where the roster says, or on to what waits.
+    /// A fresh own entry that agrees also shows what came of all older POSTs.
+    fn concluded(&mut self, attempt: &Attempt, verdict: &Verdict) {
+        if let Verdict::Confirmed {
+            roster: RosterSeen::Fresh,
+            ..
+        } = verdict
+        {
+            self.doubts.prove();
+            if let Some(post) = &mut self.outstanding {
+                post.proven = attempt.closed && attempt.op == Op::Completed;
+            }
+        }
+    }
+
+    /// Nobody waits for the attempt any more: go on to what waits, or where the evidence says.
     fn leave(&mut self, attempt: &Attempt, context: &mut Turn<'_>) -> Outcome<State> {
         for timer in [
             Timer::Operation,
@@ -363,106 +333,52 @@ impl Model {
         ] {
             context.timers.clear(timer);
         }
-        let unseen = attempt.op == Op::Completed && attempt.own_muted.is_none();
-        let muted = if unseen {
-            attempt.action.wants_muted()
-        } else {
-            self.own_muted().unwrap_or(!attempt.action.wants_muted())
+        let asked = attempt.action.wants_muted();
+        let muted = match (attempt.own_muted, &attempt.op) {
+            (Some(muted), _) => muted,
+            (None, Op::Completed) => asked,
+            (None, _) => self.own_muted().unwrap_or(!asked),
         };
+        if attempt.may_have_acted() && !attempt.agrees() {
+            self.look_later(context);
+        }
         let is = if muted { Action::Mute } else { Action::Unmute };
         if self.outstanding.is_none()
-            && let Some(intent) = self.waiting.take()
+            && let Some(mut intent) = self.waiting.take()
         {
-            return Transition(self.launch_or_settle(intent, is, attempt, context));
+            if self.needs_post(intent.action, is, context.now) {
+                return Transition(self.launch(intent, context));
+            }
+            settle_all(
+                &mut intent.commands,
+                &Verdict::Already,
+                context.now,
+                context.effects,
+            );
         }
         Transition(base(muted))
     }
 
-    /// An overtaken attempt may have acted, so an intent against it is always posted.
-    fn launch_or_settle(
-        &mut self,
-        intent: Intent,
-        is: Action,
-        attempt: &Attempt,
-        context: &mut Turn<'_>,
-    ) -> State {
-        let overtaken = attempt.may_have_acted() && intent.action != attempt.action;
-        if intent.action != is || overtaken {
-            return self.launch(intent, context);
-        }
-        let mut commands = intent.commands;
-        settle_all(
-            &mut commands,
-            &Verdict::Already,
-            context.now,
-            context.effects,
-        );
-        base(is.wants_muted())
-    }
-
-    fn stated(&self, attempt: &mut Attempt, merged: &Merged, stated: Stated, now: Time) {
-        let Some(muted) = merged.own_muted else {
-            if stated == Stated::Read {
-                attempt.reads = attempt.reads.saturating_add(1);
-            }
-            return;
-        };
-        if !attempt.counts(now) {
+    /// Asks for the operation, or gives it up after enough polls.
+    fn poll_or_lose(&mut self, attempt: &mut Attempt, context: &mut Turn<'_>) {
+        if attempt.is_final() || !attempt.is_out() {
             return;
         }
-        let evidence = match stated {
-            Stated::Notice => Evidence::Roster,
-            Stated::Read => Evidence::Poll,
-        };
-        attempt.own_entry(muted, evidence);
-        if stated == Stated::Read && attempt.http != Http::Pending {
-            attempt.reads = attempt.reads.saturating_add(1);
-            if !attempt.agrees() {
-                attempt.disagreed = attempt.disagreed.saturating_add(1);
-            }
-        }
-    }
-
-    /// Asks for the own entry, or for the whole roster while its id is not known.
-    fn look(&mut self, context: &mut Turn<'_>) {
-        match self.me.clone() {
-            Some(participant) => {
-                let query = self.query();
-                context
-                    .effects
-                    .push(Effect::ReadSelf { query, participant });
-            }
-            None => self.read_roster(context),
-        }
-    }
-
-    fn arm_roster(&self, attempt: &Attempt, grace: Duration, context: &mut Turn<'_>) {
-        let at = context.now + grace;
-        context.timers.set(
-            Timer::Roster,
-            attempt.not_before.map_or(at, |from| at.max(from)),
-        );
-    }
-
-    /// Asks again later: 0.5, 1, 2, 2, ... seconds.
-    fn after_read(&self, attempt: &Attempt, context: &mut Turn<'_>) {
-        if attempt.agrees() || matches!(attempt.http, Http::Pending | Http::Backoff) {
+        // Without an answer to go by, an operation that runs is followed to the deadline.
+        let patient = matches!(attempt.http, Http::Ambiguous { .. });
+        if attempt.op_id.is_some() && (patient || attempt.op_polls < OPERATION_POLLS) {
+            self.poll(attempt, context);
             return;
         }
-        let step = attempt.reads.saturating_sub(1).min(2);
-        self.arm_roster(attempt, Duration::from_millis(500 << step), context);
+        attempt.lose_operation();
+        if !attempt.agrees() && !context.timers.is_set(Timer::Roster) {
+            self.look(context);
+        }
     }
 
-    fn after_poll(&self, attempt: &mut Attempt, context: &mut Turn<'_>) {
-        if matches!(attempt.op, Op::Completed | Op::Failed(_) | Op::Lost) {
-            context.timers.clear(Timer::Operation);
-            return;
+    pub(crate) fn arm(&self, timer: Timer, at: Time, context: &mut Turn<'_>) {
+        if !context.timers.is_set(timer) {
+            context.timers.set(timer, at);
         }
-        let step = attempt.op_polls.min(3);
-        attempt.op_polls = attempt.op_polls.saturating_add(1);
-        context.timers.set(
-            Timer::Operation,
-            context.now + Duration::from_millis(500 << step),
-        );
     }
 }

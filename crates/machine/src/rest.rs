@@ -6,19 +6,23 @@ use openmic_model::{Action, CallKind, CommandId, Verdict};
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
 
-use crate::desk::{Intent, Open, overdue, settle_all};
-use crate::effect::Effect;
-use crate::effect::{EndCause, Origin};
-use crate::event::{Event, PostOutcome, Read, Refusal};
-use crate::model::{Model, State, Turn, base, not_a_group_call, over, refuse, too_many};
+use crate::desk::{Intent, Open, not_a_group_call, overdue, settle_all, too_many};
+use crate::effect::{Effect, EndCause, Origin};
+use crate::event::{Event, PostOutcome, Read};
+use crate::merge::Merged;
+use crate::model::{Model, State, Turn, base, over};
 use crate::time::{Time, Timer};
 
-/// GETs while establishing, and when after Graph said established.
+/// When GETs look for the own entry, after Graph said established.
 const PATIENCE: [Duration; 3] = [
     Duration::from_millis(500),
     Duration::from_millis(1500),
     Duration::from_millis(3500),
 ];
+/// How often a call that is not up yet is read, in case its notification was lost.
+const UP_YET: Duration = Duration::from_secs(10);
+/// How long the mute on joining may take.
+const JOIN_MUTED_WITHIN: Duration = Duration::from_secs(30);
 
 impl Model {
     /// Established with no attempt under way: follow the roster, start what is asked.
@@ -32,29 +36,30 @@ impl Model {
             Event::Command { id, action, within } => {
                 let open = self.accept(*id, *action, *within, context.now);
                 if self.kind == CallKind::PeerToPeer {
-                    refuse(open, &not_a_group_call(), context);
+                    let verdict = not_a_group_call().into_verdict();
+                    open.settle(verdict, context.now, context.effects);
                     return Handled;
                 }
                 self.wait(open, context);
                 self.proceed(is, context)
             }
             Event::RosterNotice(update) => {
-                self.roster_notice(update, context);
-                self.follow(is)
+                let merged = self.roster_notice(update, context);
+                self.follow(is, &merged)
             }
             Event::RosterRead {
                 query,
                 read: Read::Found(entries),
             } => {
-                self.roster_read(*query, entries, context);
-                self.follow(is)
+                let merged = self.roster_read(*query, entries, context);
+                self.follow(is, &merged)
             }
             Event::SelfRead {
+                query,
                 read: Read::Found(entry),
-                ..
             } => {
-                self.self_read(entry, context);
-                self.follow(is)
+                let merged = self.self_read(*query, entry, context);
+                self.follow(is, &merged)
             }
             Event::Posted { attempt, outcome }
                 if self
@@ -65,7 +70,9 @@ impl Model {
                 context.effects.push(Effect::Late {
                     event: event.name(),
                 });
-                self.outcome_known(outcome, context.now);
+                if self.outcome_known(outcome, false, context.now) {
+                    self.look_later(context);
+                }
                 self.proceed(is, context)
             }
             _ => Super,
@@ -73,52 +80,85 @@ impl Model {
     }
 
     /// Starts the waiting intent, when there is one and no POST is under way.
-    pub(crate) fn proceed(&mut self, is: Action, context: &mut Turn<'_>) -> Outcome<State> {
+    fn proceed(&mut self, is: Action, context: &mut Turn<'_>) -> Outcome<State> {
         if self.outstanding.is_some() {
             return Handled;
         }
         let Some(intent) = self.waiting.take() else {
-            return self.follow(is);
+            return Handled;
         };
-        let doubtful = self
-            .doubt
-            .is_some_and(|doubt| doubt.action != intent.action && doubt.until > context.now);
-        if intent.action == is && !doubtful {
-            let mut commands = intent.commands;
-            settle_all(
-                &mut commands,
-                &Verdict::Already,
-                context.now,
-                context.effects,
-            );
-            return self.follow(is);
+        if self.needs_post(intent.action, is, context.now) {
+            return Transition(self.launch(intent, context));
         }
-        Transition(self.launch(intent, context))
+        let mut commands = intent.commands;
+        settle_all(
+            &mut commands,
+            &Verdict::Already,
+            context.now,
+            context.effects,
+        );
+        Handled
     }
 
-    /// The roster decides whether the bot is muted.
-    pub(crate) fn follow(&self, is: Action) -> Outcome<State> {
+    /// Whether the bot may be other than `action` asks. What the roster says is not enough while
+    /// a POST against it may have acted unseen or may act yet.
+    pub(crate) fn needs_post(&self, action: Action, is: Action, now: Time) -> bool {
+        let against = action.opposite();
+        action != is
+            || self.doubts.is_unproven(against)
+            || self.doubts.until(against, now).is_some()
+    }
+
+    /// What the roster states of the own entry decides whether the bot is muted.
+    fn follow(&self, is: Action, merged: &Merged) -> Outcome<State> {
         match self.own_muted() {
-            Some(muted) if muted != is.wants_muted() => Transition(base(muted)),
+            Some(muted) if merged.own_muted.is_some() && muted != is.wants_muted() => {
+                Transition(base(muted))
+            }
             _ => Handled,
         }
     }
 
-    /// Leaves establishing once the call is up and the own entry known, or not to be had.
+    /// What the create asked for. A roster that came before says that it is a group call.
+    pub(crate) fn connects(&mut self, kind: CallKind) {
+        if self.merge.roster().is_empty() {
+            self.kind = kind;
+        }
+    }
+
+    /// The create's answer was lost. Should there be a call with a hot microphone, its
+    /// notifications show it; the wait for them ends.
+    pub(crate) fn maybe_created(&mut self, context: &mut Turn<'_>) {
+        if !self.exists {
+            let patience = self.config.orphan_patience;
+            context.timers.set(Timer::Patience, context.now + patience);
+        }
+    }
+
+    /// The call exists. Leaves establishing once it is up and the own entry known, or not to be
+    /// had.
     pub(crate) fn establish(&mut self, context: &mut Turn<'_>) -> Outcome<State> {
+        if !self.exists {
+            self.exists = true;
+            self.arm_keep_alive(context);
+            context.timers.set(Timer::Patience, context.now + UP_YET);
+        }
         if !self.is_up() {
             return Handled;
         }
+        let first = self.patience.is_none();
+        if first {
+            self.patience = Some(0);
+        }
         if self.kind == CallKind::PeerToPeer {
-            self.settle_refused(&not_a_group_call(), context);
+            let verdict = not_a_group_call().into_verdict();
+            self.settle_waiting(&verdict, context);
             context.timers.clear(Timer::Patience);
             return Transition(State::Unmuted);
         }
-        if self.patience.is_none() {
-            self.patience = Some(0);
-            context
-                .timers
-                .set(Timer::Patience, context.now + PATIENCE[0]);
+        if first {
+            let first = PATIENCE[0].min(self.config.own_entry_patience);
+            context.timers.set(Timer::Patience, context.now + first);
             self.want_to_join_muted(context.now);
             if self.me.is_none() {
                 self.read_call(context);
@@ -130,11 +170,7 @@ impl Model {
         }
     }
 
-    pub(crate) fn leave_establishing(
-        &mut self,
-        muted: bool,
-        context: &mut Turn<'_>,
-    ) -> Outcome<State> {
+    fn leave_establishing(&mut self, muted: bool, context: &mut Turn<'_>) -> Outcome<State> {
         context.timers.clear(Timer::Patience);
         let is = if muted { Action::Mute } else { Action::Unmute };
         match self.proceed(is, context) {
@@ -144,24 +180,30 @@ impl Model {
     }
 
     /// The first act of an established call; a bot's own command that came first outranks it.
-    pub(crate) fn want_to_join_muted(&mut self, now: Time) {
+    fn want_to_join_muted(&mut self, now: Time) {
         if self.config.join_muted && self.waiting.is_none() {
             self.waiting = Some(Intent::of(Open {
                 id: self.config.own_command,
                 action: Action::Mute,
                 origin: Origin::Machine,
                 accepted: now,
-                deadline: now + Duration::from_secs(30),
+                deadline: now + JOIN_MUTED_WITHIN,
             }));
         }
     }
 
     pub(crate) fn lose_patience(&mut self, context: &mut Turn<'_>) -> Outcome<State> {
-        let Some(step) = self.patience else {
+        if !self.exists {
             // Nothing showed that the create took effect.
             return over(EndCause::NotCreated, None);
+        }
+        let Some(step) = self.patience else {
+            self.read_call(context);
+            context.timers.set(Timer::Patience, context.now + UP_YET);
+            return Handled;
         };
-        let Some(at) = PATIENCE.get(step).copied() else {
+        let whole = self.config.own_entry_patience;
+        let Some(at) = PATIENCE.get(step).copied().filter(|at| *at < whole) else {
             // Never seen: Graph lets a bot in unmuted.
             return self.leave_establishing(false, context);
         };
@@ -170,10 +212,8 @@ impl Model {
         }
         self.read_roster(context);
         self.patience = Some(step + 1);
-        let next = PATIENCE.get(step + 1).copied();
-        let pause = next
-            .unwrap_or(self.config.own_entry_patience)
-            .saturating_sub(at);
+        let next = PATIENCE.get(step + 1).copied().unwrap_or(whole).min(whole);
+        let pause = next.saturating_sub(at);
         context.timers.set(Timer::Patience, context.now + pause);
         Handled
     }
@@ -199,7 +239,8 @@ impl Model {
         match &mut self.waiting {
             Some(intent) if intent.action == open.action => {
                 if intent.commands.len() >= self.config.max_open {
-                    refuse(open, &too_many(), context);
+                    let verdict = too_many().into_verdict();
+                    open.settle(verdict, context.now, context.effects);
                 } else {
                     intent.commands.push(open);
                 }
@@ -215,22 +256,6 @@ impl Model {
         if let Some(mut intent) = self.waiting.take() {
             settle_all(&mut intent.commands, verdict, context.now, context.effects);
         }
-    }
-
-    pub(crate) fn settle_refused(&mut self, refusal: &Refusal, context: &mut Turn<'_>) {
-        let Refusal {
-            status,
-            code,
-            message,
-        } = refusal.clone();
-        self.settle_waiting(
-            &Verdict::Refused {
-                status,
-                code,
-                message,
-            },
-            context,
-        );
     }
 
     pub(crate) fn expire_waiting(&mut self, context: &mut Turn<'_>) {

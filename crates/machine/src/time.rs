@@ -49,7 +49,7 @@ impl Add<Duration> for Time {
 /// What a call may be waiting for the clock to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Timer {
-    /// Look again for what establishing lacks.
+    /// Look again for what establishing lacks, or give the create up.
     Patience,
     /// The operation's notification is overdue: ask for it.
     Operation,
@@ -57,13 +57,14 @@ pub enum Timer {
     Roster,
     /// Throttled or not sent: post now.
     Backoff,
-    /// Two seconds before the earliest deadline: look a last time.
+    /// A while before the earliest deadline ([`Config::last_look`](crate::Config::last_look)): look
+    /// a last time.
     LastLook,
     /// The earliest deadline of an open command.
     Command,
     /// Tell Graph that the bot is alive.
     KeepAlive,
-    /// A hole in the numbers of the delta roster did not fill.
+    /// A hole in the numbers of the delta roster did not fill, or the roster is in doubt otherwise.
     Gap,
     /// The hang-up is unanswered, or its notification is overdue.
     Parting,
@@ -95,6 +96,12 @@ pub(crate) struct Timers([Option<Time>; Timer::ALL.len()]);
 impl Timers {
     pub(crate) fn set(&mut self, timer: Timer, at: Time) {
         self.0[timer.index()] = Some(at);
+    }
+
+    /// Sets `timer`, or brings it forward when it was to go off later.
+    pub(crate) fn hasten(&mut self, timer: Timer, at: Time) {
+        let slot = &mut self.0[timer.index()];
+        *slot = Some(slot.map_or(at, |set| set.min(at)));
     }
 
     pub(crate) fn put(&mut self, timer: Timer, at: Option<Time>) {
