@@ -1,1 +1,43 @@
 //! The engine's HTTP surface: Graph-shaped API, webhook, roster WebSocket, admin.
+//!
+//! ```text
+//!  Graph ──POST /callbacks/{key}──▶ callback_routes ─▶ Engine::deliver
+//!  bot ────/v1.0/communications/..─▶ routes ─▶ table ─▶ who may? ─▶ Engine, Call
+//!  watcher ─GET /v1/calls/{id}/roster─▶ seat in the hub, 101, the socket is the hub's
+//! ```
+//!
+//! [`routes`] is everything the engine's public listener answers, [`callback_routes`] the webhook
+//! alone, to be mounted into a bot's own server, [`admin_routes`] what belongs on the admin
+//! listener. Every failed request is answered in Graph's error envelope, says what to do next, and
+//! carries the `request-id` that the log has.
+//!
+//! Who may do what is one table (`table.rs`); what is not in it does not exist. A token is looked
+//! at before a byte of the body is read. A caller sees the calls of its own app and tenant, any
+//! other is 404 as if unknown.
+//!
+//! Once a POST of mute, unmute or create may have reached Graph, the answer is never 429, 503 or
+//! 504: SDK middlewares repeat a POST on those.
+//!
+//! It knows no TLS and no accept loop; the WebSocket handshake wants the plain socket back, as
+//! `openmic-listen` and `axum::serve` give it.
+
+mod admin;
+mod answer;
+mod attend;
+mod body;
+mod caller;
+mod calls;
+mod command;
+mod graph;
+mod metrics;
+mod path;
+mod prefer;
+mod surface;
+mod table;
+mod upgrade;
+mod webhook;
+
+pub use admin::{Readiness, admin_routes};
+pub use metrics::EdgeMetrics;
+pub use surface::{Surface, SurfaceConfig, routes};
+pub use webhook::callback_routes;

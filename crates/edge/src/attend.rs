@@ -1,0 +1,137 @@
+//! What every request gets: its ids, a span, its place in the metrics, Graph's envelope when it
+//! fails, and an answer also when its handler panics.
+
+use std::any::Any;
+use std::time::{Instant, SystemTime};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::answer::Refusal;
+use crate::metrics::EdgeMetrics;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
+const ODATA_VERSION: HeaderName = HeaderName::from_static("odata-version");
+
+/// Longest client request id that is echoed; Graph documents a GUID.
+const MAX_CLIENT_ID: usize = 128;
+
+/// Puts all of it around every route that `router` has by now, its fallback included.
+pub(crate) fn attended<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    metrics: &EdgeMetrics,
+) -> Router<S> {
+    router
+        .layer(CatchPanicLayer::custom(after_panic))
+        .layer(from_fn_with_state(metrics.clone(), attend))
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature tower-http wants"
+)]
+fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a handler panicked; its message is on standard error");
+    Refusal::internal().into_response()
+}
+
+async fn attend(State(metrics): State<EdgeMetrics>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let method = method_label(request.method());
+    let ids = Ids::of(request.headers());
+    let id: &str = &ids.own;
+    let span = tracing::info_span!("request", route, method, id, call = tracing::field::Empty);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let refusal = response.extensions_mut().remove::<Refusal>();
+    {
+        let _entered = span.enter();
+        let status = response.status().as_u16();
+        let seconds = begun.elapsed().as_secs_f64();
+        match &refusal {
+            Some(refusal) if response.status().is_server_error() => {
+                let (code, message) = (refusal.code.as_ref(), refusal.message.as_ref());
+                tracing::warn!(status, seconds, code, message, "failed");
+            }
+            Some(refusal) => {
+                tracing::debug!(status, seconds, code = refusal.code.as_ref(), "refused");
+            }
+            None => tracing::debug!(status, seconds, "answered"),
+        }
+    }
+    if let Some(refusal) = refusal {
+        ids.wrap(refusal, &mut response);
+    }
+    metrics.answered(route, method, response.status(), begun.elapsed());
+    let headers = response.headers_mut();
+    if route.starts_with("/v1.0/") {
+        headers.insert(ODATA_VERSION, HeaderValue::from_static("4.0"));
+    }
+    ids.write(headers);
+    response
+}
+
+fn method_label(method: &http::Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"];
+    let known = KNOWN.iter().find(|known| **known == method.as_str());
+    known.copied().unwrap_or("other")
+}
+
+/// The ids of a request: ours, and the caller's where it sent one that can be echoed.
+struct Ids {
+    own: String,
+    client: Option<String>,
+}
+
+impl Ids {
+    fn of(headers: &HeaderMap) -> Self {
+        let client = headers
+            .get(CLIENT_REQUEST_ID)
+            .and_then(|value| value.to_str().ok())
+            .filter(|text| !text.is_empty() && text.len() <= MAX_CLIENT_ID);
+        Self {
+            own: Uuid::new_v4().to_string(),
+            client: client.map(str::to_owned),
+        }
+    }
+
+    /// Graph's envelope around a refusal.
+    fn wrap(&self, refusal: Refusal, response: &mut Response) {
+        let body = openmic_wire::error::encode(
+            &refusal.code,
+            &refusal.message,
+            SystemTime::now(),
+            &self.own,
+            self.client.as_deref(),
+        );
+        *response.body_mut() = Body::from(body);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // That of the empty answer the refusal travelled in.
+        headers.remove(CONTENT_LENGTH);
+        if let Some(wait) = refusal.retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if let Some((name, value)) = refusal.header {
+            headers.insert(name, value);
+        }
+    }
+
+    fn write(&self, headers: &mut HeaderMap) {
+        let client = self.client.as_ref().unwrap_or(&self.own);
+        let value = |text: &str| HeaderValue::try_from(text).expect("both were checked or made");
+        headers.insert(REQUEST_ID, value(&self.own));
+        headers.insert(CLIENT_REQUEST_ID, value(client));
+    }
+}

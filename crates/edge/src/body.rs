@@ -1,0 +1,77 @@
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody as _};
+use axum::extract::Request;
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use crate::answer::Refusal;
+
+/// Longest body of a Graph request. Create calls with an SDP blob are a few KiB.
+const MAX_REQUEST: usize = 256 * 1024;
+/// Longest time a body may take. A client that trickles must not hold a handler for ever.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a body could not be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    TooLarge(usize),
+    Broken,
+    Slow,
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge(limit) => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "invalidRequest",
+                format!("The body is longer than {limit} bytes. Send less."),
+            ),
+            BodyError::Broken => {
+                Self::bad_request("The body could not be read to its end. Send it again.")
+            }
+            BodyError::Slow => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                format!(
+                    "The body took longer than {} s. Send it faster.",
+                    PATIENCE.as_secs()
+                ),
+            ),
+        }
+    }
+}
+
+/// Reads a body to its end.
+pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(BodyError::TooLarge(limit));
+    }
+    let collected = tokio::time::timeout(PATIENCE, Limited::new(body, limit).collect());
+    match collected.await {
+        Err(_) => Err(BodyError::Slow),
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge(limit)),
+        Ok(Err(_)) => Err(BodyError::Broken),
+    }
+}
+
+/// Reads the body of a Graph request: JSON, or nothing.
+pub(crate) async fn json(request: Request) -> Result<Bytes, Refusal> {
+    let (parts, body) = request.into_parts();
+    let bytes = read(body, MAX_REQUEST).await?;
+    let kind = parts.headers.get(CONTENT_TYPE);
+    let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = kind.split(';').next().unwrap_or("").trim();
+    if bytes.is_empty() || essence.eq_ignore_ascii_case("application/json") {
+        return Ok(bytes);
+    }
+    Err(Refusal::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "notSupported",
+        "The body is not declared as JSON. Send it with Content-Type: application/json.",
+    ))
+}

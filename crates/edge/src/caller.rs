@@ -1,0 +1,182 @@
+//! Who is calling, and whether they may.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::{FromRequestParts as _, Path, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::StatusCode;
+use http::header::WWW_AUTHENTICATE;
+use http::request::Parts;
+use openmic_auth::{BearerError, Claims, TokenError, bearer};
+use openmic_engine::{Call, Engine, Owner};
+use openmic_model::{AppId, CallId, TenantId};
+use openmic_wire::create::{CreateCall, Destination, MediaConfig};
+
+use crate::answer::{Answer, Refusal, chain};
+use crate::surface::Api;
+use crate::table::Who;
+
+/// An application with a good token.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) app: AppId,
+    pub(crate) tenant: TenantId,
+    claims: Arc<Claims>,
+}
+
+/// What guards one route.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) api: Arc<Api>,
+    pub(crate) who: Who,
+}
+
+/// Lets a request through when its caller may use the route. The handler finds the [`Caller`] in
+/// the extensions, and the [`Call`] where the route names one.
+pub(crate) async fn authorize(State(gate): State<Gate>, request: Request, next: Next) -> Answer {
+    let (mut parts, body) = request.into_parts();
+    let caller = Caller::of(&parts, &gate.api).await?;
+    match gate.who {
+        Who::Application => {}
+        Who::Served => caller.check_served(&gate.api.engine)?,
+        Who::Owner => {
+            let call = named_call(&mut parts, &gate.api.engine).await;
+            let call = call
+                .filter(|call| caller.owns(call.owner()))
+                .ok_or_else(Refusal::no_call)?;
+            tracing::Span::current().record("call", call.id().as_str());
+            parts.extensions.insert(call);
+        }
+    }
+    parts.extensions.insert(caller);
+    let response: Response = next.run(Request::from_parts(parts, body)).await;
+    Ok(response)
+}
+
+async fn named_call(parts: &mut Parts, engine: &Engine) -> Option<Call> {
+    let Path(named): Path<HashMap<String, String>> =
+        Path::from_request_parts(parts, &()).await.ok()?;
+    let id = CallId::parse(named.get("call")?).ok()?;
+    engine.call(&id)
+}
+
+/// 401 as Graph words it. Source: RFC 6750 §3 for the challenge.
+fn unauthenticated(message: String, challenge: &'static str) -> Refusal {
+    Refusal::new(
+        StatusCode::UNAUTHORIZED,
+        "InvalidAuthenticationToken",
+        message,
+    )
+    .header(WWW_AUTHENTICATE, challenge)
+}
+
+const NO_TOKEN: &str = "Bearer";
+const BAD_TOKEN: &str = r#"Bearer error="invalid_token""#;
+
+impl From<BearerError> for Refusal {
+    fn from(error: BearerError) -> Self {
+        unauthenticated(error.to_string(), NO_TOKEN)
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        if matches!(error, TokenError::KeysUnavailable(_)) {
+            tracing::warn!(error = chain(&error), "no token can be checked");
+            return Self::unavailable(error.to_string(), Duration::from_secs(5));
+        }
+        unauthenticated(error.to_string(), BAD_TOKEN)
+    }
+}
+
+impl Caller {
+    async fn of(parts: &Parts, api: &Api) -> Result<Self, Refusal> {
+        let token = bearer(&parts.headers)?;
+        let claims = api.callers.validate(token, SystemTime::now()).await?;
+        if claims.scopes.is_some() && claims.roles.is_empty() {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "7500",
+                "The token is a user's. Ask for the application's own by client credentials.",
+            ));
+        }
+        let (Some(app), Some(tenant)) = (claims.app.clone(), claims.tenant.clone()) else {
+            let message = "the token names no application or no tenant: ask for one by client \
+                           credentials";
+            return Err(unauthenticated(message.to_owned(), BAD_TOKEN));
+        };
+        Ok(Self {
+            app,
+            tenant,
+            claims,
+        })
+    }
+
+    /// Whether a call of `owner` is this caller's.
+    pub(crate) fn owns(&self, owner: &Owner) -> bool {
+        self.app == owner.app && self.tenant == owner.tenant
+    }
+
+    /// Nothing of the caller's token goes upstream, so the engine must have a credential for it.
+    fn check_served(&self, engine: &Engine) -> Result<(), Refusal> {
+        if !engine.serves(&self.app) {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "7503",
+                "The engine has no upstream credential for this application. Add it to the \
+                 configuration.",
+            ));
+        }
+        if self.tenant != engine.owner().tenant {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "7505",
+                "The token is of another tenant than the engine's credential for this \
+                 application. Ask for one of that tenant.",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The engine lends its own credential, so the caller must have the roles that Graph would
+    /// ask of it. Source: `contract.md` §6.2; the plural spellings are in Graph's docs too.
+    pub(crate) fn check_roles(&self, call: &CreateCall) -> Result<(), Refusal> {
+        let wanted: &[&str] = match call.destination() {
+            Destination::Peer(_) => &INITIATE[..1],
+            Destination::Group(_) => INITIATE,
+            _ => JOIN,
+        };
+        let app_hosted = matches!(call.media(), MediaConfig::AppHosted { .. });
+        let missing = if !self.claims.has_any_role(wanted) {
+            wanted[0]
+        } else if app_hosted && !self.claims.has_any_role(&[ACCESS_MEDIA]) {
+            ACCESS_MEDIA
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "7504",
+            format!("The token lacks the role {missing}. Grant it to the application."),
+        ))
+    }
+}
+
+const ACCESS_MEDIA: &str = "Calls.AccessMedia.All";
+/// The first alone is enough for a call to one other side.
+const INITIATE: &[&str] = &[
+    "Calls.Initiate.All",
+    "Calls.InitiateGroupCall.All",
+    "Calls.InitiateGroupCalls.All",
+];
+const JOIN: &[&str] = &[
+    "Calls.JoinGroupCall.All",
+    "Calls.JoinGroupCalls.All",
+    "Calls.JoinGroupCallAsGuest.All",
+    "Calls.JoinGroupCallasGuest.All",
+    "Calls.JoinGroupCallsAsGuest.All",
+    "Calls.JoinGroupCallsasGuest.All",
+];

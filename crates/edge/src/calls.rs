@@ -1,0 +1,246 @@
+//! The engine's own view of its calls: `/v1/calls`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use http::StatusCode;
+use openmic_engine::{Call, Phase, Status};
+use openmic_model::{CallKind, IdentityKind, Participant, ResultInfo, Version};
+use openmic_wire::call::state_word;
+use serde::Serialize;
+
+use crate::answer::{Answer, json};
+use crate::caller::Caller;
+use crate::surface::Api;
+use crate::upgrade;
+
+/// Calls in one list.
+const MAX_LIST: usize = 1000;
+
+/// `GET /v1/calls`: the caller's calls that are not over.
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    #[derive(Serialize)]
+    struct List {
+        calls: Vec<CallView>,
+        total: usize,
+    }
+    let mut calls = api.engine.calls();
+    calls.retain(|call| caller.owns(call.owner()));
+    calls.sort_unstable_by(|a, b| a.id().cmp(b.id()));
+    let total = calls.len();
+    let calls = calls.iter().take(MAX_LIST).map(CallView::of).collect();
+    Ok(json(StatusCode::OK, bytes(&List { calls, total }), None))
+}
+
+/// `GET /v1/calls/{call}`: one call, also for a while after its end.
+pub(crate) async fn get(Extension(call): Extension<Call>) -> Answer {
+    Ok(json(StatusCode::OK, bytes(&CallView::of(&call)), None))
+}
+
+/// `GET /v1/calls/{call}/roster`: the roster as one document, or a WebSocket on upgrade.
+pub(crate) async fn roster(
+    State(api): State<Arc<Api>>,
+    Extension(call): Extension<Call>,
+    request: Request,
+) -> Answer {
+    if upgrade::is_wanted(request.headers()) {
+        return upgrade::roster(&api, &call, request);
+    }
+    let latest = call.roster_now();
+    let version = latest
+        .as_ref()
+        .map_or_else(|| call.state().version, |latest| latest.version);
+    let entries = latest.iter().flat_map(|latest| latest.roster.iter());
+    let view = RosterView {
+        kind: "snapshot",
+        call: call.id().as_str(),
+        epoch: version.epoch,
+        seq: version.seq,
+        participants: entries.map(|entry| Entry::of(entry)).collect(),
+    };
+    Ok(json(StatusCode::OK, bytes(&view), None))
+}
+
+fn bytes(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain structs with string keys always serialise into memory")
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CallView {
+    id: String,
+    state: &'static str,
+    why: String,
+    waits_for: Vec<&'static str>,
+    graph_state: Option<&'static str>,
+    kind: &'static str,
+    my_participant_id: Option<String>,
+    version: VersionView,
+    ended: Option<EndView>,
+}
+
+#[derive(Serialize)]
+struct VersionView {
+    epoch: u64,
+    seq: u64,
+}
+
+#[derive(Serialize)]
+struct EndView {
+    cause: &'static str,
+    result: Option<ResultView>,
+}
+
+#[derive(Serialize)]
+struct ResultView {
+    code: i32,
+    subcode: i32,
+    message: Option<String>,
+}
+
+impl From<&ResultInfo> for ResultView {
+    fn from(result: &ResultInfo) -> Self {
+        Self {
+            code: result.code,
+            subcode: result.subcode,
+            message: result.message.clone(),
+        }
+    }
+}
+
+impl CallView {
+    fn of(call: &Call) -> Self {
+        let status = call.state();
+        let Version { epoch, seq } = status.version;
+        Self {
+            id: call.id().to_string(),
+            state: status.phase.as_str(),
+            why: why(&status),
+            graph_state: status.graph.map(state_word),
+            kind: match status.kind {
+                CallKind::Group => "group",
+                CallKind::PeerToPeer => "peerToPeer",
+            },
+            my_participant_id: status.me.as_ref().map(ToString::to_string),
+            version: VersionView { epoch, seq },
+            ended: status.ending.as_ref().map(|ending| EndView {
+                cause: ending.cause.as_str(),
+                result: ending.result.as_ref().map(ResultView::from),
+            }),
+            waits_for: status.waits_for,
+        }
+    }
+}
+
+/// Why the call is in the state it is in, in one sentence.
+fn why(status: &Status) -> String {
+    let seen = status.own_entry_seen;
+    match status.phase {
+        Phase::Establishing if status.graph.is_none() => "Graph has not accepted the call yet.",
+        Phase::Establishing => {
+            "Graph is setting the call up, or the bot's own roster entry was not seen yet."
+        }
+        Phase::Muted => "The bot's own roster entry says muted.",
+        Phase::Unmuting => "An unmute is under way.",
+        Phase::Unmuted if seen => "The bot's own roster entry says unmuted.",
+        Phase::Unmuted if status.kind == CallKind::PeerToPeer => {
+            "A call to one other side has no roster and no server mute."
+        }
+        Phase::Unmuted => "The call is established; the bot's own roster entry was never seen.",
+        Phase::Muting => "A mute is under way.",
+        Phase::Terminating => "The call is being hung up.",
+        Phase::Terminated => {
+            let Some(ending) = &status.ending else {
+                return "The call ended by a fault of openmic and was hung up.".to_owned();
+            };
+            let cause = match ending.cause.as_str() {
+                "hung_up" => "The bot hung up",
+                "remote" => "Graph ended the call",
+                "gone" => "Graph does not know the call any more",
+                _ => "The call never came to be",
+            };
+            return match &ending.result {
+                Some(result) => format!("{cause}: {result}"),
+                None => format!("{cause}."),
+            };
+        }
+    }
+    .to_owned()
+}
+
+/// The twin of the hub's snapshot frame; a test compares the two.
+#[derive(Serialize)]
+struct RosterView<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    call: &'a str,
+    epoch: u64,
+    seq: u64,
+    participants: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry<'a> {
+    id: &'a str,
+    identity: IdentityView<'a>,
+    is_muted: bool,
+    server_muted: Option<bool>,
+    is_in_lobby: bool,
+    roster_sequence_number: Option<u64>,
+    streams: Vec<StreamView<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct IdentityView<'a> {
+    kind: &'static str,
+    id: Option<&'a str>,
+    display_name: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StreamView<'a> {
+    media_type: &'a str,
+    label: Option<&'a str>,
+    source_id: &'a str,
+    direction: &'a str,
+    server_muted: Option<bool>,
+}
+
+impl<'a> Entry<'a> {
+    fn of(participant: &'a Participant) -> Self {
+        let identity = &participant.identity;
+        let streams = participant.streams.iter().map(|stream| StreamView {
+            media_type: &stream.media_type,
+            label: stream.label.as_deref(),
+            source_id: &stream.source_id,
+            direction: &stream.direction,
+            server_muted: stream.server_muted,
+        });
+        Self {
+            id: participant.id.as_str(),
+            identity: IdentityView {
+                kind: match identity.kind {
+                    IdentityKind::User => "user",
+                    IdentityKind::Application => "application",
+                    IdentityKind::Guest => "guest",
+                    IdentityKind::Phone => "phone",
+                    IdentityKind::Other => "other",
+                },
+                id: identity.id.as_deref(),
+                display_name: identity.display_name.as_deref(),
+            },
+            is_muted: participant.is_muted,
+            server_muted: participant.server_muted(),
+            is_in_lobby: participant.in_lobby,
+            roster_sequence_number: participant.roster_sequence_number,
+            streams: streams.collect(),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Mute, unmute and their operations: the engine's own. The answer comes with the verdict.
+
+use axum::Extension;
+use axum::extract::{Path, Request};
+use axum::response::Response;
+use http::header::{ALLOW, HeaderName};
+use http::{HeaderValue, StatusCode};
+use openmic_engine::{Call, CommandOptions, OperationRecord};
+use openmic_model::{Action, CallId, OperationId, Verdict};
+use openmic_wire::action::{self, ActionError};
+use openmic_wire::operation::{self, Casing};
+use openmic_wire::resource::Resource;
+
+use crate::answer::{Answer, Refusal, json};
+use crate::body;
+use crate::graph::location;
+use crate::prefer;
+use crate::surface::Base;
+
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// `POST /communications/calls/{call}/mute`.
+pub(crate) async fn mute(
+    Extension(call): Extension<Call>,
+    Extension(base): Extension<Base>,
+    request: Request,
+) -> Answer {
+    run(&call, &base, Action::Mute, request).await
+}
+
+/// `POST /communications/calls/{call}/unmute`.
+pub(crate) async fn unmute(
+    Extension(call): Extension<Call>,
+    Extension(base): Extension<Base>,
+    request: Request,
+) -> Answer {
+    run(&call, &base, Action::Unmute, request).await
+}
+
+async fn run(call: &Call, base: &Base, action: Action, request: Request) -> Answer {
+    let patience = prefer::patience(request.headers());
+    let body = body::json(request).await?;
+    let client_context = action::decode(&body)?;
+    let options = CommandOptions {
+        within: None,
+        client_context: client_context.clone(),
+    };
+    // From here on the command is accepted; a caller that goes away does not take it back.
+    let pending = call.command(action, options)?;
+    let mut record = OperationRecord {
+        id: pending.operation().clone(),
+        action,
+        client_context,
+        verdict: None,
+    };
+    let outcome = pending.outcome();
+    let outcome = match patience {
+        None => Some(outcome.await),
+        Some(patience) => tokio::time::timeout(patience, outcome).await.ok(),
+    };
+    record.verdict = outcome.map(|outcome| outcome.verdict);
+    answer(&record, call.id(), base)
+}
+
+/// The last column of the verdict table in `design.md` §4.
+fn answer(record: &OperationRecord, call: &CallId, base: &Base) -> Answer {
+    match &record.verdict {
+        Some(Verdict::CallEnded { .. }) => return Err(Refusal::no_call()),
+        Some(Verdict::Refused {
+            status: status @ (400 | 403 | 404 | 405 | 409),
+            code,
+            message,
+        }) => {
+            let status = StatusCode::from_u16(*status).expect("one of the five above");
+            let refusal = Refusal::new(status, code.clone(), message.clone());
+            return Err(match status {
+                // RFC 9110 §15.5.6 wants the header; upstream takes no method here now.
+                StatusCode::METHOD_NOT_ALLOWED => refusal.header(ALLOW, ""),
+                _ => refusal,
+            });
+        }
+        _ => {}
+    }
+    let resource = Resource::Operation(call.clone(), Some(record.id.clone()));
+    let location = Some(location(base, &resource));
+    let body = encode(record, base);
+    if record.verdict.is_none() {
+        let mut response = json(StatusCode::ACCEPTED, body, location);
+        let applied = HeaderValue::from_static("respond-async");
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+        return Ok(response);
+    }
+    Ok(json(StatusCode::OK, body, location))
+}
+
+fn encode(record: &OperationRecord, base: &Base) -> Vec<u8> {
+    let kind = record.action.into();
+    operation::encode(&base.0, kind, &record.to_operation(), Casing::Camel)
+}
+
+impl From<ActionError> for Refusal {
+    fn from(error: ActionError) -> Self {
+        let message = error.to_string();
+        match error {
+            ActionError::Json(_) | ActionError::NotAnObject => Self::bad_request(message),
+            _ => Self::new(StatusCode::BAD_REQUEST, "8523", message),
+        }
+    }
+}
+
+/// `GET /communications/calls/{call}/operations/{operation}`.
+pub(crate) async fn operation(
+    Extension(call): Extension<Call>,
+    Extension(base): Extension<Base>,
+    Path((_, operation)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let record = OperationId::parse(&operation)
+        .ok()
+        .and_then(|id| call.operation(&id))
+        .ok_or_else(|| {
+            Refusal::new(
+                StatusCode::NOT_FOUND,
+                "8522",
+                "Operation not found. Use the id from the answer to mute or unmute; finished \
+                 operations are kept for a while only.",
+            )
+        })?;
+    Ok(json(StatusCode::OK, encode(&record, &base), None))
+}

@@ -1,0 +1,172 @@
+//! Calls and participants on the Graph surface: passed through, so that members unknown to us
+//! survive. Sources: `contract.md` §1.2.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, Request, State};
+use axum::response::IntoResponse as _;
+use http::StatusCode;
+use openmic_engine::{Call, Phase};
+use openmic_model::ParticipantId;
+use openmic_wire::create::CreateCall;
+use openmic_wire::resource::Resource;
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::answer::{Answer, Refusal, chain, json};
+use crate::body;
+use crate::caller::Caller;
+use crate::surface::{Api, Base};
+
+/// `POST /communications/calls`.
+pub(crate) async fn create(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Extension(base): Extension<Base>,
+    request: Request,
+) -> Answer {
+    let body = body::json(request).await?;
+    let create = CreateCall::decode(&body).map_err(|error| Refusal::bad_request(chain(&error)))?;
+    check_callback(create.callback_uri())?;
+    caller.check_roles(&create)?;
+    let owner = api.engine.owner().clone();
+    let call = api
+        .engine
+        .create(create, owner, api.config.join_muted)
+        .await?;
+    tracing::Span::current().record("call", call.id().as_str());
+    let created = call.created().ok_or_else(Refusal::internal)?;
+    let body = as_ours(created.raw.clone(), &call, &base);
+    let location = location(&base, &Resource::Call(call.id().clone()));
+    Ok(json(StatusCode::CREATED, bytes(&body), Some(location)))
+}
+
+/// Upstream gets our address, so nobody else would look at the caller's.
+fn check_callback(uri: &str) -> Result<(), Refusal> {
+    let usable = Url::parse(uri)
+        .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.host().is_some());
+    if usable {
+        return Ok(());
+    }
+    Err(Refusal::bad_request(
+        "callbackUri is no absolute http or https address. Give the address of the bot's webhook.",
+    ))
+}
+
+/// `GET /communications/calls/{call}`.
+pub(crate) async fn get(
+    Extension(call): Extension<Call>,
+    Extension(base): Extension<Base>,
+    request: Request,
+) -> Answer {
+    still_there(&call)?;
+    let read = call.read().await?;
+    let Value::Object(read) = read else {
+        return Err(not_an_object());
+    };
+    let body = as_ours(read, &call, &base);
+    Ok(json(StatusCode::OK, bytes(&body), None))
+}
+
+/// `DELETE /communications/calls/{call}`. The end shows in the call's state, not in the 204.
+pub(crate) async fn hang_up(Extension(call): Extension<Call>) -> Answer {
+    still_there(&call)?;
+    call.request_hang_up().await;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST /communications/calls/{call}/keepAlive`. The engine sends its own besides.
+pub(crate) async fn keep_alive(Extension(call): Extension<Call>) -> Answer {
+    still_there(&call)?;
+    call.keep_alive()
+        .await
+        .map_err(|error| Refusal::from(error).not_to_be_repeated())?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// `GET /communications/calls/{call}/participants`.
+pub(crate) async fn participants(
+    Extension(call): Extension<Call>,
+    Extension(base): Extension<Base>,
+    request: Request,
+) -> Answer {
+    still_there(&call)?;
+    let read = call.read_participants().await?;
+    let Value::Object(mut read) = read else {
+        return Err(not_an_object());
+    };
+    rebase(&mut read, &base);
+    if let Some(Value::String(next)) = read.get_mut("@odata.nextLink") {
+        let path = Resource::Participants(call.id().clone()).path();
+        let query = next.split_once('?').map_or("", |(_, query)| query);
+        *next = format!("{}{}?{query}", base.0, path.unwrap_or_default());
+    }
+    Ok(json(StatusCode::OK, bytes(&read), None))
+}
+
+/// `GET /communications/calls/{call}/participants/{participant}`.
+pub(crate) async fn participant(
+    Extension(call): Extension<Call>,
+    Extension(base): Extension<Base>,
+    Path((_, participant)): Path<(String, String)>,
+    request: Request,
+) -> Answer {
+    still_there(&call)?;
+    let id = ParticipantId::parse(&participant).map_err(|_| {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            "8522",
+            "Participant not found. Ids are in the list of participants.",
+        )
+    })?;
+    let Value::Object(mut read) = call.read_participant(&id).await? else {
+        return Err(not_an_object());
+    };
+    rebase(&mut read, &base);
+    Ok(json(StatusCode::OK, bytes(&read), None))
+}
+
+/// Graph answers 404 once a call is over.
+pub(crate) fn still_there(call: &Call) -> Result<(), Refusal> {
+    if call.state().phase == Phase::Terminated {
+        return Err(Refusal::no_call());
+    }
+    Ok(())
+}
+
+pub(crate) fn location(base: &Base, resource: &Resource) -> String {
+    format!("{}{}", base.0, resource.path().unwrap_or_default())
+}
+
+/// A call as upstream shows it, with what the caller named instead of what we put in its place.
+fn as_ours(mut read: Map<String, Value>, call: &Call, base: &Base) -> Map<String, Value> {
+    rebase(&mut read, base);
+    if let Some(named) = None::<&str>
+        && let Some(shown) = read.get_mut("callbackUri")
+    {
+        *shown = named.into();
+    }
+    read
+}
+
+/// `@odata.context` names the service that answers; that is us.
+fn rebase(read: &mut Map<String, Value>, base: &Base) {
+    if let Some(Value::String(context)) = read.get_mut("@odata.context")
+        && let Some(at) = context.find("/$metadata#")
+    {
+        context.replace_range(..at, &base.0);
+    }
+}
+
+fn bytes(object: &Map<String, Value>) -> Vec<u8> {
+    serde_json::to_vec(object).expect("what was read from JSON is written as JSON")
+}
+
+fn not_an_object() -> Refusal {
+    Refusal::new(
+        StatusCode::BAD_GATEWAY,
+        "generalException",
+        "Graph's answer is no JSON object. Try again.",
+    )
+}

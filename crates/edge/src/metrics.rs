@@ -1,0 +1,199 @@
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+    exponential_buckets,
+};
+
+/// What the surface counts. Clones count into the same series.
+#[derive(Debug, Clone)]
+pub struct EdgeMetrics {
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+    pub(crate) webhook_ack: Histogram,
+    webhooks_rejected: IntCounterVec,
+    rejected: [IntCounter; Rejected::ALL.len()],
+    upgrades: IntCounterVec,
+    upgraded: [IntCounter; Upgrade::ALL.len()],
+}
+
+/// The label of `openmic_webhooks_rejected_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rejected {
+    NoToken,
+    BadToken,
+    KeysUnavailable,
+    UnknownKey,
+    Busy,
+    TooLarge,
+    Broken,
+    Unreadable,
+    OldFormat,
+}
+
+impl Rejected {
+    /// In the order of the variants.
+    const ALL: [Self; 9] = [
+        Self::NoToken,
+        Self::BadToken,
+        Self::KeysUnavailable,
+        Self::UnknownKey,
+        Self::Busy,
+        Self::TooLarge,
+        Self::Broken,
+        Self::Unreadable,
+        Self::OldFormat,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::BadToken => "bad_token",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::UnknownKey => "unknown_key",
+            Self::Busy => "busy",
+            Self::TooLarge => "too_large",
+            Self::Broken => "broken",
+            Self::Unreadable => "unreadable",
+            Self::OldFormat => "old_format",
+        }
+    }
+}
+
+/// The label of `openmic_websocket_upgrades_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    Attached,
+    BadRequest,
+    Origin,
+    NoRoster,
+    Full,
+    Failed,
+}
+
+impl Upgrade {
+    /// In the order of the variants.
+    const ALL: [Self; 6] = [
+        Self::Attached,
+        Self::BadRequest,
+        Self::Origin,
+        Self::NoRoster,
+        Self::Full,
+        Self::Failed,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attached => "attached",
+            Self::BadRequest => "bad_request",
+            Self::Origin => "origin",
+            Self::NoRoster => "no_roster",
+            Self::Full => "full",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl EdgeMetrics {
+    /// All at zero:
+    ///
+    /// - `openmic_http_requests_total{route,method,status_class}`, `route` as in the table of
+    ///   routes, `unmatched` for the rest
+    /// - `openmic_http_request_seconds{route}`, to the head of the answer
+    /// - `openmic_webhook_ack_seconds`, from a webhook's head to its 202
+    /// - `openmic_webhooks_rejected_total{reason}`
+    /// - `openmic_websocket_upgrades_total{result}`
+    pub fn new() -> Self {
+        let valid = "names and labels are constants that prometheus accepts";
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            IntCounterVec::new(Opts::new(name, help), labels).expect(valid)
+        };
+        // 0.5 ms to 32 s: an unmute waits for its verdict up to its deadline.
+        let buckets = exponential_buckets(0.0005, 2.0, 17).expect(valid);
+        let seconds = HistogramOpts::new(
+            "openmic_http_request_seconds",
+            "From the head of a request to the head of its answer",
+        );
+        let ack = HistogramOpts::new(
+            "openmic_webhook_ack_seconds",
+            "From the head of a webhook to its 202",
+        );
+        let webhooks_rejected = counters(
+            "openmic_webhooks_rejected_total",
+            "Webhooks that were not queued",
+            &["reason"],
+        );
+        let upgrades = counters(
+            "openmic_websocket_upgrades_total",
+            "Requests for a roster WebSocket, by how they ended",
+            &["result"],
+        );
+        Self {
+            requests: counters(
+                "openmic_http_requests_total",
+                "Requests answered",
+                &["route", "method", "status_class"],
+            ),
+            seconds: HistogramVec::new(seconds.buckets(buckets), &["route"]).expect(valid),
+            webhook_ack: Histogram::with_opts(
+                ack.buckets(exponential_buckets(0.0001, 2.0, 15).expect(valid)),
+            )
+            .expect(valid),
+            rejected: Rejected::ALL
+                .map(|reason| webhooks_rejected.with_label_values(&[reason.as_str()])),
+            webhooks_rejected,
+            upgraded: Upgrade::ALL.map(|result| upgrades.with_label_values(&[result.as_str()])),
+            upgrades,
+        }
+    }
+
+    /// Makes all of them visible in `registry`.
+    ///
+    /// # Errors
+    /// When one of the names is taken there.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        let all: [Box<dyn Collector>; 5] = [
+            Box::new(self.requests.clone()),
+            Box::new(self.seconds.clone()),
+            Box::new(self.webhook_ack.clone()),
+            Box::new(self.webhooks_rejected.clone()),
+            Box::new(self.upgrades.clone()),
+        ];
+        for collector in all {
+            registry.register(collector)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn rejected(&self, reason: Rejected) {
+        self.rejected[reason as usize].inc();
+    }
+
+    pub(crate) fn upgraded(&self, result: Upgrade) {
+        self.upgraded[result as usize].inc();
+    }
+
+    pub(crate) fn answered(&self, route: &str, method: &str, status: StatusCode, took: Duration) {
+        let class = match status.as_u16() / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        };
+        self.requests
+            .with_label_values(&[route, method, class])
+            .inc();
+        self.seconds
+            .with_label_values(&[route])
+            .observe(took.as_secs_f64());
+    }
+}
+
+impl Default for EdgeMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

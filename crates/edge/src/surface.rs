@@ -1,0 +1,160 @@
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{from_fn_with_state, map_request_with_state};
+use http::header::HOST;
+use http::uri::{Authority, PathAndQuery};
+use http::{StatusCode, Uri};
+use openmic_auth::Validator;
+use openmic_engine::Engine;
+use url::Url;
+
+use crate::answer::Refusal;
+use crate::attend::attended;
+use crate::caller::{Gate, authorize};
+use crate::metrics::EdgeMetrics;
+use crate::path;
+use crate::table::TABLE;
+use crate::webhook;
+
+/// What the public listener serves.
+#[derive(Debug, Clone)]
+pub struct Surface {
+    /// The engine behind it.
+    pub engine: Engine,
+    /// Checks the tokens of those who call: bots and watchers.
+    pub callers: Arc<Validator>,
+    /// Checks the tokens of notifications.
+    pub notifiers: Arc<Validator>,
+    /// Choices.
+    pub config: SurfaceConfig,
+    /// Where it counts.
+    pub metrics: EdgeMetrics,
+}
+
+/// Choices for the public listener.
+#[derive(Debug, Clone)]
+pub struct SurfaceConfig {
+    /// Under which address callers reach it, for `Location` and `@odata.context`. Default: none,
+    /// then `http://` and the `Host` of each request. Set it behind a proxy that terminates TLS.
+    pub public_url: Option<Url>,
+    /// Mute a call created by HTTP as its first act. Default false: as Graph would start it.
+    pub join_muted: bool,
+    /// Web origins whose pages may open a roster WebSocket, such as `https://ops.example`.
+    /// Default: none.
+    pub origins: Vec<String>,
+    /// Take the origins of pages served from loopback too. Default true.
+    pub loopback_origins: bool,
+}
+
+impl Default for SurfaceConfig {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            join_muted: false,
+            origins: Vec::new(),
+            loopback_origins: true,
+        }
+    }
+}
+
+/// What the handlers share.
+pub(crate) struct Api {
+    pub(crate) engine: Engine,
+    pub(crate) callers: Arc<Validator>,
+    pub(crate) config: SurfaceConfig,
+    pub(crate) metrics: EdgeMetrics,
+}
+
+/// Root of the Graph surface as the caller addressed it, such as `http://127.0.0.1:7080/v1.0`.
+#[derive(Debug, Clone)]
+pub(crate) struct Base(pub(crate) Arc<str>);
+
+/// Everything the public listener answers: the Graph surface, the own API, the webhook, and
+/// errors for the rest. It has a fallback, so it cannot be merged into another router: nest it,
+/// or mount [`callback_routes`](crate::callback_routes) alone.
+pub fn routes(surface: Surface) -> Router {
+    let Surface {
+        engine,
+        callers,
+        notifiers,
+        config,
+        metrics,
+    } = surface;
+    let webhook = webhook::routes(engine.clone(), notifiers, &metrics);
+    let api = Arc::new(Api {
+        engine,
+        callers,
+        config,
+        metrics,
+    });
+    let mut router = Router::new();
+    for rule in TABLE {
+        let gate = Gate {
+            api: Arc::clone(&api),
+            who: rule.who,
+        };
+        let handler = (rule.handler)(rule.method);
+        let guarded = handler.route_layer(from_fn_with_state(gate, authorize));
+        router = router.route(rule.path, guarded);
+    }
+    let router = router
+        .with_state(Arc::clone(&api))
+        .merge(webhook)
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method);
+    // Layers of a router run after its routing; a path can be rewritten only in front of it.
+    Router::new()
+        .fallback_service(attended(router, &api.metrics))
+        .layer(map_request_with_state(api, one_spelling))
+}
+
+/// Gives a Graph path the one spelling of the table, and remembers how it was addressed.
+async fn one_spelling(State(api): State<Arc<Api>>, mut request: Request) -> Request {
+    let Some(graph) = path::graph(request.uri().path()) else {
+        return request;
+    };
+    let root = match &api.config.public_url {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => host(&request).map_or_else(String::new, |host| format!("http://{host}")),
+    };
+    let base = Base(format!("{root}/{}", graph.version).into());
+    let mut target = graph.canonical;
+    if let Some(query) = request.uri().query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let mut parts = request.uri().clone().into_parts();
+    // A path that was one and lost brackets and prefixes still is one; if not, it is unknown.
+    if let Ok(target) = target.parse::<PathAndQuery>() {
+        parts.path_and_query = Some(target);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request.extensions_mut().insert(base);
+    request
+}
+
+fn host(request: &Request) -> Option<Authority> {
+    let host = request.headers().get(HOST)?;
+    Authority::try_from(host.as_bytes()).ok()
+}
+
+async fn unknown() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "itemNotFound",
+        "Nothing is at this path. Calls are at /v1.0/communications/calls, the engine's own view \
+         of them at /v1/calls.",
+    )
+}
+
+async fn wrong_method() -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "notAllowed",
+        "This path does not take this method. Use one that the Allow header lists.",
+    )
+}

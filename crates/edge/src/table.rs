@@ -1,0 +1,61 @@
+//! Which route there is and who may use it. What is not here does not exist.
+
+use std::sync::Arc;
+
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use crate::surface::Api;
+use crate::{calls, command, graph};
+
+/// Who may use a route. Everybody needs a good token first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// An application that the engine has an upstream credential for; what the call needs of
+    /// roles is checked with its body.
+    Served,
+    /// The application, of the same tenant, whose call is named by `{call}`.
+    Owner,
+    /// Any application; it sees its own calls only.
+    Application,
+}
+
+/// One line of the table.
+pub(crate) struct Rule {
+    pub(crate) method: MethodFilter,
+    pub(crate) path: &'static str,
+    pub(crate) who: Who,
+    pub(crate) handler: fn(MethodFilter) -> MethodRouter<Arc<Api>>,
+}
+
+const GET: MethodFilter = MethodFilter::GET;
+const POST: MethodFilter = MethodFilter::POST;
+const DELETE: MethodFilter = MethodFilter::DELETE;
+
+macro_rules! table {
+    ($($method:ident $path:literal $who:ident $handler:path;)*) => {
+        /// Every route but the webhook, whose caller is Graph (`webhook.rs`).
+        pub(crate) static TABLE: &[Rule] = &[$(
+            Rule {
+                method: $method,
+                path: $path,
+                who: Who::$who,
+                handler: |method| on(method, $handler),
+            },
+        )*];
+    };
+}
+
+table! {
+    POST   "/v1.0/communications/calls"                                   Served      graph::create;
+    GET    "/v1.0/communications/calls/{call}"                            Owner       graph::get;
+    DELETE "/v1.0/communications/calls/{call}"                            Owner       graph::hang_up;
+    POST   "/v1.0/communications/calls/{call}/keepAlive"                  Owner       graph::keep_alive;
+    POST   "/v1.0/communications/calls/{call}/mute"                       Owner       command::mute;
+    POST   "/v1.0/communications/calls/{call}/unmute"                     Owner       command::unmute;
+    GET    "/v1.0/communications/calls/{call}/operations/{operation}"     Owner       command::operation;
+    GET    "/v1.0/communications/calls/{call}/participants"               Owner       graph::participants;
+    GET    "/v1.0/communications/calls/{call}/participants/{participant}" Owner       graph::participant;
+    GET    "/v1/calls"                                                    Application calls::list;
+    GET    "/v1/calls/{call}"                                             Owner       calls::get;
+    GET    "/v1/calls/{call}/roster"                                      Owner       calls::roster;
+}

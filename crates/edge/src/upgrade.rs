@@ -1,0 +1,208 @@
+//! The WebSocket handshake for a roster. After the 101 the socket is the hub's. Source: RFC 6455 §4.2.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use openmic_engine::Call;
+use openmic_hub::{Seat, Subscribe, SubscribeError};
+use openmic_model::Version;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use url::{Host, Url};
+
+use crate::answer::{Answer, Refusal};
+use crate::metrics::{EdgeMetrics, Upgrade};
+use crate::surface::{Api, SurfaceConfig};
+
+/// From the 101 to the socket: hyper has to flush the answer, nothing more.
+const HANDOVER: Duration = Duration::from_secs(5);
+
+/// Whether the request asks for a WebSocket instead of a document.
+pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
+    has_token(headers, &UPGRADE, "websocket")
+}
+
+/// Answers 101 and hands the socket to the hub, or refuses by HTTP.
+pub(crate) fn roster(api: &Arc<Api>, call: &Call, request: Request) -> Answer {
+    let metrics = &api.metrics;
+    accept(api, call, request).map_err(|(result, refusal)| {
+        metrics.upgraded(result);
+        refusal
+    })
+}
+
+fn accept(
+    api: &Arc<Api>,
+    call: &Call,
+    mut request: Request,
+) -> Result<Response, (Upgrade, Refusal)> {
+    let bad = |refusal| (Upgrade::BadRequest, refusal);
+    let headers = request.headers();
+    check_origin(headers, &api.config).map_err(|refusal| (Upgrade::Origin, refusal))?;
+    let key = handshake_key(headers).map_err(bad)?;
+    let since = since(request.uri().query()).map_err(bad)?;
+    let accept = derive_accept_key(key.as_bytes());
+    let accept = HeaderValue::try_from(accept).expect("base64 stands in a header as it is");
+    if request.extensions().get::<OnUpgrade>().is_none() {
+        let message = "This connection cannot be upgraded. Use HTTP/1.1.";
+        return Err(bad(Refusal::bad_request(message)));
+    }
+    let seat = api.engine.hub().reserve(call.id()).map_err(no_seat)?;
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(hand_over(upgrade, seat, since, api.metrics.clone()));
+    let head = [
+        (CONNECTION, HeaderValue::from_static("Upgrade")),
+        (UPGRADE, HeaderValue::from_static("websocket")),
+        (SEC_WEBSOCKET_ACCEPT, accept),
+    ];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, head, Body::empty()).into_response())
+}
+
+/// As many of these run as there are seats.
+async fn hand_over(upgrade: OnUpgrade, seat: Seat, since: Option<Version>, metrics: EdgeMetrics) {
+    let result = match tokio::time::timeout(HANDOVER, upgrade).await {
+        Ok(Ok(upgraded)) => attach(upgraded, seat, since),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the answer could not be sent in time".to_owned()),
+    };
+    match result {
+        Ok(()) => metrics.upgraded(Upgrade::Attached),
+        Err(error) => {
+            tracing::debug!(error, "a subscriber was lost between handshake and roster");
+            metrics.upgraded(Upgrade::Failed);
+        }
+    }
+}
+
+fn attach(upgraded: Upgraded, seat: Seat, since: Option<Version>) -> Result<(), String> {
+    let (socket, leftover) = socket(upgraded).ok_or("the connection is no plain TCP socket")?;
+    let socket = socket.into_std().map_err(|error| error.to_string())?;
+    seat.attach(socket, leftover, Subscribe { since })
+        .map_err(|error| error.to_string())
+}
+
+/// The socket under hyper's upgrade, and what the client sent early. `axum::serve` wraps it once
+/// more than `openmic-listen`.
+fn socket(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => Some((parts.io.into_inner(), parts.read_buf)),
+        Err(upgraded) => {
+            let parts =
+                hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded)
+                    .ok()?;
+            Some((parts.io.into_inner(), parts.read_buf))
+        }
+    }
+}
+
+fn no_seat(error: SubscribeError) -> (Upgrade, Refusal) {
+    let message = error.to_string();
+    let wait = Duration::from_secs(5);
+    match error {
+        SubscribeError::UnknownCall(_) => (
+            Upgrade::NoRoster,
+            Refusal::new(StatusCode::NOT_FOUND, "8522", message),
+        ),
+        _ => (Upgrade::Full, Refusal::unavailable(message, wait)),
+    }
+}
+
+fn handshake_key(headers: &HeaderMap) -> Result<&str, Refusal> {
+    if !has_token(headers, &CONNECTION, "upgrade") {
+        return Err(Refusal::bad_request(
+            "The handshake lacks Connection: Upgrade. A proxy on the way may have removed it.",
+        ));
+    }
+    let version = headers.get(SEC_WEBSOCKET_VERSION);
+    if version.is_none_or(|version| version != "13") {
+        return Err(Refusal::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "notSupported",
+            "Only version 13 of the WebSocket protocol is served. Use a client of RFC 6455.",
+        )
+        .header(SEC_WEBSOCKET_VERSION, "13"));
+    }
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+    let key = keys.next().and_then(|key| key.to_str().ok());
+    key.filter(|key| is_nonce(key) && keys.next().is_none())
+        .ok_or_else(|| {
+            Refusal::bad_request(
+                "Sec-WebSocket-Key is not one base64 text of 16 bytes. Use a client of RFC 6455.",
+            )
+        })
+}
+
+/// 16 bytes in base64: 22 digits and two pads.
+fn is_nonce(key: &str) -> bool {
+    key.strip_suffix("==").is_some_and(|digits| {
+        let digit = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
+        digits.len() == 22 && digits.bytes().all(digit)
+    })
+}
+
+/// Whether a comma-separated header holds `token`, whatever its case.
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|found| found.trim().eq_ignore_ascii_case(token))
+}
+
+/// `?since=epoch:seq`; the colon may be percent-encoded.
+fn since(query: Option<&str>) -> Result<Option<Version>, Refusal> {
+    let pairs = url::form_urlencoded::parse(query.unwrap_or("").as_bytes());
+    let mut given = pairs.filter(|(name, _)| name == "since");
+    let Some((_, text)) = given.next() else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|error| {
+        Refusal::bad_request(format!(
+            "since cannot be read: {error}. Send the epoch and seq of the last frame, or leave \
+             since out."
+        ))
+    })
+}
+
+/// Browsers send `Origin` and no page may ride on a user's loopback or network unasked; other
+/// clients send none.
+fn check_origin(headers: &HeaderMap, config: &SurfaceConfig) -> Result<(), Refusal> {
+    let Some(origin) = headers.get(ORIGIN) else {
+        return Ok(());
+    };
+    let known = origin.to_str().is_ok_and(|origin| {
+        let listed = config.origins.iter();
+        listed.into_iter().any(|allowed| allowed == origin)
+            || (config.loopback_origins && is_loopback(origin))
+    });
+    if known {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::FORBIDDEN,
+        "accessDenied",
+        "Pages of this origin may not watch rosters. Add the origin to the configuration.",
+    ))
+}
+
+fn is_loopback(origin: &str) -> bool {
+    let Ok(url) = Url::parse(origin) else {
+        return false;
+    };
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
