@@ -28,6 +28,9 @@ pub(crate) fn config(graph: &str, authority: &str) -> GraphConfig {
             secret: SECRET.into(),
         },
     );
+    // no test may depend on how busy the machine is
+    config.connect_timeout = Duration::from_mins(1);
+    config.request_timeout = Duration::from_mins(1);
     config.user_agent = "openmic-test/1".to_owned();
     config
 }
@@ -46,7 +49,7 @@ fn context() -> ClientContext {
 
 /// Far enough that no test meets it.
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(20)
+    Instant::now() + Duration::from_mins(1)
 }
 
 /// An error with all its causes, as a log would print it.

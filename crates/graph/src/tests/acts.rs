@@ -13,10 +13,7 @@ use crate::{ActError, Ambiguity, GraphClient, Metrics, NotSent, TokenError};
 /// Unmutes against a server that answers so; also how often it was asked.
 async fn unmute(replies: &[Reply]) -> (Result<Operation, ActError>, usize) {
     let server = Server::start(replies.to_vec()).await;
-    let mut config = config(&server.origin, &server.origin);
-    config.request_timeout = Duration::from_millis(400);
-    let client = GraphClient::new(&config, &Metrics::new()).unwrap();
-    let result = client
+    let result = client(&server)
         .act(&call(), Action::Unmute, &context(), soon())
         .await;
     (result, server.requests().len())
@@ -268,11 +265,29 @@ async fn what_leaves_the_effect_open_is_ambiguous() {
         matches!(result, Err(ActError::Ambiguous(Ambiguity::Broken(_)))),
         "{result:?}"
     );
-    let result = once(Reply::Hang).await;
-    assert!(
-        matches!(result, Err(ActError::Ambiguous(Ambiguity::Timeout(_)))),
-        "{result:?}"
-    );
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_in_time_leaves_the_effect_open() {
+    let (short, long) = (Duration::from_secs(2), Duration::from_mins(1));
+    for (deadline, limit) in [(short, long), (long, short)] {
+        let server = Server::start([Reply::new(200, COMPLETED), Reply::Hang]).await;
+        let mut config = config(&server.origin, &server.origin);
+        config.request_timeout = limit;
+        let client = GraphClient::new(&config, &Metrics::new()).unwrap();
+        // the first one gets the token and the connection
+        let first = client.act(&call(), Action::Mute, &context(), soon()).await;
+        assert_eq!(first.unwrap().status, OperationStatus::Completed);
+        let deadline = Instant::now() + deadline;
+        let result = client
+            .act(&call(), Action::Unmute, &context(), deadline)
+            .await;
+        assert!(
+            matches!(result, Err(ActError::Ambiguous(Ambiguity::Timeout(_)))),
+            "{result:?}"
+        );
+        assert_eq!(server.requests().len(), 2);
+    }
 }
 
 #[tokio::test]

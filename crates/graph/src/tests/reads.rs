@@ -1,6 +1,6 @@
 //! Everything but mute and unmute: what is repeated, what is followed, what is passed on.
 
-use std::time::{Duration, Instant as WallInstant};
+use std::time::Duration;
 
 use openmic_model::{CallState, OperationId, ParticipantId, RosterUpdate, TenantId};
 use openmic_wire::create::{CreateCall, Join, MediaConfig};
@@ -81,18 +81,16 @@ async fn a_create_is_repeated_only_when_it_had_no_effect() {
 
 #[tokio::test]
 async fn a_pause_beyond_the_deadline_is_not_begun() {
-    let server = Server::start([Reply::new(429, "").with("Retry-After", "60")]).await;
-    let begun = WallInstant::now();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let server = Server::start([Reply::new(429, "").with("Retry-After", "3600")]).await;
+    let deadline = Instant::now() + Duration::from_mins(10);
     let error = client(&server)
         .get_call(&call(), deadline)
         .await
         .unwrap_err();
-    let pause = Some(Duration::from_mins(1));
+    let pause = Some(Duration::from_hours(1));
     assert!(
         matches!(error, RequestError::Throttled { status: 429, retry_after } if retry_after == pause)
     );
-    assert!(begun.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]

@@ -10,7 +10,11 @@ use crate::tests::{chain, config};
 fn source(server: &Server) -> TokenSource {
     let config = config(&server.origin, &server.origin);
     let url = Url::parse(&format!("{}/t1/oauth2/v2.0/token", server.origin)).unwrap();
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+        .unwrap();
     TokenSource::new(http, &config, url, Metrics::new())
 }
 
