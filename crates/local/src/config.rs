@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use openmic_model::{AppId, TenantId};
@@ -20,6 +21,9 @@ pub struct LocalConfig {
     /// First and last UDP port of RTP and RTCP, RTP on the even ones; `None` lets the kernel
     /// choose. Default 7100 to 7999.
     pub rtp_ports: Option<(u16, u16)>,
+    /// Packets a participant may send per second, with a burst of one second; `None` for no limit.
+    /// What is above is dropped and counted. Default 200, four times what Opus needs.
+    pub rtp_rate: Option<NonZeroU32>,
     /// Loopback callbacks over plain http, and the lab without a token. Refused at start unless
     /// `bind` is loopback. Default on.
     pub dev: bool,
@@ -141,6 +145,7 @@ impl Default for LocalConfig {
             apps: vec![App::dev()],
             rtp_ip: Ipv4Addr::LOCALHOST.into(),
             rtp_ports: Some((7100, 7999)),
+            rtp_rate: NonZeroU32::new(200),
             dev: true,
             timing: Timing::default(),
             limits: Limits::default(),

@@ -1,6 +1,7 @@
 use openmic_auth::Claims;
 use openmic_model::{CallKind, Identity, IdentityKind};
 use openmic_wire::create::{CreateCall, Destination, MediaConfig};
+use serde_json::{Map, Value, json};
 use url::Url;
 use uuid::Uuid;
 
@@ -10,7 +11,8 @@ use crate::sdp::Offer;
 /// What a call keeps of its creation, to answer GET and to tell its bot of changes.
 #[derive(Debug)]
 pub(crate) struct Created {
-    pub(crate) request: CreateCall,
+    /// What the bot sent, with the chat thread filled in where the service found or made it.
+    pub(crate) body: Map<String, Value>,
     /// The bot, as the call's `source` names it.
     pub(crate) source: Identity,
     pub(crate) chain: String,
@@ -33,6 +35,24 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// What GET repeats of the create. Graph fills `chatInfo` in where the bot named no thread.
+    pub(crate) fn body(&self) -> Map<String, Value> {
+        let mut body = self.request.body().clone();
+        if matches!(
+            self.request.destination(),
+            Destination::JoinId { .. } | Destination::Group(_)
+        ) {
+            let chat = json!({
+                "@odata.type": "#microsoft.graph.chatInfo",
+                "threadId": self.thread,
+                "messageId": "0",
+                "replyChainMessageId": null,
+            });
+            body.insert("chatInfo".to_owned(), chat);
+        }
+        body
+    }
+
     /// Checks a create and its caller's roles.
     pub(crate) fn new(request: CreateCall, claims: &Claims) -> Result<Self, CallError> {
         let callback = Url::parse(request.callback_uri())

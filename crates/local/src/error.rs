@@ -24,11 +24,11 @@ pub(crate) enum CallError {
     Terminating,
     #[error("{0}.")]
     Argument(&'static str),
-    #[error("The body was refused.")]
+    #[error("The body was refused")]
     Action(#[source] openmic_wire::action::ActionError),
-    #[error("The call was refused.")]
+    #[error("The call was refused")]
     Create(#[source] openmic_wire::create::CreateError),
-    #[error("The media offer was refused.")]
+    #[error("The media offer was refused")]
     Sdp(#[from] SdpError),
     #[error("The meeting cannot be joined by a token here: join by chatInfo.threadId.")]
     JoinToken,
@@ -36,13 +36,13 @@ pub(crate) enum CallError {
     Role(&'static str),
     #[error("The service holds {limit} {what} and takes no more. End some, or raise the limit.")]
     Limit { what: &'static str, limit: usize },
-    #[error("The media path could not be set up.")]
+    #[error("The media path could not be set up")]
     Media(#[source] JoinError),
     #[error(
         "Nothing is known of where the participant listens. Send one packet first, or offer a port."
     )]
     NotLatched,
-    #[error("The participant is muted, but the media did not confirm it in time. Repeat it.")]
+    #[error("The participant is muted, but that was not confirmed in time")]
     Unconfirmed(#[source] FenceError),
     #[error("The participant has no media.")]
     NoMedia,

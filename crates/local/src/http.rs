@@ -6,8 +6,6 @@ mod graph;
 mod lab;
 mod oauth;
 mod path;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

@@ -45,6 +45,8 @@ mod meeting;
 mod metrics;
 mod sdp;
 mod service;
+#[cfg(test)]
+mod tests;
 mod wording;
 mod world;
 

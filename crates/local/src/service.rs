@@ -52,7 +52,7 @@ pub enum StartError {
 /// is under way end.
 #[derive(Debug)]
 pub struct LocalService {
-    world: Arc<World>,
+    pub(crate) world: Arc<World>,
     running: Running,
     _kill: DropGuard,
 }
@@ -92,6 +92,7 @@ impl LocalService {
         let media = Media::start(MediaConfig {
             bind: config.rtp_ip,
             ports: config.rtp_ports.map(|(first, last)| first..=last),
+            rate_limit: config.rtp_rate,
             ..MediaConfig::default()
         })
         .map_err(StartError::Media)?;

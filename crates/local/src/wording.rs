@@ -72,7 +72,7 @@ pub(crate) fn call(
         result: now.result.as_ref(),
         audio_active: now.audio_active,
         media_blob: created.media_answer.as_deref(),
-        request: Some(created.request.body()),
+        request: Some(&created.body),
     }
     .answer((graph_url, entity))
 }

@@ -58,12 +58,12 @@ impl From<CallError> for Refusal {
     }
 }
 
-/// An error and its causes in one sentence after the other; causes are not repeated in messages.
+/// An error and its causes, the cause after a colon; no message repeats its cause.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
-        text.push(' ');
+        text.push_str(": ");
         text.push_str(&next.to_string());
         cause = next.source();
     }

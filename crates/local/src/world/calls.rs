@@ -85,7 +85,7 @@ impl World {
             chain: Uuid::new_v4().to_string(),
             delta_roster: plan.request.delta_roster(),
             media_answer: media.map(|media| media.answer.clone()),
-            request: plan.request,
+            body: plan.body(),
         });
         let tenant = claims
             .tenant

@@ -1,0 +1,11 @@
+//! The service over real sockets: HTTP by a stock client, notifications to a listener that checks
+//! their tokens, RTP by plain UDP.
+
+mod calls;
+mod errors;
+mod harness;
+mod life;
+mod notifications;
+mod rosters;
+mod sound;
+mod tokens;
