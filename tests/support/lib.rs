@@ -1,1 +1,23 @@
-//! What the tests that cross crates share.
+//! What the tests that cross crates share: a running service, a bot that sends numbered audio, a
+//! human that listens, and the real programs of the machine.
+
+mod audio;
+mod program;
+mod service;
+
+pub use audio::{Ear, Packet, Voice, offer, service_address};
+pub use program::{Program, missing_programs};
+pub use service::{Bot, Person, Service};
+
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+///
+/// # Panics
+/// Never: the manifest of this package lies in a folder of the root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the root")
+        .to_owned()
+}

@@ -1,0 +1,7 @@
+//! One binary of all tests that cross crates.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod arrows;
+mod cycles;
+mod encoders;
