@@ -18,6 +18,20 @@ pub struct Join {
     pub join_muted: Option<bool>,
 }
 
+impl Join {
+    /// A meeting by the coordinates of its join URL, with service-hosted media, muted or not as
+    /// the engine is configured.
+    pub fn meeting(thread_id: &str, organizer: &str, tenant: TenantId) -> Self {
+        Self {
+            thread_id: thread_id.to_owned(),
+            organizer: organizer.to_owned(),
+            tenant,
+            media: Media::ServiceHosted,
+            join_muted: None,
+        }
+    }
+}
+
 /// Who handles the audio of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Media {
