@@ -8,6 +8,9 @@
 //! a change and its way into every outbox are one step under that mutex, all calls of a meeting are
 //! told of its changes in the same order. Lock order: registry, then meeting, then outbox.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 

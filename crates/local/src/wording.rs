@@ -39,7 +39,7 @@ pub(crate) fn notification(to: &Recipient, news: &News, deltas: u64) -> Vec<u8> 
     };
     notification::encode(&[Outgoing {
         call: &to.call,
-        callback_uri: to.callback.as_str(),
+        callback_uri: &to.callback_uri,
         change,
         data,
     }])

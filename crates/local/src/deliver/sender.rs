@@ -24,6 +24,8 @@ pub(crate) struct Recipient {
     pub(crate) app: AppId,
     pub(crate) tenant: TenantId,
     pub(crate) callback: Url,
+    /// The same as the bot spelt it.
+    pub(crate) callback_uri: String,
     pub(crate) chain: String,
     pub(crate) scenario: String,
 }

@@ -87,7 +87,8 @@ pub(super) async fn with_ids(request: Request, next: Next) -> Response {
         .filter(|value| value.len() <= MAX_CLIENT_ID && value.to_str().is_ok())
         .cloned();
     let mut response = next.run(request).await;
-    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+    let refusal = response.extensions_mut().remove::<Refusal>();
+    if let Some(refusal) = refusal.or_else(|| bare(&response)) {
         let echoed = client.as_ref().and_then(|value| value.to_str().ok());
         let body = openmic_wire::error::encode(
             refusal.code,
@@ -116,7 +117,21 @@ pub(super) async fn with_ids(request: Request, next: Next) -> Response {
     response
 }
 
-pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// axum's own refusals, of a path or query it cannot decode, are plain text.
+fn bare(response: &Response) -> Option<Refusal> {
+    let status = response.status();
+    let failed = status.is_client_error() || status.is_server_error();
+    let enveloped = response.headers().get(CONTENT_TYPE) == Some(&JSON);
+    (failed && !enveloped).then(|| {
+        Refusal::new(
+            status,
+            "invalidRequest",
+            "The path or the query cannot be read. Percent-encode them as UTF-8.",
+        )
+    })
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A JSON answer, with a `Location` where there is one.
 pub(super) fn json(status: StatusCode, body: Vec<u8>, location: Option<&str>) -> Response {

@@ -137,6 +137,11 @@ async fn refusals_have_graphs_codes() {
         ),
         (Method::PATCH, call.clone(), none, 405, "notAllowed"),
     ];
+    let bad = "/v1.0/communications/calls/%ff";
+    assert_eq!(
+        bot.refused(bot.get(bad).await).await,
+        (400, "invalidRequest".to_owned())
+    );
     for (method, path, body, status, code) in cases {
         let body = (method == Method::POST).then_some(&body);
         let answer = bot.send(method.clone(), &path, body).await;

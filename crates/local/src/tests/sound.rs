@@ -236,7 +236,49 @@ async fn nobody_hears_a_bot_before_it_is_established() {
 }
 
 #[tokio::test]
-async fn split_lines_take_one_source_each_and_ports_run_out_by_name() {
+async fn split_lines_take_one_source_each() {
+    let rig = Rig::start(config()).await;
+    let mut bot = rig.bot().await;
+    let (_, mut phone, _) = caller(&rig, &mut bot).await;
+    let socket = even_socket().await;
+    let port = socket.local_addr().unwrap().port();
+    let (_, answer) = rig.human(THREAD, Some(offer(port, "sendrecv"))).await;
+    let mut human = Phone::new(socket, &answer);
+    let ears = [even_socket().await, even_socket().await];
+    let lines = ears.each_ref().map(|ear| {
+        let port = ear.local_addr().unwrap().port();
+        format!("m=audio {port} RTP/AVP 0\r\na=recvonly\r\n")
+    });
+    let split = offer(9, "sendonly") + &lines.concat();
+    let (listener, answer) = rig.human(THREAD, Some(split)).await;
+    let mut lines = answer.split("m=audio ").skip(2);
+    let ears = ears.map(|ear| {
+        let answer = format!("m=audio {}", lines.next().unwrap());
+        assert!(answer.contains("a=sendonly"), "{answer}");
+        Phone::new(ear, &answer)
+    });
+    phone.say(1, 3).await;
+    human.say(2, 3).await;
+    let mut heard = Vec::new();
+    for ear in &ears {
+        let first = ear.hear().await;
+        assert_eq!([ear.hear().await, ear.hear().await], [first; 2]);
+        heard.push(first);
+    }
+    heard.sort_unstable();
+    assert_eq!(heard, [1, 2]);
+    let sdp = rig
+        .http
+        .get(format!("{listener}/sdp"))
+        .send()
+        .await
+        .unwrap();
+    let sdp = sdp.text().await.unwrap();
+    assert_eq!(sdp.matches("m=audio ").count(), 2, "{sdp}");
+}
+
+#[tokio::test]
+async fn ports_run_out_by_name() {
     let mut config = config();
     let free = even_socket().await.local_addr().unwrap().port();
     config.rtp_ports = Some((free, free + 1));

@@ -115,6 +115,7 @@ impl World {
             app: app.clone(),
             tenant,
             callback: plan.callback,
+            callback_uri: plan.request.callback_uri().to_owned(),
             chain: created.chain.clone(),
             scenario: scenario.unwrap_or_else(|| Uuid::new_v4().to_string()),
         };

@@ -57,6 +57,8 @@ impl World {
         let meeting = registry.meet(thread, limits.meetings)?;
         let mut state = meeting.state.lock();
         if state.size() >= limits.participants {
+            drop(state);
+            registry.tidy(&meeting);
             return Err(CallError::Limit {
                 what: "participants in this meeting",
                 limit: limits.participants,
