@@ -433,3 +433,14 @@ fn write(mut socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     }
     Ok(wrote)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Connection;
+
+    #[test]
+    fn a_connection_stays_small() {
+        let size = size_of::<Connection>();
+        assert!(size <= 256, "{size} bytes");
+    }
+}

@@ -129,3 +129,6 @@ fn put_header(opcode: OpCode, length: usize, out: &mut [u8; MAX_HEADER]) -> usiz
         .expect("an unmasked header fits ten bytes");
     MAX_HEADER - rest.len()
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,34 @@ struct Kept {
 struct Fragments {
     text: bool,
     payload: Vec<u8>,
+    /// Bytes of a text that are known to be UTF-8.
+    checked: usize,
+}
+
+impl Fragments {
+    /// Text that cannot become UTF-8 any more is refused at once (RFC 6455, 8.1).
+    fn append(&mut self, payload: &[u8]) -> Result<(), Violation> {
+        if self.payload.len() + payload.len() > MAX_MESSAGE {
+            return Err(Violation::TooBig);
+        }
+        self.payload.extend_from_slice(payload);
+        if !self.text {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.payload[self.checked..]) {
+            Ok(_) => self.checked = self.payload.len(),
+            Err(error) if error.error_len().is_none() => self.checked += error.valid_up_to(),
+            Err(_) => return Err(Violation::NotUtf8),
+        }
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<Inbound, Violation> {
+        if self.text && self.checked < self.payload.len() {
+            return Err(Violation::NotUtf8);
+        }
+        Ok(Inbound::Message)
+    }
 }
 
 impl Reader {
@@ -152,40 +180,31 @@ fn read(frame: &Frame<'_>, message: &mut Option<Fragments>) -> Result<Option<Inb
             Err(Violation::Protocol)
         }
         OpCode::Data(Data::Continue) => {
-            let parts = message.as_mut().ok_or(Violation::Protocol)?;
-            if parts.payload.len() + frame.payload.len() > MAX_MESSAGE {
-                return Err(Violation::TooBig);
+            let mut parts = message.take().ok_or(Violation::Protocol)?;
+            parts.append(frame.payload)?;
+            if frame.last {
+                return parts.finish().map(Some);
             }
-            parts.payload.extend_from_slice(frame.payload);
-            if !frame.last {
-                return Ok(None);
-            }
-            let text = parts.text;
-            let payload = message.take().map(|parts| parts.payload);
-            whole(text, &payload.unwrap_or_default()).map(Some)
+            *message = Some(parts);
+            Ok(None)
         }
         OpCode::Data(kind @ (Data::Text | Data::Binary)) => {
             if message.is_some() {
                 return Err(Violation::Protocol);
             }
-            let text = kind == Data::Text;
+            let mut parts = Fragments {
+                text: kind == Data::Text,
+                payload: Vec::new(),
+                checked: 0,
+            };
+            parts.append(frame.payload)?;
             if frame.last {
-                return whole(text, frame.payload).map(Some);
+                return parts.finish().map(Some);
             }
-            *message = Some(Fragments {
-                text,
-                payload: frame.payload.to_vec(),
-            });
+            *message = Some(parts);
             Ok(None)
         }
     }
-}
-
-fn whole(text: bool, payload: &[u8]) -> Result<Inbound, Violation> {
-    if text && std::str::from_utf8(payload).is_err() {
-        return Err(Violation::NotUtf8);
-    }
-    Ok(Inbound::Message)
 }
 
 fn close(payload: &[u8]) -> Result<Inbound, Violation> {
@@ -202,3 +221,6 @@ fn close(payload: &[u8]) -> Result<Inbound, Violation> {
     }
     Ok(Inbound::Close(Some(code)))
 }
+
+#[cfg(test)]
+mod tests;

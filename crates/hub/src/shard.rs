@@ -229,6 +229,7 @@ impl Shard {
             connection.take_in(&mut data, 0, &self.tools.config);
         }
         feed.subscribers.push(id);
+        feed.round.again(feed.subscribers.len());
         self.connections.insert(connection);
         self.metrics.subscribers.inc();
         self.advance(id);

@@ -1,0 +1,8 @@
+//! The hub over real sockets.
+
+mod closing;
+mod delivery;
+mod limits;
+mod property;
+mod support;
+mod watcher;

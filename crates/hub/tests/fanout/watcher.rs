@@ -1,0 +1,137 @@
+//! A subscriber that holds the hub to its promises.
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
+use std::collections::BTreeMap;
+use std::net::TcpStream;
+
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::support::PATIENCE;
+
+pub(crate) struct Watcher {
+    pub(crate) socket: WebSocket<TcpStream>,
+    pub(crate) roster: BTreeMap<String, Value>,
+    pub(crate) version: Option<(u64, u64)>,
+    pub(crate) snapshots: usize,
+    pub(crate) deltas: usize,
+    pub(crate) states: Vec<String>,
+    pub(crate) operations: Vec<String>,
+}
+
+/// What came.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Got {
+    Roster((u64, u64)),
+    Call(String),
+    Operation(String),
+    Closed(u16),
+}
+
+impl Watcher {
+    pub(crate) fn new(client: TcpStream) -> Self {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            socket: WebSocket::from_raw_socket(client, Role::Client, None),
+            roster: BTreeMap::new(),
+            version: None,
+            snapshots: 0,
+            deltas: 0,
+            states: Vec::new(),
+            operations: Vec::new(),
+        }
+    }
+
+    /// As if it had been connected before and came back with what it has.
+    pub(crate) fn resume(&mut self, client: TcpStream) {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.socket = WebSocket::from_raw_socket(client, Role::Client, None);
+    }
+
+    /// The next frame, applied.
+    pub(crate) fn next(&mut self) -> Got {
+        loop {
+            match self.socket.read().unwrap() {
+                Message::Text(text) => return self.apply(&serde_json::from_str(&text).unwrap()),
+                Message::Close(close) => {
+                    let code = close.map_or(1005, |close| close.code.into());
+                    return Got::Closed(code);
+                }
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("subscribers get text, not {other:?}"),
+            }
+        }
+    }
+
+    /// Reads until the version is `(epoch, seq)`.
+    pub(crate) fn read_to(&mut self, epoch: u64, seq: u64) {
+        while self.version != Some((epoch, seq)) {
+            if let Got::Closed(code) = self.next() {
+                panic!("closed with {code} at {:?}", self.version);
+            }
+        }
+    }
+
+    /// Reads until the close and to the end of the connection.
+    pub(crate) fn read_to_close(&mut self) -> u16 {
+        let code = loop {
+            if let Got::Closed(code) = self.next() {
+                break code;
+            }
+        };
+        assert!(matches!(self.socket.read(), Err(Error::ConnectionClosed)));
+        code
+    }
+
+    fn apply(&mut self, frame: &Value) -> Got {
+        let text = |name: &str| frame[name].as_str().unwrap().to_owned();
+        let kind = text("type");
+        match kind.as_str() {
+            "call" => {
+                let state = text("state");
+                self.states.push(state.clone());
+                return Got::Call(state);
+            }
+            "operation" => {
+                let id = text("id");
+                self.operations.push(id.clone());
+                return Got::Operation(id);
+            }
+            _ => {}
+        }
+        let number = |name: &str| frame[name].as_u64().unwrap();
+        let (epoch, seq) = (number("epoch"), number("seq"));
+        assert!(
+            self.version < Some((epoch, seq)),
+            "{:?} went back to {:?}",
+            self.version,
+            (epoch, seq)
+        );
+        let entries = |name: &str| {
+            let entries = frame[name].as_array().unwrap().iter();
+            entries.map(|entry| (entry["id"].as_str().unwrap().to_owned(), entry.clone()))
+        };
+        match kind.as_str() {
+            "snapshot" => {
+                self.snapshots += 1;
+                self.roster = entries("participants").collect();
+            }
+            "delta" => {
+                self.deltas += 1;
+                assert_eq!(
+                    self.version,
+                    Some((epoch, seq - 1)),
+                    "delta does not follow"
+                );
+                self.roster.extend(entries("changed"));
+                for id in frame["removed"].as_array().unwrap() {
+                    assert!(self.roster.remove(id.as_str().unwrap()).is_some());
+                }
+            }
+            other => panic!("unknown frame {other}"),
+        }
+        self.version = Some((epoch, seq));
+        Got::Roster((epoch, seq))
+    }
+}
