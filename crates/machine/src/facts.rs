@@ -45,9 +45,10 @@ impl Model {
         news
     }
 
+    /// Established, and not going down.
     pub(crate) fn is_up(&self) -> bool {
         self.graph
-            .is_some_and(|state| state.rank() >= CallState::Established.rank())
+            .is_some_and(|state| state.rank() == CallState::Established.rank())
     }
 
     pub(crate) fn is_terminated(&self) -> bool {

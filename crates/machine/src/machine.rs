@@ -161,6 +161,16 @@ impl Machine {
         self.inner.inner().own_muted().is_some()
     }
 
+    #[cfg(test)]
+    pub(crate) fn state(&self) -> &State {
+        self.inner.state()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn due(&self, timer: Timer) -> Option<Time> {
+        self.timers.at(timer)
+    }
+
     /// What the call waits for, in words for an operator. Empty when for nothing.
     pub fn waits_for(&self) -> Vec<&'static str> {
         let model = self.inner.inner();

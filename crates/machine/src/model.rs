@@ -259,14 +259,6 @@ impl Model {
                 }
                 if self.is_terminated() { Super } else { Handled }
             }
-            Event::RosterRead { query, .. } => {
-                self.roster_unread(*query, context);
-                Handled
-            }
-            Event::Timer(Timer::Gap) => {
-                self.resync(context);
-                Handled
-            }
             Event::OperationNotice(_) | Event::OperationRead { .. } | Event::Posted { .. } => {
                 context.effects.push(Effect::Late {
                     event: event.name(),
@@ -321,11 +313,16 @@ impl Model {
                 self.keep_alive(context);
                 Handled
             }
+            Event::Timer(Timer::Gap) => {
+                self.resync(context);
+                Handled
+            }
+            Event::RosterRead { query, .. } => {
+                self.roster_unread(*query, context);
+                Handled
+            }
             // What cannot be read is asked for again by the timers.
-            Event::KeptAlive(_)
-            | Event::CallRead { .. }
-            | Event::RosterRead { .. }
-            | Event::SelfRead { .. } => Handled,
+            Event::KeptAlive(_) | Event::CallRead { .. } | Event::SelfRead { .. } => Handled,
             Event::OperationNotice(operation) => {
                 self.park(operation);
                 context.effects.push(Effect::Late {

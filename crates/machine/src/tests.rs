@@ -1,1 +1,4 @@
+mod rig;
 
+mod diagram;
+mod table;

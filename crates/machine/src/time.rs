@@ -120,6 +120,11 @@ impl Timers {
         self.0[timer.index()].is_some()
     }
 
+    #[cfg(test)]
+    pub(crate) fn at(&self, timer: Timer) -> Option<Time> {
+        self.0[timer.index()]
+    }
+
     pub(crate) fn next(&self) -> Option<Time> {
         self.0.iter().flatten().min().copied()
     }
