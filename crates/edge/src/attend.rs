@@ -135,3 +135,6 @@ impl Ids {
         headers.insert(CLIENT_REQUEST_ID, value(client));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,3 +127,6 @@ pub(crate) async fn operation(
         })?;
     Ok(json(StatusCode::OK, encode(&record, &base), None))
 }
+
+#[cfg(test)]
+mod tests;

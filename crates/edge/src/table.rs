@@ -59,3 +59,6 @@ table! {
     GET    "/v1/calls/{call}"                                             Owner       calls::get;
     GET    "/v1/calls/{call}/roster"                                      Owner       calls::roster;
 }
+
+#[cfg(test)]
+mod tests;

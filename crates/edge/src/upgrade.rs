@@ -206,3 +206,6 @@ fn is_loopback(origin: &str) -> bool {
         None => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
