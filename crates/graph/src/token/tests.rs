@@ -174,6 +174,7 @@ fn the_life_of_a_grant_is_read_in_its_spellings() {
     let begun = Instant::now();
     let life = |body: &str| {
         let token = granted(body.as_bytes(), begun, 200).unwrap();
+        assert!(format!("{token:?}").contains("Sensitive"), "{token:?}");
         (token.renew_at - begun, token.ends_at - begun)
     };
     let seconds = Duration::from_secs;
