@@ -1,0 +1,148 @@
+//! What can be written on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Unmutes meeting bots, knows that they really are, and shows it to everybody who watches.
+#[derive(Debug, Parser)]
+#[command(
+    name = "openmic",
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "\
+Examples:
+  openmic demo                         a bot is unmuted and heard, on this machine, in 20 s
+  openmic serve                        engine and local calling service, on loopback
+  openmic serve --config graph.toml    the engine in front of Microsoft Graph
+  openmic config print --defaults      every key of the configuration, explained"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows the whole way of an unmute on this machine and checks it; exit code 0 if all held.
+    Demo(DemoArgs),
+    /// Runs the engine, by default with the local calling service beside it.
+    #[command(after_help = "\
+Examples:
+  openmic serve
+  openmic serve --set upstream.request_timeout=5s --log-level debug
+  OPENMIC__LISTEN__PUBLIC=127.0.0.1:0 openmic serve     any free port; the log says which
+
+SIGTERM or Ctrl-C ends it gracefully, a second one at once.")]
+    Serve(ServeArgs),
+    /// Runs the local Graph-compatible calling service alone.
+    #[command(after_help = "\
+Examples:
+  openmic local
+  openmic local --local 127.0.0.1:9081
+
+A bot's Graph SDK then uses http://127.0.0.1:7081/v1.0 in the place of Graph, and
+http://127.0.0.1:7081/{tenant}/oauth2/v2.0/token to get its token.")]
+    Local(LocalArgs),
+    /// Looks a configuration over.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+/// `openmic demo`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  openmic demo
+  openmic demo --report r.json --record heard.wav
+  openmic demo --audio speech.wav --subscribers 5000
+  openmic demo --keep                  stays up afterwards, with lines to play with")]
+pub(crate) struct DemoArgs {
+    /// What the bot says, a WAV file; without, a chime that the program makes
+    #[arg(long, value_name = "FILE.wav")]
+    pub(crate) audio: Option<PathBuf>,
+    /// Writes what the first human heard
+    #[arg(long, value_name = "FILE.wav")]
+    pub(crate) record: Option<PathBuf>,
+    /// Writes the figures as JSON
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) report: Option<PathBuf>,
+    /// WebSockets that watch the roster
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) subscribers: usize,
+    /// Humans that listen
+    #[arg(long, value_name = "N", default_value_t = 3,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100))]
+    pub(crate) humans: usize,
+    /// Times the bot is unmuted and muted again
+    #[arg(long, value_name = "N", default_value_t = 4,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+    pub(crate) cycles: usize,
+    /// Leaves everything running and prints commands to play with
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// `openmic serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Address of the engine's HTTP surface [listen.public]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) public: Option<String>,
+    /// Address of /metrics, /livez and /readyz [listen.admin]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) admin: Option<String>,
+    /// Address of the local calling service [local.bind]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) local: Option<String>,
+}
+
+/// `openmic local`.
+#[derive(Debug, Args)]
+pub(crate) struct LocalArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Address of the local calling service [local.bind]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) local: Option<String>,
+    /// Address of /metrics, /livez and /readyz [listen.admin]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) admin: Option<String>,
+}
+
+/// `openmic config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Says whether a configuration can be run, secrets' files included
+    Check(ConfigArgs),
+    /// Prints what holds in the end and where it comes from, secrets left out
+    Print {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Prints instead every key with its documentation and default value, a file to start from
+        #[arg(long)]
+        defaults: bool,
+    },
+}
+
+/// What every command that has a configuration takes.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file, TOML; without, the defaults: everything on this machine
+    #[arg(long, value_name = "FILE", env = "OPENMIC_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Sets one key, over file and environment; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// What is logged: error, warn, info, debug, trace, or per crate [log.level]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// How it is logged [log.format]
+    #[arg(long, value_name = "FORMAT", value_parser = ["auto", "text", "json"])]
+    pub(crate) log_format: Option<String>,
+}

@@ -1,0 +1,330 @@
+//! Every key there is. The doc comments are what `config/openmic.toml` says of them.
+
+#![expect(
+    unused_qualifications,
+    reason = "confique's derive writes types with their path"
+)]
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use confique::Config;
+use openmic_model::{AppId, TenantId};
+use secrecy::SecretString;
+use serde::Serialize;
+use url::Url;
+
+use super::values::{self, LogFormat, Period, PortRange, UpstreamKind};
+
+/// Configuration of openmic.
+///
+/// This file holds every key with its default value, so it changes nothing as it stands: keep the
+/// keys you change. A key is also an environment variable, `listen.public` is
+/// `OPENMIC__LISTEN__PUBLIC`, and a flag, `--set listen.public=127.0.0.1:8080`. The file yields to
+/// the environment and the environment to flags. A key that does not exist is an error.
+///
+/// Times are written "250ms", "30s", "10min", "2h", or together, "1h 30min".
+/// `openmic config check --config FILE` looks a file over; `openmic config print --config FILE`
+/// shows what holds in the end and where it comes from.
+///
+/// As it stands it is the dev profile: everything runs on this machine and is reached from this
+/// machine only.
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct Settings {
+    /// What the program says, on stderr.
+    #[config(nested)]
+    pub(crate) log: Log,
+
+    /// Where the engine listens.
+    #[config(nested)]
+    pub(crate) listen: Listen,
+
+    /// The calling service that the bots' calls live on.
+    #[config(nested)]
+    pub(crate) upstream: Upstream,
+
+    /// The local calling service: `openmic local`, and `openmic serve` with `upstream.kind` "local".
+    #[config(nested)]
+    pub(crate) local: Local,
+
+    /// How the engine treats calls.
+    #[config(nested)]
+    pub(crate) calls: Calls,
+
+    /// The fan-out of rosters to WebSocket subscribers.
+    #[config(nested)]
+    pub(crate) hub: Hub,
+
+    /// Whose bearer tokens the engine's own HTTP surface takes.
+    #[config(nested)]
+    pub(crate) auth: Auth,
+}
+
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct Log {
+    /// Least severe level shown: "error", "warn", "info", "debug" or "trace", for all or per crate:
+    /// "info,openmic_engine=debug".
+    #[config(default = "info")]
+    pub(crate) level: String,
+
+    /// "text" for people, "json" for machines: one object per line. "auto" is text on a terminal
+    /// and JSON elsewhere. Colours only on a terminal, and never when NO_COLOR is set.
+    #[config(default = "auto")]
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct Listen {
+    /// Address of the Graph surface, the own API, the webhook and the roster WebSockets. Port 0
+    /// takes any free one; the log says which.
+    #[config(default = "127.0.0.1:7080")]
+    pub(crate) public: SocketAddr,
+
+    /// Address of /metrics, /livez and /readyz. They ask for no token, so keep it where only
+    /// operators get.
+    #[config(default = "127.0.0.1:7090")]
+    pub(crate) admin: SocketAddr,
+
+    /// What callers reach the public address by, for `Location` headers, where a proxy stands
+    /// before it. Without: http:// and the Host of each request.
+    pub(crate) public_url: Option<Url>,
+
+    /// Web origins whose pages may open a roster WebSocket, such as "https://ops.example". Pages
+    /// from this machine may, while `public` is a loopback address.
+    #[config(default = [])]
+    pub(crate) origins: Vec<String>,
+
+    /// From a new connection to its first complete request header.
+    #[config(default = "5s")]
+    pub(crate) header_timeout: Period,
+
+    /// From an answer to the next complete request header on the same connection.
+    #[config(default = "75s")]
+    pub(crate) keep_alive: Period,
+
+    /// Longest request header, in bytes; a longer one is answered 431.
+    #[config(default = 16384)]
+    pub(crate) max_header_bytes: usize,
+
+    /// HTTP connections at one time, WebSockets not counted. Above it new ones wait.
+    #[config(default = 16384)]
+    pub(crate) max_connections: usize,
+}
+
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct Upstream {
+    /// "local": the program's own calling service, started with it; the other keys of this section
+    /// then have values of their own and only `tenant`, `app` and the times may be set. "graph":
+    /// Microsoft Graph, or another service that speaks as it does.
+    #[config(default = "local")]
+    pub(crate) kind: UpstreamKind,
+
+    /// Root of the service with its version. For "graph": https://graph.microsoft.com/v1.0.
+    pub(crate) base_url: Option<Url>,
+
+    /// Root of the token endpoint; /{tenant}/oauth2/v2.0/token is added. For "graph":
+    /// https://login.microsoftonline.com.
+    pub(crate) authority: Option<Url>,
+
+    /// Where the keys are described that notifications are signed with. For "graph":
+    /// https://api.aps.skype.com/v1/.well-known/OpenIdConfiguration.
+    pub(crate) openid_configuration_url: Option<Url>,
+
+    /// Hosts, besides that of `openid_configuration_url`, that the signing keys may be read from.
+    #[config(default = [])]
+    pub(crate) key_hosts: Vec<String>,
+
+    /// Issuers of the tokens that come with notifications.
+    #[config(default = ["https://api.botframework.com", "https://graph.microsoft.com"])]
+    pub(crate) notification_issuers: Vec<String>,
+
+    /// Directory (tenant) id of the bot. For "local": that of the first of `local.apps`.
+    #[config(deserialize_with = values::parsed)]
+    #[serde(serialize_with = "values::shown")]
+    pub(crate) tenant: Option<TenantId>,
+
+    /// Application (client) id of the bot. For "local": the first of `local.apps`.
+    #[config(deserialize_with = values::parsed)]
+    #[serde(serialize_with = "values::shown")]
+    pub(crate) app: Option<AppId>,
+
+    /// The application's client secret. Better in OPENMIC__UPSTREAM__SECRET or in `secret_file`
+    /// than here.
+    #[serde(serialize_with = "values::redacted")]
+    pub(crate) secret: Option<SecretString>,
+
+    /// A file that holds the client secret and nothing else.
+    pub(crate) secret_file: Option<PathBuf>,
+
+    /// What to ask a token for.
+    #[config(default = "https://graph.microsoft.com/.default")]
+    pub(crate) scope: String,
+
+    /// What the service reaches this engine by, for notifications; /callbacks/{key} is added. For
+    /// "graph" it must be https and reachable from the internet. For "local": http:// and
+    /// `listen.public`.
+    pub(crate) public_url: Option<Url>,
+
+    /// How long a connection to the service may take to be made.
+    #[config(default = "2s")]
+    pub(crate) connect_timeout: Period,
+
+    /// How long a request to the service may take, its answer included.
+    #[config(default = "10s")]
+    pub(crate) request_timeout: Period,
+}
+
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct Local {
+    /// Address of its Graph surface, token endpoint and lab. Port 0 takes any free one.
+    #[config(default = "127.0.0.1:7081")]
+    pub(crate) bind: SocketAddr,
+
+    /// What it is reached by, when that is not http:// and `bind`. No path.
+    pub(crate) public_url: Option<Url>,
+
+    /// The dev profile: callbacks over plain http to this machine, and a lab without a token.
+    /// Refused when `bind` is not a loopback address.
+    #[config(default = true)]
+    pub(crate) dev: bool,
+
+    /// Address that RTP is received on.
+    #[config(default = "127.0.0.1")]
+    pub(crate) rtp_bind: IpAddr,
+
+    /// First and last UDP port of RTP (even ports) and RTCP (the odd one above); "any" for ports
+    /// the system chooses.
+    #[config(default = "7100-7999")]
+    pub(crate) rtp_ports: PortRange,
+
+    /// From the creation of a call to its `established`.
+    #[config(default = "20ms")]
+    pub(crate) establish: Period,
+
+    /// A call that got no keepAlive for so long is ended. Graph: 45 min.
+    #[config(default = "45min")]
+    pub(crate) keep_alive_expiry: Period,
+
+    /// Calls at one time.
+    #[config(default = 10000)]
+    pub(crate) max_calls: usize,
+
+    /// Meetings at one time.
+    #[config(default = 10000)]
+    pub(crate) max_meetings: usize,
+
+    /// Participants of one meeting. Teams: 1000.
+    #[config(default = 1000)]
+    pub(crate) max_participants: usize,
+
+    /// Bots that may ask for a token. Without an entry: the dev credentials, refused when `bind` is
+    /// not a loopback address. An entry looks so:
+    ///
+    /// [[local.apps]]
+    /// id = "22222222-2222-4222-8222-222222222222"
+    /// tenant = "11111111-1111-4111-8111-111111111111"
+    /// secret_file = "/run/secrets/bot"       # or: secret = "..."
+    /// roles = ["Calls.JoinGroupCall.All"]    # without: all of them
+    /// display_name = "Minutes bot"
+    #[config(default = [])]
+    pub(crate) apps: Vec<AppEntry>,
+}
+
+/// One bot that the local service knows.
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct AppEntry {
+    /// Application (client) id.
+    #[config(deserialize_with = values::parsed)]
+    #[serde(serialize_with = "values::shown_one")]
+    pub(crate) id: AppId,
+
+    /// Tenant whose token endpoint issues its tokens.
+    #[config(deserialize_with = values::parsed)]
+    #[serde(serialize_with = "values::shown_one")]
+    pub(crate) tenant: TenantId,
+
+    /// Client secret.
+    #[serde(serialize_with = "values::redacted")]
+    pub(crate) secret: Option<SecretString>,
+
+    /// A file that holds the client secret and nothing else.
+    pub(crate) secret_file: Option<PathBuf>,
+
+    /// Roles of its tokens.
+    pub(crate) roles: Option<Vec<String>>,
+
+    /// Its name in rosters.
+    #[config(default = "Local bot")]
+    pub(crate) display_name: String,
+}
+
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct Calls {
+    /// Mute the bot as the first act of a call that is made through the Graph surface. Graph itself
+    /// does not, hence off; the library, whose default this is not, does.
+    #[config(default = false)]
+    pub(crate) join_muted: bool,
+
+    /// How long a mute or unmute may take to its verdict; 1 s to 5 min.
+    #[config(default = "30s")]
+    pub(crate) command_deadline: Period,
+
+    /// Calls at one time; above it a create is answered 503.
+    #[config(default = 100000)]
+    pub(crate) max_calls: usize,
+
+    /// How long an ended call and its operations can still be read.
+    #[config(default = "1min")]
+    pub(crate) retention: Period,
+
+    /// How long a graceful end may take, from the first SIGTERM or Ctrl-C on. A second one ends at
+    /// once.
+    #[config(default = "1min")]
+    pub(crate) drain_deadline: Period,
+}
+
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct Hub {
+    /// Threads that write to subscribers; 0 for one per processor, at most 2.
+    #[config(default = 0)]
+    pub(crate) threads: usize,
+
+    /// Subscribers of all calls together. Lowered at start when the limit of open files is too low
+    /// for it.
+    #[config(default = 20000)]
+    pub(crate) max_subscribers: usize,
+
+    /// Subscribers of one call.
+    #[config(default = 20000)]
+    pub(crate) max_subscribers_per_call: usize,
+
+    /// Time between two pings of a subscriber; one that sends nothing for two of them is dropped.
+    #[config(default = "25s")]
+    pub(crate) ping_interval: Period,
+
+    /// How long a subscriber may take no byte of what is due to it before it is closed.
+    #[config(default = "10s")]
+    pub(crate) slow_after: Period,
+
+    /// How long a subscriber may take to answer a close.
+    #[config(default = "5s")]
+    pub(crate) close_timeout: Period,
+}
+
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct Auth {
+    /// Issuers whose tokens are taken. Without: of "local" its token endpoint, of "graph" Microsoft
+    /// Entra's for `upstream.tenant`.
+    pub(crate) issuers: Option<Vec<String>>,
+
+    /// Audiences that a token may be for. Without: https://graph.microsoft.com for "local", so that
+    /// one token is good on both; `upstream.app` and api://{app} for "graph".
+    pub(crate) audiences: Option<Vec<String>>,
+
+    /// Where the issuers' keys are described. Without: as the issuers.
+    pub(crate) openid_configuration_url: Option<Url>,
+
+    /// Hosts, besides that of `openid_configuration_url`, that the signing keys may be read from.
+    #[config(default = [])]
+    pub(crate) key_hosts: Vec<String>,
+}

@@ -1,0 +1,213 @@
+//! How the values of keys are written.
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// What stands in the place of a secret.
+pub(crate) const REDACTED: &str = "(secret)";
+
+/// A stretch of time, written as people write it: `250ms`, `30s`, `10min`, `1h 30min`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Period(pub(crate) Duration);
+
+/// Units, the largest first, in milliseconds.
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("min", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
+
+/// Why a text is no period.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PeriodError {
+    #[error("\"{0}\" has no unit; write a time as \"250ms\", \"30s\", \"10min\" or \"2h\"")]
+    NoUnit(String),
+    #[error("\"{0}\" is no time; write it as \"250ms\", \"30s\", \"10min\" or \"2h\"")]
+    Shape(String),
+    #[error("\"{0}\" is too long a time")]
+    TooLong(String),
+}
+
+impl FromStr for Period {
+    type Err = PeriodError;
+
+    fn from_str(text: &str) -> Result<Self, PeriodError> {
+        let shape = || PeriodError::Shape(text.to_owned());
+        let too_long = || PeriodError::TooLong(text.to_owned());
+        let mut rest = text.trim();
+        if rest.is_empty() {
+            return Err(shape());
+        }
+        let mut total = 0_u64;
+        while !rest.is_empty() {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            if digits == 0 {
+                return Err(shape());
+            }
+            let (number, tail) = rest.split_at(digits);
+            let tail = tail.trim_start();
+            let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
+            let (unit, tail) = tail.split_at(letters);
+            if unit.is_empty() {
+                let bare = tail.is_empty() && total == 0;
+                return Err(if bare {
+                    PeriodError::NoUnit(text.to_owned())
+                } else {
+                    shape()
+                });
+            }
+            let unit = if unit == "m" { "min" } else { unit };
+            let (_, millis) = UNITS
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .ok_or_else(shape)?;
+            let number: u64 = number.parse().map_err(|_| too_long())?;
+            let part = number.checked_mul(*millis).ok_or_else(too_long)?;
+            total = total.checked_add(part).ok_or_else(too_long)?;
+            rest = tail.trim_start();
+        }
+        Ok(Self(Duration::from_millis(total)))
+    }
+}
+
+impl Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        if left == 0 {
+            return f.write_str("0s");
+        }
+        let mut between = "";
+        for (unit, millis) in UNITS {
+            let count = left / millis;
+            if count > 0 {
+                write!(f, "{between}{count}{unit}")?;
+                between = " ";
+                left %= millis;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer)
+    }
+}
+
+/// UDP ports: `7100-7999`, or `any`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PortRange(pub(crate) Option<(u16, u16)>);
+
+/// The text is no range of ports.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no range of ports; write \"7100-7999\", first below last, or \"any\"")]
+pub(crate) struct PortRangeError(String);
+
+impl FromStr for PortRange {
+    type Err = PortRangeError;
+
+    fn from_str(text: &str) -> Result<Self, PortRangeError> {
+        if text == "any" {
+            return Ok(Self(None));
+        }
+        let pair = text.split_once('-').and_then(|(first, last)| {
+            Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
+        });
+        match pair {
+            Some((first, last)) if 0 < first && first < last => Ok(Self(Some((first, last)))),
+            _ => Err(PortRangeError(text.to_owned())),
+        }
+    }
+}
+
+impl Serialize for PortRange {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some((first, last)) => serializer.collect_str(&format_args!("{first}-{last}")),
+            None => serializer.serialize_str("any"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PortRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer)
+    }
+}
+
+/// Which service the calls live on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UpstreamKind {
+    /// The program's own.
+    Local,
+    /// Microsoft Graph, or what answers as it does.
+    Graph,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// Reads what has a `FromStr`.
+pub(crate) fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: Display>,
+    D: Deserializer<'de>,
+{
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(D::Error::custom)
+}
+
+/// Writes what can be displayed.
+pub(crate) fn shown_one<T: Display, S: Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// Writes what can be displayed, when it is there.
+#[expect(clippy::ref_option, reason = "serde hands a field by reference")]
+pub(crate) fn shown<T: Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Writes that there is a secret.
+#[expect(clippy::ref_option, reason = "serde hands a field by reference")]
+pub(crate) fn redacted<S: Serializer>(
+    value: &Option<SecretString>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(_) => serializer.serialize_str(REDACTED),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,425 @@
+//! From the configuration as written to what the crates take: secrets read, defaults that depend
+//! on other keys filled in, and what cannot be run refused before anything is started.
+
+mod endpoints;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use openmic_edge::SurfaceConfig;
+use openmic_engine::Owner;
+use openmic_graph::Credential;
+use openmic_hub::HubConfig;
+use openmic_local::{ALL_ROLES, App, DEV_SECRET, LocalConfig};
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use crate::config::settings::{AppEntry, Auth, Listen, Local, Settings, Upstream};
+use crate::config::values::UpstreamKind;
+
+pub(crate) use endpoints::Endpoints;
+
+/// What a verdict may be given; outside it the engine would bend the value.
+const COMMAND_DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
+
+/// Why a configuration that can be read cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Invalid {
+    #[error("{key}: {problem}")]
+    Key { key: &'static str, problem: String },
+    #[error("{key}: cannot read {}", path.display())]
+    SecretFile {
+        key: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn invalid(key: &'static str, problem: impl Into<String>) -> Invalid {
+    Invalid::Key {
+        key,
+        problem: problem.into(),
+    }
+}
+
+/// What `openmic serve` builds.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) public: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) listen: openmic_listen::Limits,
+    pub(crate) surface: SurfaceConfig,
+    pub(crate) place: Place,
+    pub(crate) credential: Credential,
+    pub(crate) scope: String,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    /// What the service reaches us by; `None`: the public listener's address.
+    pub(crate) public_url: Option<Url>,
+    pub(crate) notification_issuers: Vec<String>,
+    pub(crate) auth: Auth,
+    pub(crate) calls: Calls,
+    pub(crate) hub: HubConfig,
+    /// The published secret is in use.
+    pub(crate) dev: bool,
+}
+
+/// How the engine treats calls.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Calls {
+    pub(crate) command_deadline: Duration,
+    pub(crate) max_calls: usize,
+    pub(crate) retention: Duration,
+    pub(crate) drain_deadline: Duration,
+}
+
+/// Where the calls live.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In this process.
+    Local(Box<LocalConfig>),
+    /// Elsewhere.
+    Graph(Box<Endpoints>),
+}
+
+impl Plan {
+    /// The bot that the engine speaks for.
+    pub(crate) fn owner(&self) -> Owner {
+        let Credential { app, tenant, .. } = &self.credential;
+        Owner {
+            app: app.clone(),
+            tenant: tenant.clone(),
+        }
+    }
+
+    /// In one line for people.
+    pub(crate) fn summary(&self) -> String {
+        let place = match &self.place {
+            Place::Local(config) => format!("the local calling service on {}", config.bind),
+            Place::Graph(endpoints) => endpoints.base_url.to_string(),
+        };
+        let dev = if self.dev { ", dev credentials" } else { "" };
+        format!(
+            "engine on {}, operators on {}, calls on {place}, app {}{dev}",
+            self.public, self.admin, self.credential.app
+        )
+    }
+}
+
+/// Turns the configuration of `openmic serve` into a plan.
+///
+/// # Errors
+/// [`Invalid`] names the key and what to do.
+pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
+    let Settings {
+        listen,
+        upstream,
+        local,
+        calls,
+        hub,
+        auth,
+        ..
+    } = settings;
+    let deadline = calls.command_deadline.0;
+    if !COMMAND_DEADLINE.contains(&deadline) {
+        return Err(invalid("calls.command_deadline", "must be from 1s to 5min"));
+    }
+    let (place, credential) = match upstream.kind {
+        UpstreamKind::Local => {
+            only_for_graph(&upstream)?;
+            let config = local_service(&local)?;
+            let credential = own_credential(&upstream, &config)?;
+            (Place::Local(Box::new(config)), credential)
+        }
+        UpstreamKind::Graph => {
+            let credential = graph_credential(&upstream)?;
+            let endpoints = Endpoints::graph(&upstream, &auth, &credential)?;
+            (Place::Graph(Box::new(endpoints)), credential)
+        }
+    };
+    let dev = credential.secret.expose_secret() == DEV_SECRET;
+    if dev && !listen.public.ip().is_loopback() {
+        return Err(invalid(
+            "listen.public",
+            format!(
+                "{} is open to the network and the dev credentials are public: anybody could use \
+                 your bots; listen on 127.0.0.1, or give `local.apps` an entry with a secret of \
+                 your own",
+                listen.public
+            ),
+        ));
+    }
+    let urls = [
+        ("upstream.public_url", &upstream.public_url),
+        ("listen.public_url", &listen.public_url),
+    ];
+    for (key, url) in urls {
+        if let Some(url) = url {
+            reachable(key, url)?;
+        }
+    }
+    Ok(Plan {
+        public: listen.public,
+        admin: listen.admin,
+        listen: limits(&listen),
+        surface: SurfaceConfig {
+            join_muted: calls.join_muted,
+            loopback_origins: listen.public.ip().is_loopback(),
+            public_url: listen.public_url,
+            origins: listen.origins,
+        },
+        place,
+        credential,
+        scope: upstream.scope,
+        connect_timeout: upstream.connect_timeout.0,
+        request_timeout: upstream.request_timeout.0,
+        public_url: upstream.public_url,
+        notification_issuers: upstream.notification_issuers,
+        auth,
+        calls: Calls {
+            command_deadline: deadline,
+            max_calls: calls.max_calls,
+            retention: calls.retention.0,
+            drain_deadline: calls.drain_deadline.0,
+        },
+        hub: HubConfig {
+            shards: if hub.threads == 0 {
+                HubConfig::default().shards
+            } else {
+                hub.threads
+            },
+            max_subscribers: hub.max_subscribers,
+            max_subscribers_per_call: hub.max_subscribers_per_call,
+            ping_interval: hub.ping_interval.0,
+            slow_after: hub.slow_after.0,
+            close_timeout: hub.close_timeout.0,
+            ..HubConfig::default()
+        },
+        dev,
+    })
+}
+
+/// What both HTTP servers take on.
+pub(crate) fn limits(listen: &Listen) -> openmic_listen::Limits {
+    openmic_listen::Limits {
+        header_timeout: listen.header_timeout.0,
+        keep_alive: listen.keep_alive.0,
+        max_header_bytes: listen.max_header_bytes,
+        max_connections: listen.max_connections,
+    }
+}
+
+/// The local calling service as configured.
+///
+/// # Errors
+/// [`Invalid`] names the key and what to do.
+pub(crate) fn local_service(local: &Local) -> Result<LocalConfig, Invalid> {
+    let apps: Vec<App> = if local.apps.is_empty() {
+        vec![App::dev()]
+    } else {
+        local.apps.iter().map(app).collect::<Result<_, _>>()?
+    };
+    for (at, app) in apps.iter().enumerate() {
+        if apps[..at].iter().any(|other| other.id == app.id) {
+            return Err(invalid("local.apps", format!("{} is there twice", app.id)));
+        }
+    }
+    if !local.bind.ip().is_loopback() {
+        let open = format!("{} is open to the network", local.bind);
+        if local.dev {
+            return Err(invalid(
+                "local.bind",
+                format!("{open} and local.dev is on; bind 127.0.0.1, or set local.dev = false"),
+            ));
+        }
+        if apps.iter().any(|app| app.secret == DEV_SECRET) {
+            return Err(invalid(
+                "local.bind",
+                format!(
+                    "{open} and the dev credentials are public; bind 127.0.0.1, or give \
+                     `local.apps` an entry with a secret of your own"
+                ),
+            ));
+        }
+    }
+    if let Some(url) = &local.public_url {
+        reachable("local.public_url", url)?;
+        if url.path() != "/" {
+            return Err(invalid(
+                "local.public_url",
+                format!("{url} has a path; leave it out"),
+            ));
+        }
+    }
+    let mut config = LocalConfig {
+        bind: local.bind,
+        public_url: local.public_url.clone(),
+        apps,
+        rtp_ip: local.rtp_bind,
+        rtp_ports: local.rtp_ports.0,
+        dev: local.dev,
+        ..LocalConfig::default()
+    };
+    config.timing.establish = local.establish.0;
+    config.timing.keep_alive = local.keep_alive_expiry.0;
+    config.limits.calls = local.max_calls;
+    config.limits.meetings = local.max_meetings;
+    config.limits.participants = local.max_participants;
+    Ok(config)
+}
+
+fn app(entry: &AppEntry) -> Result<App, Invalid> {
+    let secret = secret(
+        "local.apps",
+        entry.secret.as_ref(),
+        entry.secret_file.as_deref(),
+    )?;
+    let secret = secret.ok_or_else(|| {
+        invalid(
+            "local.apps",
+            format!("{} has no secret; add secret_file or secret", entry.id),
+        )
+    })?;
+    Ok(App {
+        id: entry.id.clone(),
+        secret: secret.expose_secret().to_owned(),
+        tenant: entry.tenant.clone(),
+        roles: entry
+            .roles
+            .clone()
+            .unwrap_or_else(|| ALL_ROLES.map(str::to_owned).to_vec()),
+        display_name: entry.display_name.clone(),
+    })
+}
+
+/// A secret given directly or by file.
+fn secret(
+    key: &'static str,
+    direct: Option<&SecretString>,
+    file: Option<&Path>,
+) -> Result<Option<SecretString>, Invalid> {
+    let found = match (direct, file) {
+        (Some(_), Some(_)) => {
+            return Err(invalid(
+                key,
+                "both the secret and a file of it are given; keep one",
+            ));
+        }
+        (Some(secret), None) => secret.clone(),
+        (None, Some(path)) => {
+            let text = fs::read_to_string(path).map_err(|source| Invalid::SecretFile {
+                key,
+                path: path.to_owned(),
+                source,
+            })?;
+            // Editors and `echo` end a file with a newline.
+            SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned())
+        }
+        (None, None) => return Ok(None),
+    };
+    if found.expose_secret().is_empty() {
+        return Err(invalid(key, "the secret is empty"));
+    }
+    Ok(Some(found))
+}
+
+/// The keys that mean nothing while the service is our own.
+fn only_for_graph(upstream: &Upstream) -> Result<(), Invalid> {
+    let set = [
+        ("upstream.base_url", upstream.base_url.is_some()),
+        ("upstream.authority", upstream.authority.is_some()),
+        (
+            "upstream.openid_configuration_url",
+            upstream.openid_configuration_url.is_some(),
+        ),
+        ("upstream.secret", upstream.secret.is_some()),
+        ("upstream.secret_file", upstream.secret_file.is_some()),
+    ];
+    match set.into_iter().find(|(_, set)| *set) {
+        Some((key, _)) => Err(invalid(
+            key,
+            "has no effect while upstream.kind is \"local\"; leave it out, or set upstream.kind = \
+             \"graph\"",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The engine's credential on the local service: one of its apps.
+fn own_credential(upstream: &Upstream, local: &LocalConfig) -> Result<Credential, Invalid> {
+    let app = match &upstream.app {
+        None => local
+            .apps
+            .first()
+            .expect("without entries there is the dev app"),
+        Some(id) => local.apps.iter().find(|app| app.id == *id).ok_or_else(|| {
+            invalid(
+                "upstream.app",
+                format!("the local service does not know {id}; add it to local.apps"),
+            )
+        })?,
+    };
+    if let Some(tenant) = upstream
+        .tenant
+        .as_ref()
+        .filter(|tenant| **tenant != app.tenant)
+    {
+        let problem = format!("{tenant} is not the tenant of app {} in local.apps", app.id);
+        return Err(invalid("upstream.tenant", problem));
+    }
+    Ok(Credential {
+        tenant: app.tenant.clone(),
+        app: app.id.clone(),
+        secret: SecretString::from(app.secret.clone()),
+    })
+}
+
+fn graph_credential(upstream: &Upstream) -> Result<Credential, Invalid> {
+    let missing = |key, what: &str| invalid(key, format!("is missing; {what}"));
+    let tenant = upstream.tenant.clone().ok_or_else(|| {
+        missing(
+            "upstream.tenant",
+            "give the directory (tenant) id of the bot's app registration",
+        )
+    })?;
+    let app = upstream.app.clone().ok_or_else(|| {
+        missing(
+            "upstream.app",
+            "give the application (client) id of the bot's app registration",
+        )
+    })?;
+    let secret = secret(
+        "upstream.secret",
+        upstream.secret.as_ref(),
+        upstream.secret_file.as_deref(),
+    )?
+    .ok_or_else(|| {
+        missing(
+            "upstream.secret",
+            "set OPENMIC__UPSTREAM__SECRET, or name a file in upstream.secret_file",
+        )
+    })?;
+    Ok(Credential {
+        tenant,
+        app,
+        secret,
+    })
+}
+
+/// Whether a URL can be one that others reach us by.
+fn reachable(key: &'static str, url: &Url) -> Result<(), Invalid> {
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {
+        return Err(invalid(
+            key,
+            format!("{url} is no http or https address to be reached by"),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! `openmic serve`: the engine, by default with the local calling service beside it.
+
+use anyhow::Context as _;
+
+use crate::config::Loaded;
+use crate::signals::Signals;
+use crate::wiring::Stack;
+use crate::{descriptors, resolve, trace};
+
+/// Serves until a signal, then drains. `files` is the limit of open files.
+///
+/// # Errors
+/// When the configuration cannot be run or a part does not start.
+pub(crate) async fn run(loaded: Loaded, files: u64) -> anyhow::Result<()> {
+    let settings = loaded.settings;
+    let text = trace::is_text(settings.log.format);
+    let mut plan = resolve::serve(settings)?;
+    let asked = (plan.listen.max_connections, plan.hub.max_subscribers);
+    let fits = descriptors::fit(asked.0, asked.1, files);
+    if fits != asked {
+        tracing::warn!(
+            files,
+            max_connections = fits.0,
+            max_subscribers = fits.1,
+            "the limit of open files (ulimit -Hn) is too low for {} connections and {} \
+             subscribers; taking fewer",
+            asked.0,
+            asked.1
+        );
+        (plan.listen.max_connections, plan.hub.max_subscribers) = fits;
+    }
+    let dev = plan.dev;
+    let mut signals = Signals::catch().context("signals cannot be caught")?;
+    let stack = Stack::start(plan).await?;
+    stack.addresses().announce(text, dev);
+    signals.first().await;
+    signals.end_at_the_next();
+    tracing::info!("draining; a second signal ends at once");
+    let drained = stack.drain().await;
+    tracing::info!(
+        calls_left = drained.calls_left,
+        connections_cut = drained.connections_cut,
+        "drained"
+    );
+    Ok(())
+}

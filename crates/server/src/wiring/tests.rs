@@ -1,0 +1,139 @@
+mod dashboard;
+
+use openmic_local::{DEV_APP, DEV_SECRET, DEV_TENANT};
+use serde_json::{Value, json};
+
+use super::*;
+
+async fn stack() -> Stack {
+    Stack::start(on_free_ports().unwrap()).await.unwrap()
+}
+
+async fn token(addresses: &Addresses) -> String {
+    let url = format!(
+        "{}/{DEV_TENANT}/oauth2/v2.0/token",
+        addresses.local.as_ref().unwrap()
+    );
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", DEV_APP),
+        ("client_secret", DEV_SECRET),
+        ("scope", "https://graph.microsoft.com/.default"),
+    ];
+    let answer = reqwest::Client::new()
+        .post(url)
+        .form(&form)
+        .send()
+        .await
+        .unwrap();
+    let body: Value = answer.error_for_status().unwrap().json().await.unwrap();
+    body["access_token"].as_str().unwrap().to_owned()
+}
+
+/// A call through the surface, established and seen by the engine.
+async fn call(stack: &Stack, token: &str) -> String {
+    let addresses = stack.addresses();
+    let public = addresses.public.unwrap();
+    let body = json!({
+        "@odata.type": "#microsoft.graph.call",
+        "callbackUri": "http://127.0.0.1:9/",
+        "requestedModalities": ["audio"],
+        "mediaConfig": {"@odata.type": "#microsoft.graph.serviceHostedMediaConfig"},
+        "chatInfo": {
+            "@odata.type": "#microsoft.graph.chatInfo",
+            "threadId": "19:meeting_wiring@thread.v2",
+            "messageId": "0"
+        },
+        "meetingInfo": {
+            "@odata.type": "#microsoft.graph.organizerMeetingInfo",
+            "organizer": {
+                "@odata.type": "#microsoft.graph.identitySet",
+                "user": {
+                    "@odata.type": "#microsoft.graph.identity",
+                    "id": "33333333-3333-4333-8333-333333333333",
+                    "tenantId": DEV_TENANT
+                }
+            }
+        },
+        "tenantId": DEV_TENANT
+    });
+    let url = format!("{public}/v1.0/communications/calls");
+    let answer = reqwest::Client::new()
+        .post(url)
+        .bearer_auth(token)
+        .json(&body)
+        .send()
+        .await;
+    let answer = answer.unwrap();
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    assert_eq!(status, 201, "{text}");
+    let call: Value = serde_json::from_str(&text).unwrap();
+    call["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unmute_goes_the_whole_way_and_a_drain_hangs_up() {
+    let stack = stack().await;
+    let public = stack.addresses().public.unwrap();
+    let token = token(&stack.addresses()).await;
+    let call = call(&stack, &token).await;
+    let http = reqwest::Client::new();
+    for action in ["mute", "unmute"] {
+        let url = format!("{public}/v1.0/communications/calls/{call}/{action}");
+        let context = json!({"clientContext": action});
+        let answer = http
+            .post(url)
+            .bearer_auth(&token)
+            .json(&context)
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status();
+        let body = answer.text().await.unwrap();
+        assert_eq!(status, 200, "{body}");
+        let operation: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(operation["status"], "completed", "{body}");
+        assert_eq!(operation["clientContext"], action, "{body}");
+    }
+    assert_eq!(stack.engine().calls().len(), 1);
+    let registry = stack.registry().clone();
+    let drained = stack.drain().await;
+    assert_eq!(
+        drained,
+        Drained {
+            calls_left: 0,
+            connections_cut: 0
+        }
+    );
+    let families = registry.gather();
+    let draining = families
+        .iter()
+        .find(|family| family.name() == "openmic_draining")
+        .unwrap();
+    assert!((draining.get_metric()[0].get_gauge().get_value() - 1.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stacks_run_side_by_side() {
+    let (one, two) = (stack().await, stack().await);
+    assert_ne!(one.addresses().public, two.addresses().public);
+    assert_ne!(
+        one.local().unwrap().base_url(),
+        two.local().unwrap().base_url()
+    );
+    one.drain().await;
+    two.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut plan = on_free_ports().unwrap();
+    plan.admin = taken.local_addr().unwrap();
+    let error = format!("{:#}", Stack::start(plan).await.unwrap_err());
+    assert!(
+        error.contains("listen.admin") && error.contains("choose a free address"),
+        "{error}"
+    );
+}
