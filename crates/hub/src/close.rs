@@ -79,3 +79,23 @@ pub(crate) fn close_frame(code: u16, reason: &str) -> Bytes {
     payload.extend_from_slice(&reason.as_bytes()[..end]);
     frame::control(Control::Close, &payload)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Reason, close_frame};
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let frame = close_frame(4010, &"é".repeat(100));
+        assert_eq!(frame[..4], [0x88, 2 + 122, 0x0f, 0xaa]);
+        assert_eq!(frame.len(), 4 + 122);
+        assert!(std::str::from_utf8(&frame[4..]).is_ok());
+    }
+
+    #[test]
+    fn reasons_stand_at_their_number() {
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at);
+        }
+    }
+}

@@ -346,3 +346,6 @@ impl Feed {
         plan.snapshot(latest.at, now, bytes, missing);
     }
 }
+
+#[cfg(test)]
+mod tests;

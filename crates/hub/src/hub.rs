@@ -372,6 +372,12 @@ impl Link {
         });
     }
 
+    /// Nothing is taken any more; returns what waited.
+    pub(crate) fn close(&self) -> Inbox {
+        self.inbox.lock().closed = true;
+        self.take()
+    }
+
     /// Takes all that waits; the next thing put in wakes the shard again.
     pub(crate) fn take(&self) -> Inbox {
         let mut inbox = self.inbox.lock();

@@ -130,3 +130,34 @@ impl AddAssign for Tally {
         self.resyncs += more.resyncs;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+    use prometheus::proto::MetricFamily;
+
+    use super::HubMetrics;
+
+    #[test]
+    fn all_are_registered_once() {
+        let registry = Registry::new();
+        let metrics = HubMetrics::new();
+        metrics.register(&registry).unwrap();
+        let families = registry.gather();
+        let mut names: Vec<_> = families.iter().map(MetricFamily::name).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "openmic_fanout_seconds",
+                "openmic_frames_conflated_total",
+                "openmic_frames_sent_total",
+                "openmic_subscriber_resyncs_total",
+                "openmic_subscriber_sent_bytes_total",
+                "openmic_subscribers",
+                "openmic_subscribers_closed_total",
+            ]
+        );
+        assert!(metrics.register(&registry).is_err());
+    }
+}

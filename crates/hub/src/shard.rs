@@ -108,9 +108,6 @@ impl Shard {
                 break;
             }
         }
-        for id in 0..self.connections.bound() {
-            self.remove(id, Reason::Closed);
-        }
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -436,6 +433,17 @@ impl Shard {
                     self.settle(id, step);
                 }
             }
+        }
+    }
+}
+
+impl Drop for Shard {
+    /// Also after a panic: nobody may wait for a thread that is gone.
+    fn drop(&mut self) {
+        let unheard = self.link.close();
+        drop(unheard);
+        for id in 0..self.connections.bound() {
+            self.remove(id, Reason::Closed);
         }
     }
 }

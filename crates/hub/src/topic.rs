@@ -247,3 +247,6 @@ impl State {
         mem::take(&mut self.pending)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ mod watcher;
 #[test]
 fn a_stalled_reader_blocks_nobody_and_costs_a_position() {
     const VERSIONS: u64 = 10_000;
-    let hub = hub(|config| config.slow_after = Duration::from_mins(5));
+    let hub = hub(|_| ());
     let call = call("call-1");
     let mut publisher = Publisher::new(&hub, &call);
     publisher.fill(300);

@@ -110,7 +110,7 @@ fn who_sends_too_much_is_closed() {
 
 #[test]
 fn a_silent_peer_is_pinged_and_dropped() {
-    let hub = hub(|config| config.ping_interval = Duration::from_millis(100));
+    let hub = hub(|config| config.ping_interval = Duration::from_millis(500));
     let call = call("call-1");
     let mut publisher = Publisher::new(&hub, &call);
     publisher.fill(1);

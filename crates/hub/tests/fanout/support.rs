@@ -28,6 +28,9 @@ pub(crate) fn call(name: &str) -> CallId {
 pub(crate) fn hub(change: impl FnOnce(&mut HubConfig)) -> Hub {
     let mut config = HubConfig {
         shards: 1,
+        // tests that are about these set them; a busy machine may stall the others for long
+        slow_after: Duration::from_mins(5),
+        ping_interval: Duration::from_mins(5),
         ..HubConfig::default()
     };
     change(&mut config);
