@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use openmic_engine::{CommandError, JoinError, UpstreamError};
 
 pub(crate) type Answer = Result<Response, Refusal>;
@@ -19,7 +19,8 @@ pub(crate) struct Refusal {
     pub(crate) code: Cow<'static, str>,
     pub(crate) message: Cow<'static, str>,
     pub(crate) retry_after: Option<Duration>,
-    pub(crate) header: Option<(HeaderName, HeaderValue)>,
+    /// Name, in lower case, and value of a header besides.
+    pub(crate) header: Option<(&'static str, &'static str)>,
 }
 
 impl Refusal {
@@ -42,8 +43,8 @@ impl Refusal {
         self
     }
 
-    pub(crate) fn header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, HeaderValue::from_static(value)));
+    pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.header = Some((name, value));
         self
     }
 

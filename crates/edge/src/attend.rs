@@ -35,10 +35,6 @@ pub(crate) fn attended<S: Clone + Send + Sync + 'static>(
         .layer(from_fn_with_state(metrics.clone(), attend))
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature tower-http wants"
-)]
 fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
     tracing::error!("a handler panicked; its message is on standard error");
     Refusal::internal().into_response()
@@ -69,7 +65,7 @@ async fn attend(State(metrics): State<EdgeMetrics>, request: Request, next: Next
             None => tracing::debug!(status, seconds, "answered"),
         }
     }
-    if let Some(refusal) = refusal {
+    if let Some(refusal) = &refusal {
         ids.wrap(refusal, &mut response);
     }
     metrics.answered(route, method, response.status(), begun.elapsed());
@@ -106,7 +102,7 @@ impl Ids {
     }
 
     /// Graph's envelope around a refusal.
-    fn wrap(&self, refusal: Refusal, response: &mut Response) {
+    fn wrap(&self, refusal: &Refusal, response: &mut Response) {
         let body = openmic_wire::error::encode(
             &refusal.code,
             &refusal.message,
@@ -124,7 +120,8 @@ impl Ids {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if let Some((name, value)) = refusal.header {
-            headers.insert(name, value);
+            let name = HeaderName::from_static(name);
+            headers.insert(name, HeaderValue::from_static(value));
         }
     }
 

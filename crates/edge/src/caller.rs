@@ -8,7 +8,6 @@ use axum::extract::{FromRequestParts as _, Path, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::StatusCode;
-use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
 use openmic_auth::{BearerError, Claims, TokenError, bearer};
 use openmic_engine::{Call, Engine, Owner};
@@ -70,7 +69,7 @@ fn unauthenticated(message: String, challenge: &'static str) -> Refusal {
         "InvalidAuthenticationToken",
         message,
     )
-    .header(WWW_AUTHENTICATE, challenge)
+    .header("www-authenticate", challenge)
 }
 
 const NO_TOKEN: &str = "Bearer";

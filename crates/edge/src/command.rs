@@ -3,8 +3,7 @@
 use axum::Extension;
 use axum::extract::{Path, Request};
 use axum::response::Response;
-use http::header::{ALLOW, HeaderName};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use openmic_engine::{Call, CommandOptions, OperationRecord};
 use openmic_model::{Action, CallId, OperationId, Verdict};
 use openmic_wire::action::{self, ActionError};
@@ -56,10 +55,15 @@ async fn run(call: &Call, base: &Base, action: Action, request: Request) -> Answ
     let outcome = pending.outcome();
     let outcome = match patience {
         None => Some(outcome.await),
-        Some(patience) => tokio::time::timeout(patience, outcome).await.ok(),
+        Some(patience) => tokio::time::timeout(patience.limit, outcome).await.ok(),
     };
     record.verdict = outcome.map(|outcome| outcome.verdict);
-    answer(&record, call.id(), base)
+    let mut response = answer(&record, call.id(), base)?;
+    if let (None, Some(patience)) = (&record.verdict, patience) {
+        let applied = HeaderValue::from_static(patience.applied);
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    Ok(response)
 }
 
 /// The last column of the verdict table in `design.md` §4.
@@ -75,7 +79,7 @@ fn answer(record: &OperationRecord, call: &CallId, base: &Base) -> Answer {
             let refusal = Refusal::new(status, code.clone(), message.clone());
             return Err(match status {
                 // RFC 9110 §15.5.6 wants the header; upstream takes no method here now.
-                StatusCode::METHOD_NOT_ALLOWED => refusal.header(ALLOW, ""),
+                StatusCode::METHOD_NOT_ALLOWED => refusal.header("allow", ""),
                 _ => refusal,
             });
         }
@@ -84,13 +88,11 @@ fn answer(record: &OperationRecord, call: &CallId, base: &Base) -> Answer {
     let resource = Resource::Operation(call.clone(), Some(record.id.clone()));
     let location = Some(location(base, &resource));
     let body = encode(record, base);
-    if record.verdict.is_none() {
-        let mut response = json(StatusCode::ACCEPTED, body, location);
-        let applied = HeaderValue::from_static("respond-async");
-        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
-        return Ok(response);
-    }
-    Ok(json(StatusCode::OK, body, location))
+    let status = match record.verdict {
+        Some(_) => StatusCode::OK,
+        None => StatusCode::ACCEPTED,
+    };
+    Ok(json(status, body, location))
 }
 
 fn encode(record: &OperationRecord, base: &Base) -> Vec<u8> {

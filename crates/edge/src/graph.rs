@@ -30,14 +30,16 @@ pub(crate) async fn create(
     let create = CreateCall::decode(&body).map_err(|error| Refusal::bad_request(chain(&error)))?;
     check_callback(create.callback_uri())?;
     caller.check_roles(&create)?;
+    let callback: Arc<str> = create.callback_uri().into();
     let owner = api.engine.owner().clone();
     let call = api
         .engine
         .create(create, owner, api.config.join_muted)
         .await?;
     tracing::Span::current().record("call", call.id().as_str());
+    api.callbacks.keep(&call, &callback);
     let created = call.created().ok_or_else(Refusal::internal)?;
-    let body = as_ours(created.raw.clone(), &call, &base);
+    let body = as_ours(created.raw.clone(), Some(&callback), &base);
     let location = location(&base, &Resource::Call(call.id().clone()));
     Ok(json(StatusCode::CREATED, bytes(&body), Some(location)))
 }
@@ -56,16 +58,16 @@ fn check_callback(uri: &str) -> Result<(), Refusal> {
 
 /// `GET /communications/calls/{call}`.
 pub(crate) async fn get(
+    State(api): State<Arc<Api>>,
     Extension(call): Extension<Call>,
     Extension(base): Extension<Base>,
-    request: Request,
 ) -> Answer {
     still_there(&call)?;
     let read = call.read().await?;
     let Value::Object(read) = read else {
         return Err(not_an_object());
     };
-    let body = as_ours(read, &call, &base);
+    let body = as_ours(read, api.callbacks.of(call.id()).as_deref(), &base);
     Ok(json(StatusCode::OK, bytes(&body), None))
 }
 
@@ -89,7 +91,6 @@ pub(crate) async fn keep_alive(Extension(call): Extension<Call>) -> Answer {
 pub(crate) async fn participants(
     Extension(call): Extension<Call>,
     Extension(base): Extension<Base>,
-    request: Request,
 ) -> Answer {
     still_there(&call)?;
     let read = call.read_participants().await?;
@@ -97,11 +98,6 @@ pub(crate) async fn participants(
         return Err(not_an_object());
     };
     rebase(&mut read, &base);
-    if let Some(Value::String(next)) = read.get_mut("@odata.nextLink") {
-        let path = Resource::Participants(call.id().clone()).path();
-        let query = next.split_once('?').map_or("", |(_, query)| query);
-        *next = format!("{}{}?{query}", base.0, path.unwrap_or_default());
-    }
     Ok(json(StatusCode::OK, bytes(&read), None))
 }
 
@@ -110,7 +106,6 @@ pub(crate) async fn participant(
     Extension(call): Extension<Call>,
     Extension(base): Extension<Base>,
     Path((_, participant)): Path<(String, String)>,
-    request: Request,
 ) -> Answer {
     still_there(&call)?;
     let id = ParticipantId::parse(&participant).map_err(|_| {
@@ -139,12 +134,11 @@ pub(crate) fn location(base: &Base, resource: &Resource) -> String {
     format!("{}{}", base.0, resource.path().unwrap_or_default())
 }
 
-/// A call as upstream shows it, with what the caller named instead of what we put in its place.
-fn as_ours(mut read: Map<String, Value>, call: &Call, base: &Base) -> Map<String, Value> {
+/// A call as upstream shows it, with the callback its creator named instead of ours. Ours is never
+/// shown: its key is the second factor of our webhook.
+fn as_ours(mut read: Map<String, Value>, named: Option<&str>, base: &Base) -> Map<String, Value> {
     rebase(&mut read, base);
-    if let Some(named) = None::<&str>
-        && let Some(shown) = read.get_mut("callbackUri")
-    {
+    if let Some(shown) = read.get_mut("callbackUri") {
         *shown = named.into();
     }
     read

@@ -25,6 +25,7 @@ mod admin;
 mod answer;
 mod attend;
 mod body;
+mod callbacks;
 mod caller;
 mod calls;
 mod command;

@@ -8,9 +8,17 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// Longest wait that can be asked for; a verdict never takes longer.
 const MAX_WAIT: u64 = 300;
 
-/// How long the caller wants to wait for a verdict, from `Prefer: respond-async` and
-/// `Prefer: wait=N`, N in seconds. `None`: until it is there. Source: RFC 7240 §4.1, §4.3.
-pub(crate) fn patience(headers: &HeaderMap) -> Option<Duration> {
+/// How long the caller wants to wait for a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Patience {
+    pub(crate) limit: Duration,
+    /// What of it is to be told in `Preference-Applied` once it took effect.
+    pub(crate) applied: &'static str,
+}
+
+/// Reads `Prefer: respond-async` and `Prefer: wait=N`, N in seconds. `None`: until the verdict is
+/// there. Source: RFC 7240 §4.1, §4.3.
+pub(crate) fn patience(headers: &HeaderMap) -> Option<Patience> {
     let mut respond_async = false;
     let mut wait = None;
     for value in headers.get_all(PREFER) {
@@ -29,7 +37,13 @@ pub(crate) fn patience(headers: &HeaderMap) -> Option<Duration> {
         }
     }
     let wait = wait.map(|seconds| Duration::from_secs(seconds.min(MAX_WAIT)));
-    wait.or_else(|| respond_async.then_some(Duration::ZERO))
+    let limit = wait.or_else(|| respond_async.then_some(Duration::ZERO))?;
+    let applied = if respond_async {
+        "respond-async"
+    } else {
+        "wait"
+    };
+    Some(Patience { limit, applied })
 }
 
 #[cfg(test)]
@@ -40,16 +54,21 @@ mod tests {
 
     #[test]
     fn a_wait_is_read_in_every_documented_form() {
-        let seconds = |n| Some(Duration::from_secs(n));
+        let told = |n, applied| {
+            let limit = Duration::from_secs(n);
+            Some(Patience { limit, applied })
+        };
+        let seconds = |n| told(n, "respond-async");
+        let wait = |n| told(n, "wait");
         for (values, expected) in [
             (&[][..], None),
             (&["include-unknown-enum-members"], None),
             (&["respond-async"], seconds(0)),
             (&["Respond-Async, wait=7"], seconds(7)),
             (&["wait=7", "respond-async"], seconds(7)),
-            (&["wait = \"3\"; foo=bar"], seconds(3)),
-            (&["wait=3, wait=9"], seconds(3)),
-            (&["wait=99999"], seconds(300)),
+            (&["wait = \"3\"; foo=bar"], wait(3)),
+            (&["wait=3, wait=9"], wait(3)),
+            (&["wait=99999"], wait(300)),
             (&["wait=-1"], None),
             (&["wait=soon, respond-async"], seconds(0)),
         ] {

@@ -57,7 +57,11 @@ fn accept(
         let message = "This connection cannot be upgraded. Use HTTP/1.1.";
         return Err(bad(Refusal::bad_request(message)));
     }
-    let seat = api.engine.hub().reserve(call.id()).map_err(no_seat)?;
+    let seat = api
+        .engine
+        .hub()
+        .reserve(call.id())
+        .map_err(|error| no_seat(&error))?;
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(hand_over(upgrade, seat, since, api.metrics.clone()));
     let head = [
@@ -105,7 +109,7 @@ fn socket(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
     }
 }
 
-fn no_seat(error: SubscribeError) -> (Upgrade, Refusal) {
+fn no_seat(error: &SubscribeError) -> (Upgrade, Refusal) {
     let message = error.to_string();
     let wait = Duration::from_secs(5);
     match error {
@@ -130,7 +134,7 @@ fn handshake_key(headers: &HeaderMap) -> Result<&str, Refusal> {
             "notSupported",
             "Only version 13 of the WebSocket protocol is served. Use a client of RFC 6455.",
         )
-        .header(SEC_WEBSOCKET_VERSION, "13"));
+        .header("sec-websocket-version", "13"));
     }
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
     let key = keys.next().and_then(|key| key.to_str().ok());

@@ -1,0 +1,12 @@
+//! The surface over real sockets: a real engine behind it, the local calling service upstream.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop where it fails")]
+
+mod admin;
+mod harness;
+mod refusals;
+mod surface;
+mod tenants;
+mod upstream;
+mod watch;
+mod webhook;
