@@ -26,7 +26,7 @@ const KEEP_ALIVE_FLOOR: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Asked {
     query: QueryId,
-    pub(crate) begun: Time,
+    begun: Time,
     mark: ReadMark,
 }
 
@@ -78,9 +78,16 @@ impl Model {
 
     /// When the GET began, and where the numbers stood then. One that was forgotten began long
     /// ago for all we know.
-    pub(crate) fn asked(&self, query: QueryId) -> Asked {
+    fn asked(&self, query: QueryId) -> Asked {
         let asked = self.asked.iter().find(|asked| asked.query == query);
         asked.copied().unwrap_or_default()
+    }
+
+    /// When the GET began, and forgets it: an answer counts once.
+    pub(crate) fn take_asked(&mut self, query: QueryId) -> Time {
+        let begun = self.asked(query).begun;
+        self.asked.retain(|asked| asked.query != query);
+        begun
     }
 
     pub(crate) fn read_call(&mut self, context: &mut Turn<'_>) {

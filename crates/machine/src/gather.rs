@@ -97,10 +97,10 @@ impl Model {
         muted: Option<bool>,
         context: &mut Turn<'_>,
     ) {
+        let begun = self.take_asked(query);
         if query < attempt.first_query {
             return;
         }
-        let begun = self.asked(query).begun;
         if let Some(from) = attempt.not_before {
             if begun < from || !attempt.is_out() {
                 // The older opposite POST may have acted since.

@@ -118,12 +118,13 @@ impl Merge {
                     self.unnumbered_notices = self.unnumbered_notices.wrapping_add(1);
                     merged.unnumbered = true;
                 }
-                let gone = self.full(entries, bound, Source::Notice, me, &mut merged);
+                let (gone, kept) = self.full(entries, bound, Source::Notice, me, &mut merged);
                 // Graph does not say that such an array is never shortened to what changed; one
                 // that lacks several, or everybody else, may be.
                 let shortened = gone > 1 || (gone == 1 && entries.len() == 1);
                 let without_me = me.is_some_and(|me| entries.iter().all(|p| p.id != *me));
-                merged.doubtful = shortened || without_me;
+                // Somebody with a higher number may have come after this array or left before it.
+                merged.doubtful = shortened || without_me || kept > 0;
             }
         }
         merged
@@ -210,8 +211,8 @@ impl Merge {
         self.remove(&participant.id, merged);
     }
 
-    /// Takes `entries` for everybody, and returns how many were not among them. `bound` is the
-    /// highest number they know of; whoever is held above it came later and stays.
+    /// Takes `entries` for everybody, and returns how many others were removed and how many kept.
+    /// `bound` is the highest number they know of; whoever is held above it came later and stays.
     fn full(
         &mut self,
         entries: &[Participant],
@@ -219,19 +220,20 @@ impl Merge {
         source: Source,
         me: Option<&ParticipantId>,
         merged: &mut Merged,
-    ) -> usize {
+    ) -> (usize, usize) {
         let old_news = bound.is_some_and(|bound| bound < self.floor);
-        let gone: Vec<ParticipantId> = self
+        let is_later = |held: &Participant| match (bound, held.roster_sequence_number) {
+            (Some(bound), Some(number)) => number > bound,
+            _ => false,
+        };
+        let (kept, gone): (Vec<&Arc<Participant>>, Vec<_>) = self
             .roster
             .iter()
-            .filter(|held| !old_news && Some(&held.id) != me)
-            .filter(|held| match (bound, held.roster_sequence_number) {
-                (Some(bound), Some(number)) => number <= bound,
-                _ => true,
-            })
+            .filter(|held| Some(&held.id) != me)
             .filter(|held| entries.iter().all(|entry| entry.id != held.id))
-            .map(|held| held.id.clone())
-            .collect();
+            .partition(|held| old_news || is_later(held));
+        let kept = kept.len();
+        let gone: Vec<ParticipantId> = gone.iter().map(|held| held.id.clone()).collect();
         for id in &gone {
             self.remove(id, merged);
         }
@@ -242,7 +244,7 @@ impl Merge {
             }
         }
         self.floor = self.floor.max(bound.unwrap_or(0));
-        gone.len()
+        (gone.len(), kept)
     }
 
     fn upsert(&mut self, entry: &Participant, source: Source, merged: &mut Merged) {

@@ -1,4 +1,9 @@
 mod rig;
 
+mod attempts;
 mod diagram;
+mod intents;
+mod lifecycle;
+mod roster;
 mod table;
+mod verdicts;

@@ -68,6 +68,10 @@ impl Rig {
     }
 
     /// One event at this moment; returns what it led to.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "events are made where they happen"
+    )]
     pub(crate) fn fire(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.machine.handle(&event, self.now, &mut effects);

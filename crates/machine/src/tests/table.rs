@@ -1,6 +1,5 @@
 //! Every state with every event, rendered and compared with the committed table.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use openmic_model::{Action, CallKind, CallState, OperationStatus, Verdict};
@@ -10,7 +9,7 @@ use crate::attempt::{Http, Op};
 use crate::model::State;
 use crate::{Config, Effect, Event, Phase, PostOutcome};
 
-mod events;
+pub(super) mod events;
 
 use events::{Trigger, triggers};
 
@@ -335,7 +334,7 @@ fn row(place: &Place, trigger: &Trigger) -> Row {
 /// The state and what it knows, in words.
 fn stand(rig: &Rig) -> String {
     let state = rig.machine.state();
-    let mut text = name(state.phase()).to_owned();
+    let phase = name(state.phase());
     match state {
         State::Unmuting { attempt } | State::Muting { attempt } => {
             let http = match attempt.http {
@@ -361,17 +360,12 @@ fn stand(rig: &Rig) -> String {
             } else {
                 ""
             };
-            let _ = write!(text, ": {http}{op}{own}{overtaken}");
+            format!("{phase}: {http}{op}{own}{overtaken}")
         }
-        State::Terminating { tries } => {
-            let _ = write!(text, ": {tries} DELETE");
-        }
-        State::Terminated { ending } => {
-            let _ = write!(text, ": {}", ending.cause.as_str());
-        }
-        State::Establishing | State::Muted | State::Unmuted => {}
+        State::Terminating { tries } => format!("{phase}: {tries} DELETE"),
+        State::Terminated { ending } => format!("{phase}: {}", ending.cause.as_str()),
+        State::Establishing | State::Muted | State::Unmuted => phase.to_owned(),
     }
-    text
 }
 
 pub(super) const fn name(phase: Phase) -> &'static str {

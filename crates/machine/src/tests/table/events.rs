@@ -51,7 +51,7 @@ impl Trigger {
     }
 }
 
-pub(super) fn create_failed(definite: bool) -> Event {
+pub(crate) fn create_failed(definite: bool) -> Event {
     Event::CreateFailed {
         refusal: Refusal::new(504, "timeout", "no answer"),
         definite,
