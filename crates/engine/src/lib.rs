@@ -25,6 +25,9 @@ mod registry;
 mod roster;
 mod upstream;
 
+#[cfg(test)]
+mod tests;
+
 pub use call::{Call, CommandError, CommandOptions, Moments, Outcome, Owner, Pending, Status};
 pub use engine::{BuildError, DeliverError, Delivered, Engine, EngineBuilder};
 pub use join::{Created, Join, JoinError, Media};
