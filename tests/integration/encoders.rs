@@ -1,14 +1,11 @@
 //! Two real encoders, ffmpeg and gstreamer, send Opus into a meeting and receive it. What they
 //! received is silent where the speaker was muted and not silent where it was not.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use openmic_tests::{Program, Service, missing_programs, offer};
+use openmic_tests::{Program, Service, missing_programs, offer, silences};
 
 const THREAD: &str = "19:meeting_encoders@thread.v2";
-/// Below this a recording is silent; the tone stands some 40 dB above.
-const SILENCE_DB: f64 = -50.0;
 /// What encoders, buffers and players may blur an edge by, on a starved machine.
 const BLUR: f64 = 0.6;
 
@@ -43,33 +40,6 @@ async fn speak_in_the_middle(service: &Service, bot: &openmic_tests::Bot, begun:
     let muted = begun.elapsed().as_secs_f64();
     tokio::time::sleep(Duration::from_millis(1500)).await;
     Cut { unmuted, muted }
-}
-
-/// Stretches of silence that ffmpeg's `silencedetect` finds, `(from, to)` in seconds.
-fn silences(file: &Path) -> Vec<(f64, f64)> {
-    let file = file.to_str().unwrap();
-    let filter = format!("silencedetect=n={SILENCE_DB}dB:d=0.3");
-    let arguments = [
-        "-hide_banner",
-        "-nostdin",
-        "-i",
-        file,
-        "-af",
-        &filter,
-        "-f",
-        "null",
-        "-",
-    ];
-    let printed = Program::start("ffmpeg", &arguments).ends(Duration::from_mins(1));
-    let values = |mark: &str| -> Vec<f64> {
-        let lines = printed.lines().filter_map(|line| line.split(mark).nth(1));
-        lines
-            .map(|rest| rest.split_whitespace().next().unwrap().parse().unwrap())
-            .collect()
-    };
-    let (starts, ends) = (values("silence_start: "), values("silence_end: "));
-    let ends = ends.into_iter().chain(std::iter::repeat(f64::INFINITY));
-    starts.into_iter().zip(ends).collect()
 }
 
 /// The one sounding stretch of the recording is as long as the speaker was unmuted, and there is

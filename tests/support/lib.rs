@@ -3,10 +3,12 @@
 
 mod audio;
 mod program;
+mod server;
 mod service;
 
 pub use audio::{Ear, Packet, Voice, offer, service_address};
-pub use program::{Program, missing_programs};
+pub use program::{Program, missing_programs, silences};
+pub use server::Server;
 pub use service::{Bot, Person, Service};
 
 use std::path::{Path, PathBuf};

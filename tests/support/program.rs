@@ -1,6 +1,7 @@
 //! Real programs of the machine: encoders and players. Ended by pid, never by name.
 
 use std::io::{BufRead as _, Read as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -131,4 +132,39 @@ impl Drop for Program {
             }
         }
     }
+}
+
+/// Below this a recording is silent; tones stand some 40 dB above.
+const SILENCE_DB: f64 = -50.0;
+
+/// Stretches of silence that ffmpeg's `silencedetect` finds in `file`, `(from, to)` in seconds. One
+/// that lasts to the end has no end.
+///
+/// # Panics
+/// When ffmpeg is missing or prints what it never printed.
+pub fn silences(file: &Path) -> Vec<(f64, f64)> {
+    let file = file.to_str().expect("a path of a test is text");
+    let filter = format!("silencedetect=n={SILENCE_DB}dB:d=0.3");
+    let arguments = [
+        "-hide_banner",
+        "-nostdin",
+        "-i",
+        file,
+        "-af",
+        &filter,
+        "-f",
+        "null",
+        "-",
+    ];
+    let printed = Program::start("ffmpeg", &arguments).ends(Duration::from_mins(1));
+    let values = |mark: &str| -> Vec<f64> {
+        let lines = printed.lines().filter_map(|line| line.split(mark).nth(1));
+        let words = lines.filter_map(|rest| rest.split_whitespace().next());
+        words
+            .map(|word| word.parse().expect("ffmpeg prints seconds"))
+            .collect()
+    };
+    let (starts, ends) = (values("silence_start: "), values("silence_end: "));
+    let ends = ends.into_iter().chain(std::iter::repeat(f64::INFINITY));
+    starts.into_iter().zip(ends).collect()
 }

@@ -26,7 +26,7 @@ pub struct BotConfig {
     pub graph: GraphConfig,
     /// Under which URL Graph reaches the bot's HTTP server; `/callbacks/{key}` is added.
     pub public_url: Url,
-    /// The OpenID configuration whose keys sign notifications.
+    /// The `OpenID` configuration whose keys sign notifications.
     pub openid_configuration: Url,
     /// The issuers that may sign them.
     pub issuers: Vec<String>,

@@ -1,0 +1,138 @@
+//! The real binary, started as a person would start it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A running `openmic` on ports the kernel chose.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    addresses: [String; 3],
+}
+
+impl Server {
+    /// The binary, built once per test run in the profile of the tests.
+    ///
+    /// # Panics
+    /// When it cannot be built.
+    pub fn binary() -> PathBuf {
+        static BINARY: OnceLock<PathBuf> = OnceLock::new();
+        let build = || {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let output = Command::new(cargo)
+                .current_dir(crate::root())
+                .args([
+                    "build",
+                    "--locked",
+                    "-p",
+                    "openmic-server",
+                    "--message-format",
+                    "json",
+                ])
+                .stderr(Stdio::inherit())
+                .output()
+                .expect("cargo runs the tests, so it runs");
+            assert!(output.status.success(), "the binary does not build");
+            let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+            let built = messages
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok());
+            let mut binary = built
+                .filter_map(|message: Value| message["executable"].as_str().map(PathBuf::from));
+            binary.next_back().expect("cargo names the binary it built")
+        };
+        BINARY.get_or_init(build).clone()
+    }
+
+    /// Starts it with `arguments` and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(Self::binary())
+            .args(arguments)
+            .env("OPENMIC__LISTEN__PUBLIC", "127.0.0.1:0")
+            .env("OPENMIC__LISTEN__ADMIN", "127.0.0.1:0")
+            .env("OPENMIC__LOCAL__BIND", "127.0.0.1:0")
+            .env("OPENMIC__LOCAL__RTP_PORTS", "any")
+            .env("OPENMIC__LOG__FORMAT", "json")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let lines = BufReader::new(child.stderr.take().expect("the log is piped"));
+        let (found, listening) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let event: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
+                if event["message"] == "listening" {
+                    // Nobody waits any more when the time was up; the test has failed then.
+                    found.send(event).ok();
+                }
+            }
+        });
+        let event = listening
+            .recv_timeout(Duration::from_secs(30))
+            .expect("it listens");
+        let address = |name: &str| {
+            let url = event[name].as_str().unwrap_or_default();
+            url.trim_start_matches("http://").to_owned()
+        };
+        Self {
+            child,
+            addresses: ["public", "local", "admin"].map(address),
+        }
+    }
+
+    /// `host:port` of the engine.
+    pub fn public(&self) -> &str {
+        &self.addresses[0]
+    }
+
+    /// `host:port` of the local calling service.
+    pub fn local(&self) -> &str {
+        &self.addresses[1]
+    }
+
+    /// `host:port` of metrics and probes.
+    pub fn admin(&self) -> &str {
+        &self.addresses[2]
+    }
+
+    /// Asks it to end by SIGTERM and returns its exit code; `None` when it does not end in time.
+    ///
+    /// # Panics
+    /// When `kill` is missing.
+    pub fn stops(mut self, within: Duration) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill exists");
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status.code();
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        None
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let killed = self.child.kill().and_then(|()| self.child.wait());
+            if let Err(error) = killed {
+                eprintln!("openmic could not be ended: {error}");
+            }
+        }
+    }
+}
