@@ -1,5 +1,10 @@
 //! What can be written on the command line.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "the doc comments become the text of --help"
+)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};

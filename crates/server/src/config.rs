@@ -205,14 +205,10 @@ fn variable(key: &str) -> String {
 fn table(path: &Path, text: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| {
         // Its own Display shows the whole line, which may be that of a secret.
-        let start = error.span().map_or(0, |span| span.start).min(text.len());
+        let start = error.span().map_or(0, |span| span.start);
         ConfigError::Syntax {
             path: path.to_owned(),
-            line: text.as_bytes()[..start]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count()
-                + 1,
+            line: text.get(..start).unwrap_or(text).matches('\n').count() + 1,
             message: error.message().to_owned(),
         }
     })

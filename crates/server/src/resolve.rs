@@ -71,6 +71,7 @@ pub(crate) struct Plan {
 }
 
 /// How the engine treats calls.
+#[expect(clippy::struct_field_names, reason = "the names of the keys")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Calls {
     pub(crate) command_deadline: Duration,

@@ -4,6 +4,12 @@
     unused_qualifications,
     reason = "confique's derive writes types with their path"
 )]
+#![expect(
+    clippy::doc_markdown,
+    clippy::doc_link_with_quotes,
+    clippy::struct_field_names,
+    reason = "the doc comments and the names become those of a TOML file"
+)]
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -103,11 +109,11 @@ pub(crate) struct Listen {
     pub(crate) keep_alive: Period,
 
     /// Longest request header, in bytes; a longer one is answered 431.
-    #[config(default = 16384)]
+    #[config(default = 16_384)]
     pub(crate) max_header_bytes: usize,
 
     /// HTTP connections at one time, WebSockets not counted. Above it new ones wait.
-    #[config(default = 16384)]
+    #[config(default = 16_384)]
     pub(crate) max_connections: usize,
 }
 
@@ -206,11 +212,11 @@ pub(crate) struct Local {
     pub(crate) keep_alive_expiry: Period,
 
     /// Calls at one time.
-    #[config(default = 10000)]
+    #[config(default = 10_000)]
     pub(crate) max_calls: usize,
 
     /// Meetings at one time.
-    #[config(default = 10000)]
+    #[config(default = 10_000)]
     pub(crate) max_meetings: usize,
 
     /// Participants of one meeting. Teams: 1000.
@@ -270,7 +276,7 @@ pub(crate) struct Calls {
     pub(crate) command_deadline: Period,
 
     /// Calls at one time; above it a create is answered 503.
-    #[config(default = 100000)]
+    #[config(default = 100_000)]
     pub(crate) max_calls: usize,
 
     /// How long an ended call and its operations can still be read.
@@ -291,11 +297,11 @@ pub(crate) struct Hub {
 
     /// Subscribers of all calls together. Lowered at start when the limit of open files is too low
     /// for it.
-    #[config(default = 20000)]
+    #[config(default = 20_000)]
     pub(crate) max_subscribers: usize,
 
     /// Subscribers of one call.
-    #[config(default = 20000)]
+    #[config(default = 20_000)]
     pub(crate) max_subscribers_per_call: usize,
 
     /// Time between two pings of a subscriber; one that sends nothing for two of them is dropped.

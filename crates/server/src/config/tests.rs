@@ -72,7 +72,7 @@ fn flags_win_over_environment_and_environment_over_file() {
     let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
     assert_eq!(listen.public, addr("127.0.0.1:21"));
     assert_eq!(listen.admin, addr("127.0.0.1:12"));
-    assert_eq!(listen.keep_alive, Period(Duration::from_secs(60)));
+    assert_eq!(listen.keep_alive, Period(Duration::from_mins(1)));
     assert_eq!(listen.header_timeout, Period(Duration::from_secs(5)));
     assert_eq!(loaded.origins["listen.public"], Origin::Flag);
     assert_eq!(loaded.origins["listen.admin"], Origin::Env);

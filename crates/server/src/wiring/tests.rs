@@ -1,6 +1,8 @@
 mod dashboard;
 
+use openmic_engine::Phase;
 use openmic_local::{DEV_APP, DEV_SECRET, DEV_TENANT};
+use openmic_model::CallId;
 use serde_json::{Value, json};
 
 use super::*;
@@ -69,7 +71,11 @@ async fn call(stack: &Stack, token: &str) -> String {
     let text = answer.text().await.unwrap();
     assert_eq!(status, 201, "{text}");
     let call: Value = serde_json::from_str(&text).unwrap();
-    call["id"].as_str().unwrap().to_owned()
+    let id = call["id"].as_str().unwrap();
+    let call = stack.engine().call(&CallId::parse(id).unwrap()).unwrap();
+    let status = call.until(|status| status.own_entry_seen).await;
+    assert_eq!(status.phase, Phase::Unmuted);
+    id.to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
