@@ -180,8 +180,9 @@ async fn no_key_token_or_secret_is_logged() {
         .with_writer(move || sink.clone())
         .with_env_filter("openmic_edge=trace,openmic_engine=trace,openmic_auth=trace")
         .finish();
-    // The runtime of a test is this thread, and so are the server's tasks.
-    let _guard = tracing::subscriber::set_default(subscriber);
+    // For the whole process: tracing caches what one thread's subscriber wants for all threads.
+    // The other tests write here too, about keys and tokens of their own.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let rig = Rig::start().await;
     let call = rig.established("19:meeting_log@thread.v2").await;
     let url = callback(&rig, &call).await;
