@@ -77,13 +77,16 @@ pub(crate) struct Attempt {
     pub(crate) first_query: QueryId,
     /// An older opposite POST may act until then: only a GET begun after it proves anything.
     pub(crate) not_before: Option<Time>,
-    /// An older opposite POST acted and the roster may show that late: a number above the mark
-    /// may be its, so without a completed operation only a GET proves anything.
+    /// Something older may show in the roster late: what an opposite POST did, or anything when
+    /// the own entry came without a number. A number above the mark may be its, so without a
+    /// completed operation only a GET proves anything.
     pub(crate) contested: bool,
     /// After the time of an older opposite POST the own entry was not as asked.
     pub(crate) rebound: bool,
     /// The latest fresh own entry.
     pub(crate) own_muted: Option<bool>,
+    /// A GET showed it.
+    pub(crate) own_by_read: bool,
     /// What came last.
     pub(crate) last: Evidence,
     /// From when on GETs of the own entry count towards giving up.
@@ -112,7 +115,7 @@ impl Attempt {
     /// Whether the latest fresh own entry is as asked.
     pub(crate) fn agrees(&self) -> bool {
         self.own_muted == Some(self.action.wants_muted())
-            && (!self.contested || self.op == Op::Completed)
+            && (!self.contested || self.own_by_read || self.op == Op::Completed)
     }
 
     /// Whether a POST of this attempt may have taken effect.
@@ -180,6 +183,7 @@ impl Attempt {
             self.last = evidence;
         }
         self.own_muted = Some(muted);
+        self.own_by_read = evidence == Evidence::Poll;
     }
 
     /// The decision table of the design, for the facts so far.

@@ -61,6 +61,13 @@ impl Model {
         self.merge.roster().get(me).map(|entry| entry.is_muted)
     }
 
+    /// Whether the own entry came without a number, so that no number tells what is newer.
+    pub(crate) fn own_is_unnumbered(&self) -> bool {
+        let me = self.me.as_ref();
+        me.and_then(|me| self.merge.roster().get(me))
+            .is_some_and(|own| own.roster_sequence_number.is_none())
+    }
+
     /// Numbers a GET that begins now.
     pub(crate) fn query(&mut self, now: Time) -> QueryId {
         let query = self.next_query;
@@ -106,7 +113,14 @@ impl Model {
         update: &RosterUpdate,
         context: &mut Turn<'_>,
     ) -> Merged {
+        let (before, unnumbered) = (self.own_muted(), self.own_is_unnumbered());
         let mut merged = self.merge.notice(update, self.me.as_ref());
+        let flips = before.is_some() && merged.own_muted.is_some() && merged.own_muted != before;
+        if flips && (merged.unnumbered || unnumbered) {
+            // Nothing tells which of the two is older.
+            self.hearsay = Some(self.next_query);
+            merged.doubtful = true;
+        }
         if merged.unnumbered {
             merged.doubtful |= self
                 .last_unnumbered
@@ -125,6 +139,7 @@ impl Model {
     ) -> Merged {
         let mark = self.asked(query).mark;
         let merged = self.merge.read(entries, mark, self.me.as_ref());
+        self.heard(query, &merged);
         self.merged(&merged, context);
         merged
     }
@@ -137,8 +152,15 @@ impl Model {
     ) -> Merged {
         let mark = self.asked(query).mark;
         let merged = self.merge.read_one(entry, mark);
+        self.heard(query, &merged);
         self.merged(&merged, context);
         merged
+    }
+
+    /// A GET begun after the hearsay settles it.
+    fn heard(&mut self, query: QueryId, merged: &Merged) {
+        let settles = merged.own_muted.is_some() && !merged.doubtful;
+        self.hearsay = self.hearsay.filter(|from| !settles || query < *from);
     }
 
     fn merged(&mut self, merged: &Merged, context: &mut Turn<'_>) {

@@ -89,14 +89,15 @@ impl Model {
         }
     }
 
-    /// A GET ended that may have shown the own entry; `None` when it did not.
+    /// A GET ended that may have shown the own entry.
     pub(crate) fn was_read(
         &mut self,
         attempt: &mut Attempt,
         query: QueryId,
-        muted: Option<bool>,
+        merged: &Merged,
         context: &mut Turn<'_>,
     ) {
+        let muted = merged.own_muted;
         let begun = self.take_asked(query);
         if query < attempt.first_query {
             return;
@@ -113,7 +114,7 @@ impl Model {
             }
         }
         if let Some(muted) = muted {
-            if attempt.contested {
+            if attempt.contested && merged.own_number.is_some() {
                 // What this GET shows is newer than what the older POST did, and so is what gets
                 // a higher number from here on.
                 attempt.contested = false;

@@ -30,6 +30,10 @@ pub struct Merge {
     /// Everything up to here is missing for all we know: more than could be remembered.
     lost_up_to: u64,
     unnumbered_notices: u32,
+    /// GETs begun, the latest begun of those answered, and the latest begun of one entry alone.
+    reads: u64,
+    answered: u64,
+    answered_alone: Option<(ParticipantId, u64)>,
 }
 
 /// What one update did.
@@ -63,6 +67,8 @@ pub(crate) struct ReadMark {
     highest: u64,
     delta: u64,
     unnumbered_notices: u32,
+    /// Counts the GETs.
+    nth: u64,
 }
 
 /// Where an entry comes from.
@@ -90,8 +96,11 @@ impl Merge {
         }
     }
 
-    pub(crate) fn read_mark(&self) -> ReadMark {
+    /// A GET begins now.
+    pub(crate) fn read_mark(&mut self) -> ReadMark {
+        self.reads += 1;
         ReadMark {
+            nth: self.reads,
             highest: self.highest,
             delta: self.last_delta,
             unnumbered_notices: self.unnumbered_notices,
@@ -139,6 +148,12 @@ impl Merge {
     ) -> Merged {
         let mut merged = Merged::default();
         let numbered = is_numbered(entries);
+        if !numbered && mark.nth < self.answered {
+            // A GET begun later was answered earlier. Which was served first is anybody's guess.
+            merged.doubtful = true;
+            return merged;
+        }
+        self.answered = self.answered.max(mark.nth);
         if !numbered && self.overlapped(mark) {
             merged.doubtful = true;
             merged.own_muted = entries
@@ -167,7 +182,17 @@ impl Merge {
         }
         self.upsert(entry, Source::Read(mark), &mut merged);
         self.state_own(&entry.id, &mut merged);
+        let latest = self.alone(&entry.id).max(mark.nth);
+        self.answered_alone = Some((entry.id.clone(), latest));
         merged
+    }
+
+    /// The latest begun of the answered GETs of this entry alone.
+    fn alone(&self, id: &ParticipantId) -> u64 {
+        let alone = self.answered_alone.as_ref();
+        alone
+            .filter(|(read, _)| read == id)
+            .map_or(0, |(_, nth)| *nth)
     }
 
     /// Whether `merged` states the own entry as it was after `mark`.
@@ -253,9 +278,21 @@ impl Merge {
             .highest
             .max(entry.roster_sequence_number.unwrap_or_default());
         let same = |held: &Arc<Participant>| **held == *entry;
-        if !stale && !self.roster.get(&entry.id).is_some_and(same) {
-            self.change(Change::Upsert(Arc::new(entry.clone())), merged);
+        if self.roster.get(&entry.id).is_some_and(same) {
+            return;
         }
+        if !stale {
+            self.change(Change::Upsert(Arc::new(entry.clone())), merged);
+        } else if self.is_overtaken(entry, source) {
+            merged.doubtful = true;
+        }
+    }
+
+    /// Whether a GET without numbers was overtaken by a later one of this entry.
+    fn is_overtaken(&self, entry: &Participant, source: Source) -> bool {
+        let later = self.alone(&entry.id).max(self.answered);
+        entry.roster_sequence_number.is_none()
+            && matches!(source, Source::Read(mark) if mark.nth < later)
     }
 
     /// Whether what is known is newer than `entry`.
@@ -274,7 +311,8 @@ impl Merge {
                     || (held.is_none() && below_floor)
             }
             (None, Source::Read(mark)) => {
-                mark.highest < self.floor
+                self.is_overtaken(entry, source)
+                    || mark.highest < self.floor
                     || held.is_some_and(|held| held > mark.highest)
                     || buried.is_some_and(|at| at > mark.highest)
             }

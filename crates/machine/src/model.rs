@@ -103,6 +103,9 @@ pub(crate) struct Model {
     /// The latest GETs.
     pub(crate) asked: VecDeque<Asked>,
     pub(crate) last_unnumbered: Option<Time>,
+    /// The own entry stands as a notification left it that may be older than what it replaced,
+    /// until a GET from this number on tells.
+    pub(crate) hearsay: Option<QueryId>,
     /// The roster GET that a doubt made necessary.
     pub(crate) resync: Option<QueryId>,
     /// The doubt is one that no notification can settle.
@@ -420,6 +423,7 @@ impl Model {
             next_query: 1,
             asked: VecDeque::new(),
             last_unnumbered: None,
+            hearsay: None,
             resync: None,
             audit: false,
             patience: None,

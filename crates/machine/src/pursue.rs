@@ -10,6 +10,7 @@ use crate::attempt::{Attempt, Http, Judgement, OPERATION_POLLS, Op};
 use crate::desk::{Intent, overdue, settle_all, too_many};
 use crate::effect::Effect;
 use crate::event::{Event, PostOutcome, Read};
+use crate::merge::Merged;
 use crate::model::{Model, Outstanding, State, Turn, base};
 use crate::time::{Time, Timer};
 
@@ -36,9 +37,10 @@ impl Model {
             mark: self.merge.mark(),
             first_query: self.next_query,
             not_before: self.doubts.until(against, context.now),
-            contested: self.doubts.is_unproven(against),
+            contested: self.doubts.is_unproven(against) || self.own_is_unnumbered(),
             rebound: false,
             own_muted: None,
+            own_by_read: false,
             last: Evidence::Http,
             grace_until: context.now,
             reads: 0,
@@ -70,6 +72,7 @@ impl Model {
         attempt.first_query = self.next_query;
         attempt.rebound = false;
         attempt.own_muted = None;
+        attempt.own_by_read = false;
         attempt.reads = 0;
         attempt.disagreed = 0;
         attempt.unchanged = false;
@@ -152,7 +155,7 @@ impl Model {
                 read: Read::Found(entry),
             } => {
                 let merged = self.self_read(*query, entry, context);
-                self.was_read(attempt, *query, merged.own_muted, context);
+                self.was_read(attempt, *query, &merged, context);
                 self.conclude(attempt, context)
             }
             Event::SelfRead {
@@ -168,7 +171,7 @@ impl Model {
                 read: Read::Found(entries),
             } => {
                 let merged = self.roster_read(*query, entries, context);
-                self.was_read(attempt, *query, merged.own_muted, context);
+                self.was_read(attempt, *query, &merged, context);
                 self.conclude(attempt, context)
             }
             Event::SelfRead {
@@ -180,7 +183,7 @@ impl Model {
                 read: Read::Absent | Read::Failed,
             } => {
                 self.roster_unread(*query, context);
-                self.was_read(attempt, *query, None, context);
+                self.was_read(attempt, *query, &Merged::default(), context);
                 self.conclude(attempt, context)
             }
             Event::Timer(Timer::Operation) => {

@@ -101,10 +101,11 @@ impl Model {
     }
 
     /// Whether the bot may be other than `action` asks. What the roster says is not enough while
-    /// a POST against it may have acted unseen or may act yet.
+    /// it is hearsay, or a POST against it may have acted unseen or may act yet.
     pub(crate) fn needs_post(&self, action: Action, is: Action, now: Time) -> bool {
         let against = action.opposite();
         action != is
+            || self.hearsay.is_some()
             || self.doubts.is_unproven(against)
             || self.doubts.until(against, now).is_some()
     }

@@ -5,5 +5,6 @@ mod diagram;
 mod intents;
 mod lifecycle;
 mod roster;
+mod sim;
 mod table;
 mod verdicts;
