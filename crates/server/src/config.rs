@@ -13,6 +13,7 @@ mod render;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -40,6 +41,17 @@ pub(crate) enum Origin {
     Env,
     /// The command line.
     Flag,
+}
+
+impl Origin {
+    /// Which one wins.
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::File(_) => 1,
+            Self::Env => 2,
+            Self::Flag => 3,
+        }
+    }
 }
 
 impl fmt::Display for Origin {
@@ -156,11 +168,22 @@ pub(crate) fn load(
         }
     }
     let layer = sum.layer.with_fallback(SettingsLayer::default_values());
-    let settings = Settings::from_layer(layer).map_err(ConfigError::Incomplete)?;
-    Ok(Loaded {
-        settings,
-        origins: sum.origins,
-    })
+    let mut settings = Settings::from_layer(layer).map_err(ConfigError::Incomplete)?;
+    let mut origins = sum.origins;
+    // Two ways to say one thing: the one with the higher rank counts, as for a single key.
+    let rank = |key| origins.get(key).map(Origin::rank);
+    match rank("upstream.secret").cmp(&rank("upstream.secret_file")) {
+        Ordering::Greater => {
+            settings.upstream.secret_file = None;
+            origins.remove("upstream.secret_file");
+        }
+        Ordering::Less => {
+            settings.upstream.secret = None;
+            origins.remove("upstream.secret");
+        }
+        Ordering::Equal => {}
+    }
+    Ok(Loaded { settings, origins })
 }
 
 struct Sum {

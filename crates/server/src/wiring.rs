@@ -18,7 +18,6 @@ use openmic_graph::{GraphClient, GraphConfig};
 use openmic_hub::Hub;
 use openmic_listen::{Listener, Running};
 use openmic_local::LocalService;
-use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use url::Url;
@@ -30,6 +29,9 @@ use crate::{config, resolve, telemetry};
 /// What is left for each step of an end whose deadline has passed.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
 
+/// How long the first read of signing keys may hold up the start.
+const FIRST_KEYS: Duration = Duration::from_secs(2);
+
 /// Between two tries to read signing keys that could not be read at start.
 const KEYS_AGAIN: Duration = Duration::from_secs(5);
 
@@ -38,7 +40,6 @@ const KEYS_AGAIN: Duration = Duration::from_secs(5);
 pub(crate) struct Stack {
     engine: Engine,
     local: Option<LocalService>,
-    registry: Registry,
     readiness: Readiness,
     public: Running,
     admin: Running,
@@ -158,14 +159,13 @@ impl Stack {
                 background.spawn(again);
             }
         }
-        let admin_routes = admin_routes(registry.clone(), readiness.clone(), &edge_metrics);
+        let admin_routes = admin_routes(registry, readiness.clone(), &edge_metrics);
         Ok(Self {
             engine,
             local,
             readiness,
             public: public.serve(routes(surface), plan.listen.clone()),
             admin: admin.serve(admin_routes, plan.listen),
-            registry,
             background,
             drain_deadline: plan.calls.drain_deadline,
             close_timeout: plan.hub.close_timeout,
@@ -234,22 +234,17 @@ pub(crate) fn on_free_ports() -> anyhow::Result<Plan> {
     Ok(resolve::serve(config::load(None, [], &flags)?.settings)?)
 }
 
-/// What the demo looks at.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the demo"))]
+/// What the demo and the tests look at.
 impl Stack {
     /// The engine.
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// The service in this process; `None` when the calls live elsewhere.
-    pub(crate) fn local(&self) -> Option<&LocalService> {
+    /// The service in this process.
+    #[cfg(test)]
+    fn local(&self) -> Option<&LocalService> {
         self.local.as_ref()
-    }
-
-    /// All metrics.
-    pub(crate) fn registry(&self) -> &Registry {
-        &self.registry
     }
 }
 
@@ -260,13 +255,13 @@ async fn first_keys(
     keys: KeySource,
     readiness: Readiness,
 ) -> Option<impl Future<Output = ()> + Send + 'static> {
-    let error = keys.prefetch(SystemTime::now()).await.err()?;
-    let error = anyhow::Error::new(error);
-    tracing::warn!(
-        part,
-        error = format!("{error:#}"),
-        "signing keys cannot be read; trying again"
-    );
+    let first = time::timeout(FIRST_KEYS, keys.prefetch(SystemTime::now())).await;
+    let error = match first {
+        Ok(Ok(())) => return None,
+        Ok(Err(error)) => format!("{:#}", anyhow::Error::new(error)),
+        Err(_) => "no answer yet".to_owned(),
+    };
+    tracing::warn!(part, error, "signing keys cannot be read; trying again");
     readiness.block(part, "signing keys cannot be read; the log says why");
     Some(async move {
         loop {

@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_openmic");
+const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+const APP: &str = "22222222-2222-4222-8222-222222222222";
 
 /// A running openmic; killed when dropped.
 struct Program {
@@ -95,6 +97,15 @@ fn openmic() -> Command {
     command
 }
 
+/// An address that was free a moment ago, for what must be known before the start.
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
+}
+
 fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output {
         status,
@@ -162,8 +173,8 @@ async fn local_runs_alone_and_ends_on_ctrl_c() {
     assert_eq!(program.exit_code(), Some(0));
 }
 
-#[test]
-fn a_second_signal_ends_at_once() {
+#[tokio::test]
+async fn while_draining_it_is_not_ready_and_a_second_signal_ends_at_once() {
     let mut program = Program::start("serve", &["--public", "127.0.0.1:0"]);
     // A request whose body never comes keeps the drain busy; 100 Continue says that it is read.
     let address = program.listening["local"]
@@ -179,9 +190,162 @@ fn a_second_signal_ends_at_once() {
     assert_eq!(answer, "HTTP/1.1 100 Continue\r\n");
     program.signal("-TERM");
     program.event("draining; a second signal ends at once");
+    let (status, body) = get(program.url("admin", "/readyz")).await;
+    assert_eq!((status, body.contains("going down")), (503, true), "{body}");
+    assert_eq!(get(program.url("admin", "/livez")).await.0, 200);
     program.signal("-TERM");
     program.event("second signal: ending at once");
     assert_eq!(program.exit_code(), Some(1));
+}
+
+/// A token of the local service's dev app.
+async fn token(local: &Program) -> String {
+    let url = local.url("local", &format!("/{TENANT}/oauth2/v2.0/token"));
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", APP),
+        ("client_secret", "local-dev-secret"),
+        ("scope", "https://graph.microsoft.com/.default"),
+    ];
+    let answer = reqwest::Client::new()
+        .post(url)
+        .form(&form)
+        .send()
+        .await
+        .unwrap();
+    let body: Value = answer.error_for_status().unwrap().json().await.unwrap();
+    body["access_token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_graph_file_leads_to_a_service_in_another_process() {
+    let mut local = Program::start("local", &[]);
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "local-dev-secret\n").unwrap();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/graph.toml");
+    let keys = local.url("local", "/v1/.well-known/OpenIdConfiguration");
+    // The file's own values give way to those of the test's Graph, as they would to a person's.
+    let public = free_address();
+    let settings = [
+        format!("upstream.tenant={TENANT}"),
+        format!("upstream.app={APP}"),
+        format!("upstream.secret_file={}", secret.path().display()),
+        format!("upstream.base_url={}", local.url("local", "/v1.0")),
+        format!("upstream.authority={}", local.url("local", "")),
+        format!("upstream.openid_configuration_url={keys}"),
+        format!("upstream.public_url=http://{public}"),
+        format!("auth.openid_configuration_url={keys}"),
+        "auth.audiences=https://graph.microsoft.com".to_owned(),
+    ];
+    let mut flags = vec!["--config", config, "--public", &public];
+    flags.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let mut engine = Program::start("serve", &flags);
+    assert!(engine.listening["local"].is_null());
+
+    let token = token(&local).await;
+    let http = reqwest::Client::new();
+    let calls = engine.url("public", "/v1.0/communications/calls");
+    let create = json!({
+        "callbackUri": "http://127.0.0.1:9/",
+        "requestedModalities": ["audio"],
+        "mediaConfig": {"@odata.type": "#microsoft.graph.serviceHostedMediaConfig"},
+        "chatInfo": {"threadId": "19:two_processes@thread.v2", "messageId": "0"},
+        "meetingInfo": {
+            "@odata.type": "#microsoft.graph.organizerMeetingInfo",
+            "organizer": {"user": {"id": "33333333-3333-4333-8333-333333333333"}}
+        },
+        "tenantId": TENANT
+    });
+    let answer = http
+        .post(&calls)
+        .bearer_auth(&token)
+        .json(&create)
+        .send()
+        .await
+        .unwrap();
+    let call: Value = answer.error_for_status().unwrap().json().await.unwrap();
+    let call = format!("{calls}/{}", call["id"].as_str().unwrap());
+    let unmute = loop {
+        let body = json!({"clientContext": "two-processes"});
+        let request = http
+            .post(format!("{call}/unmute"))
+            .bearer_auth(&token)
+            .json(&body);
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        let body: Value = answer.json().await.unwrap();
+        // 8501 until the service said established: each try is a round trip, no spin.
+        if body["error"]["code"] != "8501" {
+            assert_eq!(status, 200, "{body}");
+            break body;
+        }
+    };
+    assert_eq!(unmute["status"], "completed", "{unmute}");
+
+    engine.signal("-TERM");
+    assert_eq!(engine.event("drained")["calls_left"], 0);
+    assert_eq!(engine.exit_code(), Some(0));
+    let (_, metrics) = get(local.url("admin", "/metrics")).await;
+    assert!(
+        metrics.contains("\nopenmic_local_calls 0\n"),
+        "the call was not hung up"
+    );
+    local.signal("-TERM");
+    assert_eq!(local.exit_code(), Some(0));
+}
+
+#[tokio::test]
+async fn without_signing_keys_it_lives_and_is_not_ready() {
+    let nowhere = format!("http://{}", free_address());
+    let settings = [
+        "upstream.kind=graph".to_owned(),
+        "upstream.tenant=t".to_owned(),
+        "upstream.app=a".to_owned(),
+        "upstream.secret=tell-nobody".to_owned(),
+        format!("upstream.base_url={nowhere}/v1.0"),
+        format!("upstream.authority={nowhere}"),
+        format!("upstream.openid_configuration_url={nowhere}/keys"),
+    ];
+    let mut flags = vec!["--public", "127.0.0.1:0"];
+    flags.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let mut program = Program::start("serve", &flags);
+    assert_eq!(get(program.url("admin", "/livez")).await.0, 200);
+    let (status, body) = get(program.url("admin", "/readyz")).await;
+    assert_eq!(status, 503);
+    assert!(
+        body.contains("notification_keys") && body.contains("caller_keys"),
+        "{body}"
+    );
+    program.signal("-TERM");
+    assert_eq!(program.exit_code(), Some(0));
+}
+
+#[test]
+fn for_people_there_is_a_banner_and_no_colour_in_a_pipe() {
+    let arguments = ["serve", "--public", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let mut child = openmic()
+        .args(arguments)
+        .args([
+            "--local",
+            "127.0.0.1:0",
+            "--set",
+            "local.rtp_ports=any",
+            "--log-format",
+            "text",
+        ])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("listening") {
+        assert!(log.read_line(&mut text).unwrap() > 0, "{text}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(text.contains("DEV CREDENTIALS"), "{text}");
+    assert!(text.contains("http://127.0.0.1:"), "{text}");
+    assert!(!text.contains('\x1b'), "{text}");
 }
 
 #[test]

@@ -90,6 +90,25 @@ fn a_later_flag_of_the_same_key_wins() {
 }
 
 #[test]
+fn a_secret_in_the_environment_wins_over_a_secret_file_in_the_file() {
+    let file = file("[upstream]\nsecret_file = \"/a\"");
+    let env = env(&[("OPENMIC__UPSTREAM__SECRET", "s")]);
+    let upstream = load(Some(file.path()), env, &[]).unwrap().settings.upstream;
+    assert_eq!(
+        (upstream.secret.is_some(), upstream.secret_file),
+        (true, None)
+    );
+    let flag = flags(&[("upstream.secret_file", "/b")]);
+    let env = self::env(&[("OPENMIC__UPSTREAM__SECRET", "s")]);
+    let upstream = load(Some(file.path()), env, &flag)
+        .unwrap()
+        .settings
+        .upstream;
+    assert_eq!(upstream.secret_file, Some(PathBuf::from("/b")));
+    assert!(upstream.secret.is_none());
+}
+
+#[test]
 fn an_unknown_key_names_the_nearest() {
     let cases = [
         (

@@ -103,7 +103,6 @@ async fn an_unmute_goes_the_whole_way_and_a_drain_hangs_up() {
         assert_eq!(operation["clientContext"], action, "{body}");
     }
     assert_eq!(stack.engine().calls().len(), 1);
-    let registry = stack.registry().clone();
     let drained = stack.drain().await;
     assert_eq!(
         drained,
@@ -112,12 +111,6 @@ async fn an_unmute_goes_the_whole_way_and_a_drain_hangs_up() {
             connections_cut: 0
         }
     );
-    let families = registry.gather();
-    let draining = families
-        .iter()
-        .find(|family| family.name() == "openmic_draining")
-        .unwrap();
-    assert!((draining.get_metric()[0].get_gauge().get_value() - 1.0).abs() < f64::EPSILON);
 }
 
 #[tokio::test(flavor = "multi_thread")]
