@@ -1,9 +1,12 @@
 mod dashboard;
 
+use futures_util::StreamExt as _;
 use openmic_engine::Phase;
 use openmic_local::{DEV_APP, DEV_SECRET, DEV_TENANT};
 use openmic_model::CallId;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use super::*;
 
@@ -135,4 +138,34 @@ async fn a_taken_port_is_named() {
         error.contains("listen.admin") && error.contains("choose a free address"),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_is_told_that_the_call_ended_with_the_engine() {
+    let stack = stack().await;
+    let token = token(&stack.addresses()).await;
+    let call = call(&stack, &token).await;
+    let public = stack.addresses().public.unwrap().replace("http", "ws");
+    let url = format!("{public}/v1/calls/{call}/roster");
+    let mut request = url.into_client_request().unwrap();
+    let bearer = format!("Bearer {token}").parse().unwrap();
+    request.headers_mut().insert("authorization", bearer);
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    let first = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    assert!(first.contains("\"type\":\"snapshot\""), "{first}");
+
+    let drained = tokio::spawn(stack.drain());
+    let mut frames = Vec::new();
+    let close = loop {
+        match socket.next().await.unwrap().unwrap() {
+            Message::Text(text) => frames.push(text.to_string()),
+            Message::Close(frame) => break frame.unwrap(),
+            _ => {}
+        }
+    };
+    // Reading on answers the close; else the fan-out waits for it.
+    while let Some(Ok(_)) = socket.next().await {}
+    assert_eq!(u16::from(close.code), openmic_hub::CALL_ENDED, "{frames:?}");
+    assert!(frames.last().unwrap().contains("terminated"), "{frames:?}");
+    drained.await.unwrap();
 }
