@@ -78,7 +78,7 @@ pub(crate) struct Attempt {
     /// An older opposite POST may act until then: only a GET begun after it proves anything.
     pub(crate) not_before: Option<Time>,
     /// Something older may show in the roster late: what an opposite POST did, or anything when
-    /// the own entry came without a number. A number above the mark may be its, so without a
+    /// GETs tell no numbers. A number above the mark may be its, so without a
     /// completed operation only a GET proves anything.
     pub(crate) contested: bool,
     /// After the time of an older opposite POST the own entry was not as asked.
@@ -128,26 +128,21 @@ impl Attempt {
         matches!(self.http, Http::Answered | Http::Ambiguous { .. })
     }
 
-    /// Whether an operation belongs to this attempt, by context first and id second.
+    /// Whether an operation is the latest POST's, by context first and id second. What an older
+    /// POST of the attempt came to says nothing about what is so now.
     pub(crate) fn owns(&self, operation: &Operation) -> bool {
-        if let Some(named) = named(operation) {
-            // Of an older POST only the success says something about what is asked now.
-            return named == (self.lead, self.number)
-                || (named.0 == self.lead
-                    && named.1 < self.number
-                    && operation.status == OperationStatus::Completed);
+        let context = operation.client_context.as_ref();
+        match context.and_then(CommandId::from_context) {
+            Some(named) => named == (self.lead, self.number),
+            None => operation.id.is_some() && operation.id == self.op_id,
         }
-        operation.id.is_some() && operation.id == self.op_id
     }
 
     /// Takes in what `operation` says; what is final stays.
     pub(crate) fn absorb(&mut self, operation: &Operation, evidence: Evidence) {
-        let current = named(operation).is_none_or(|named| named == (self.lead, self.number));
-        if current {
-            self.closed |= operation.status.is_final();
-            if self.op_id.is_none() {
-                self.op_id.clone_from(&operation.id);
-            }
+        self.closed |= operation.status.is_final();
+        if self.op_id.is_none() {
+            self.op_id.clone_from(&operation.id);
         }
         if self.is_final() {
             return;
@@ -259,10 +254,4 @@ impl Attempt {
             roster: RosterSeen::Unseen,
         }
     }
-}
-
-/// The POST that an operation names by its client context.
-fn named(operation: &Operation) -> Option<(CommandId, u8)> {
-    let context = operation.client_context.as_ref()?;
-    CommandId::from_context(context)
 }

@@ -61,13 +61,6 @@ impl Model {
         self.merge.roster().get(me).map(|entry| entry.is_muted)
     }
 
-    /// Whether the own entry came without a number, so that no number tells what is newer.
-    pub(crate) fn own_is_unnumbered(&self) -> bool {
-        let me = self.me.as_ref();
-        me.and_then(|me| self.merge.roster().get(me))
-            .is_some_and(|own| own.roster_sequence_number.is_none())
-    }
-
     /// Numbers a GET that begins now.
     pub(crate) fn query(&mut self, now: Time) -> QueryId {
         let query = self.next_query;
@@ -113,11 +106,11 @@ impl Model {
         update: &RosterUpdate,
         context: &mut Turn<'_>,
     ) -> Merged {
-        let (before, unnumbered) = (self.own_muted(), self.own_is_unnumbered());
+        let before = self.own_muted();
         let mut merged = self.merge.notice(update, self.me.as_ref());
         let flips = before.is_some() && merged.own_muted.is_some() && merged.own_muted != before;
-        if flips && (merged.unnumbered || unnumbered) {
-            // Nothing tells which of the two is older.
+        if flips && (merged.unnumbered || self.reads_unnumbered) {
+            // Nothing tells whether this is older than the last GET.
             self.hearsay = Some(self.next_query);
             merged.doubtful = true;
         }
@@ -139,7 +132,9 @@ impl Model {
     ) -> Merged {
         let mark = self.asked(query).mark;
         let merged = self.merge.read(entries, mark, self.me.as_ref());
-        self.heard(query, &merged);
+        if let Some(own) = entries.iter().find(|own| Some(&own.id) == self.me.as_ref()) {
+            self.heard(query, own, &merged);
+        }
         self.merged(&merged, context);
         merged
     }
@@ -152,13 +147,14 @@ impl Model {
     ) -> Merged {
         let mark = self.asked(query).mark;
         let merged = self.merge.read_one(entry, mark);
-        self.heard(query, &merged);
+        self.heard(query, entry, &merged);
         self.merged(&merged, context);
         merged
     }
 
-    /// A GET begun after the hearsay settles it.
-    fn heard(&mut self, query: QueryId, merged: &Merged) {
+    /// A GET showed the own entry. One begun after the hearsay settles it.
+    fn heard(&mut self, query: QueryId, own: &Participant, merged: &Merged) {
+        self.reads_unnumbered = own.roster_sequence_number.is_none();
         let settles = merged.own_muted.is_some() && !merged.doubtful;
         self.hearsay = self.hearsay.filter(|from| !settles || query < *from);
     }

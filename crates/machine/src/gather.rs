@@ -122,7 +122,8 @@ impl Model {
             }
             attempt.own_entry(muted, Evidence::Poll);
         }
-        if attempt.is_out() && begun >= attempt.grace_until {
+        let counts = muted.is_some() || !merged.doubtful;
+        if attempt.is_out() && counts && begun >= attempt.grace_until {
             attempt.reads = attempt.reads.saturating_add(1);
             if muted.is_some() && !attempt.agrees() {
                 attempt.disagreed = attempt.disagreed.saturating_add(1);

@@ -29,11 +29,8 @@ pub struct Merge {
     missing: Vec<u64>,
     /// Everything up to here is missing for all we know: more than could be remembered.
     lost_up_to: u64,
-    unnumbered_notices: u32,
-    /// GETs begun, the latest begun of those answered, and the latest begun of one entry alone.
-    reads: u64,
-    answered: u64,
-    answered_alone: Option<(ParticipantId, u64)>,
+    /// Counts what came without numbers.
+    plain: u64,
 }
 
 /// What one update did.
@@ -66,9 +63,7 @@ pub(crate) struct Mark {
 pub(crate) struct ReadMark {
     highest: u64,
     delta: u64,
-    unnumbered_notices: u32,
-    /// Counts the GETs.
-    nth: u64,
+    plain: u64,
 }
 
 /// Where an entry comes from.
@@ -96,14 +91,11 @@ impl Merge {
         }
     }
 
-    /// A GET begins now.
-    pub(crate) fn read_mark(&mut self) -> ReadMark {
-        self.reads += 1;
+    pub(crate) fn read_mark(&self) -> ReadMark {
         ReadMark {
-            nth: self.reads,
             highest: self.highest,
             delta: self.last_delta,
-            unnumbered_notices: self.unnumbered_notices,
+            plain: self.plain,
         }
     }
 
@@ -124,7 +116,7 @@ impl Merge {
             RosterUpdate::Full(entries) => {
                 let bound = is_numbered(entries).then(|| top(entries));
                 if bound.is_none() {
-                    self.unnumbered_notices = self.unnumbered_notices.wrapping_add(1);
+                    self.plain += 1;
                     merged.unnumbered = true;
                 }
                 let (gone, kept) = self.full(entries, bound, Source::Notice, me, &mut merged);
@@ -148,19 +140,16 @@ impl Merge {
     ) -> Merged {
         let mut merged = Merged::default();
         let numbered = is_numbered(entries);
-        if !numbered && mark.nth < self.answered {
-            // A GET begun later was answered earlier. Which was served first is anybody's guess.
-            merged.doubtful = true;
-            return merged;
-        }
-        self.answered = self.answered.max(mark.nth);
-        if !numbered && self.overlapped(mark) {
-            merged.doubtful = true;
-            merged.own_muted = entries
-                .iter()
-                .find(|p| Some(&p.id) == me)
-                .map(|p| p.is_muted);
-            return merged;
+        if !numbered {
+            if self.plain != mark.plain && !self.is_as(entries) {
+                // Something came while the GET was under way; nothing tells which is newer.
+                merged.doubtful = true;
+                if let Some(own) = entries.iter().find(|one| Some(&one.id) == me) {
+                    self.state_own(own, Source::Read(mark), &mut merged);
+                }
+                return merged;
+            }
+            self.plain += 1;
         }
         let listed = if numbered { top(entries) } else { 0 };
         let bound = Some(mark.highest.max(listed));
@@ -175,36 +164,43 @@ impl Merge {
     /// Merges the own entry that a GET begun at `mark` brought.
     pub(crate) fn read_one(&mut self, entry: &Participant, mark: ReadMark) -> Merged {
         let mut merged = Merged::default();
-        if entry.roster_sequence_number.is_none() && self.overlapped(mark) {
-            merged.doubtful = true;
-            merged.own_muted = Some(entry.is_muted);
-            return merged;
+        let source = Source::Read(mark);
+        if entry.roster_sequence_number.is_none() {
+            if self.plain != mark.plain && !self.holds(entry) {
+                merged.doubtful = true;
+                return merged;
+            }
+            self.plain += 1;
         }
-        self.upsert(entry, Source::Read(mark), &mut merged);
-        self.state_own(&entry.id, &mut merged);
-        let latest = self.alone(&entry.id).max(mark.nth);
-        self.answered_alone = Some((entry.id.clone(), latest));
+        self.upsert(entry, source, &mut merged);
+        self.state_own(entry, source, &mut merged);
         merged
     }
 
-    /// The latest begun of the answered GETs of this entry alone.
-    fn alone(&self, id: &ParticipantId) -> u64 {
-        let alone = self.answered_alone.as_ref();
-        alone
-            .filter(|(read, _)| read == id)
-            .map_or(0, |(_, nth)| *nth)
-    }
-
-    /// Whether `merged` states the own entry as it was after `mark`.
+    /// Whether `merged` states the own entry as it was after `mark`: by the entry's own number, and
+    /// by the delta's only where it has none.
     pub(crate) fn is_fresh(merged: &Merged, mark: Mark) -> bool {
-        let above = |number: Option<u64>, mark: u64| number.is_some_and(|number| number > mark);
-        merged.own_muted.is_some()
-            && (above(merged.own_number, mark.highest) || above(merged.delta_number, mark.delta))
+        let fresh = match merged.own_number {
+            Some(number) => number > mark.highest,
+            None => merged
+                .delta_number
+                .is_some_and(|number| number > mark.delta),
+        };
+        merged.own_muted.is_some() && fresh
     }
 
-    /// A roster without numbers came since `mark`, and nothing tells which of the two is newer.
-    const fn overlapped(&self, mark: ReadMark) -> bool {
-        mark.unnumbered_notices != self.unnumbered_notices
+    /// Whether `entry` is held as it is, numbers aside.
+    fn holds(&self, entry: &Participant) -> bool {
+        self.roster.get(&entry.id).is_some_and(|held| {
+            let mut held = (**held).clone();
+            held.roster_sequence_number = entry.roster_sequence_number;
+            held == *entry
+        })
+    }
+
+    /// Whether `entries` are everybody as held, numbers aside.
+    fn is_as(&self, entries: &[Participant]) -> bool {
+        entries.len() == self.roster.len() && entries.iter().all(|entry| self.holds(entry))
     }
 
     fn delta_entry(&mut self, entry: &DeltaEntry, me: Option<&ParticipantId>, merged: &mut Merged) {
@@ -212,7 +208,7 @@ impl Merge {
         if !entry.removed {
             self.upsert(participant, Source::Notice, merged);
             if Some(&participant.id) == me {
-                self.state_own(&participant.id, merged);
+                self.state_own(participant, Source::Notice, merged);
             }
             return;
         }
@@ -265,7 +261,7 @@ impl Merge {
         for entry in entries {
             self.upsert(entry, source, merged);
             if Some(&entry.id) == me {
-                self.state_own(&entry.id, merged);
+                self.state_own(entry, source, merged);
             }
         }
         self.floor = self.floor.max(bound.unwrap_or(0));
@@ -283,16 +279,9 @@ impl Merge {
         }
         if !stale {
             self.change(Change::Upsert(Arc::new(entry.clone())), merged);
-        } else if self.is_overtaken(entry, source) {
+        } else if is_guess(entry, source) {
             merged.doubtful = true;
         }
-    }
-
-    /// Whether a GET without numbers was overtaken by a later one of this entry.
-    fn is_overtaken(&self, entry: &Participant, source: Source) -> bool {
-        let later = self.alone(&entry.id).max(self.answered);
-        entry.roster_sequence_number.is_none()
-            && matches!(source, Source::Read(mark) if mark.nth < later)
     }
 
     /// Whether what is known is newer than `entry`.
@@ -311,8 +300,7 @@ impl Merge {
                     || (held.is_none() && below_floor)
             }
             (None, Source::Read(mark)) => {
-                self.is_overtaken(entry, source)
-                    || mark.highest < self.floor
+                mark.highest < self.floor
                     || held.is_some_and(|held| held > mark.highest)
                     || buried.is_some_and(|at| at > mark.highest)
             }
@@ -320,8 +308,12 @@ impl Merge {
         }
     }
 
-    fn state_own(&self, me: &ParticipantId, merged: &mut Merged) {
-        let held = self.roster.get(me);
+    /// Notes what `entry`, the own one, came to. A guess that did not win states nothing.
+    fn state_own(&self, entry: &Participant, source: Source, merged: &mut Merged) {
+        let held = self.roster.get(&entry.id);
+        if is_guess(entry, source) && held.is_none_or(|held| held.is_muted != entry.is_muted) {
+            return;
+        }
         merged.own_muted = held.map(|held| held.is_muted);
         merged.own_number = held.and_then(|held| held.roster_sequence_number);
     }
@@ -377,6 +369,12 @@ impl Merge {
         self.missing.extend(hole.take(room));
         newly
     }
+}
+
+/// Whether only the moments of a GET tell how old `entry` is: something that came while the GET
+/// was under way may be older or newer.
+const fn is_guess(entry: &Participant, source: Source) -> bool {
+    entry.roster_sequence_number.is_none() && matches!(source, Source::Read(_))
 }
 
 fn is_numbered(entries: &[Participant]) -> bool {

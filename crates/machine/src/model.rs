@@ -106,6 +106,8 @@ pub(crate) struct Model {
     /// The own entry stands as a notification left it that may be older than what it replaced,
     /// until a GET from this number on tells.
     pub(crate) hearsay: Option<QueryId>,
+    /// GETs show the own entry without a number: a notification with one may be older.
+    pub(crate) reads_unnumbered: bool,
     /// The roster GET that a doubt made necessary.
     pub(crate) resync: Option<QueryId>,
     /// The doubt is one that no notification can settle.
@@ -424,6 +426,7 @@ impl Model {
             asked: VecDeque::new(),
             last_unnumbered: None,
             hearsay: None,
+            reads_unnumbered: false,
             resync: None,
             audit: false,
             patience: None,

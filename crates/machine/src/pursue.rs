@@ -37,7 +37,7 @@ impl Model {
             mark: self.merge.mark(),
             first_query: self.next_query,
             not_before: self.doubts.until(against, context.now),
-            contested: self.doubts.is_unproven(against) || self.own_is_unnumbered(),
+            contested: self.doubts.is_unproven(against) || self.reads_unnumbered,
             rebound: false,
             own_muted: None,
             own_by_read: false,
@@ -312,14 +312,17 @@ impl Model {
         }
     }
 
-    /// A fresh own entry that agrees also shows what came of all older POSTs.
+    /// A fresh own entry that agrees also shows what came of all older POSTs, unless it may be of
+    /// one of them.
     fn concluded(&mut self, attempt: &Attempt, verdict: &Verdict) {
         if let Verdict::Confirmed {
             roster: RosterSeen::Fresh,
             ..
         } = verdict
         {
-            self.doubts.prove();
+            if attempt.own_by_read || !attempt.contested {
+                self.doubts.prove();
+            }
             if let Some(post) = &mut self.outstanding {
                 post.proven = attempt.closed && attempt.op == Op::Completed;
             }

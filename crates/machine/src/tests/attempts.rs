@@ -184,7 +184,7 @@ fn an_ambiguous_post_whose_operation_runs_is_polled_and_not_repeated() {
 }
 
 #[test]
-fn an_older_posts_failure_or_run_says_nothing_about_the_newest() {
+fn an_older_posts_operation_says_nothing_about_the_newest() {
     let mut rig = posted_twice();
     let context = rig.latest.context(1);
     let older = |status| Event::OperationNotice(operation(1, Some(context.clone()), status));
@@ -196,7 +196,9 @@ fn an_older_posts_failure_or_run_says_nothing_about_the_newest() {
     rig.answered(OperationStatus::Running);
     rig.fire(completed);
     rig.roster(&[own(false, 11)]);
-    assert_eq!(rig.verdict(rig.latest), confirmed(Evidence::Roster));
+    rig.open(rig.latest);
+    rig.operation_notice(OperationStatus::Completed);
+    assert_eq!(rig.verdict(rig.latest), confirmed(Evidence::Operation));
 }
 
 #[test]
