@@ -3,12 +3,14 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use openmic_machine::{Ending, Phase};
+use openmic_machine::{Ack, Ending, Phase};
 use openmic_model::{
     Action, AppId, CallId, CallKind, CallState, ClientContext, CommandId, OperationId,
     ParticipantId, RosterVersion, TenantId, Verdict, Version,
 };
+use openmic_wire::resource::Resource;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::engine::Inner;
@@ -16,7 +18,7 @@ use crate::join::Created;
 use crate::mail::{CommandMail, Mail, RESERVED};
 use crate::operations::{OperationRecord, Operations};
 use crate::roster::RosterStream;
-use crate::upstream::UpstreamError;
+use crate::upstream::{self, UpstreamError};
 
 /// Shortest and longest time a command may be given for its verdict.
 const WITHIN: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
@@ -69,7 +71,8 @@ pub struct Outcome {
     pub moments: Moments,
 }
 
-/// Moments of one command, counted from its acceptance. What never came is `None`.
+/// Moments of one command, counted from its acceptance. They tell of the last POST for it; what
+/// never came, or came before this command joined the attempt, is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Moments {
     /// The POST was handed to the client.
@@ -101,12 +104,38 @@ pub enum CommandError {
 pub(crate) struct Shared {
     pub(crate) key: Arc<str>,
     pub(crate) owner: Owner,
+    /// The `callbackUri` of a create that somebody else wrote.
+    pub(crate) caller_callback: Option<String>,
     pub(crate) id: OnceLock<CallId>,
     pub(crate) created: OnceLock<Created>,
     pub(crate) mail: mpsc::Sender<Mail>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) roster: watch::Sender<Option<RosterVersion>>,
     pub(crate) operations: Operations,
+}
+
+impl Shared {
+    pub(crate) fn is_live(&self) -> bool {
+        self.status.borrow().phase != Phase::Terminated
+    }
+
+    /// The verdict of a command that comes after the end, or is open when it comes.
+    pub(crate) fn ended_verdict(&self) -> Verdict {
+        let status = self.status.borrow();
+        let result = status.ending.as_ref().and_then(|end| end.result.clone());
+        Verdict::CallEnded { result }
+    }
+}
+
+/// What can be read of a call through [`Call::read_part`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// The call resource.
+    Call,
+    /// All participants.
+    Participants,
+    /// One participant.
+    Participant(&'a ParticipantId),
 }
 
 /// One call of the bot. Cheap to clone; dropping it does not hang up.
@@ -133,9 +162,16 @@ impl Call {
         &self.shared.owner
     }
 
-    /// What the create was answered with; `None` for a call whose answer was lost.
+    /// What the create was answered with; `None` while a notification, but not yet the answer,
+    /// showed the call.
     pub fn created(&self) -> Option<&Created> {
         self.shared.created.get()
+    }
+
+    /// The `callbackUri` of the body that [`crate::Engine::create`] was given; `None` for a call
+    /// joined by [`crate::Engine::join`].
+    pub fn caller_callback(&self) -> Option<&str> {
+        self.shared.caller_callback.as_deref()
     }
 
     /// Asks Graph to send the bot's audio to the others again and waits for the verdict.
@@ -174,11 +210,21 @@ impl Call {
         let operation = OperationId::parse(&bits.to_string()).expect("a GUID is an id");
         let within = options.within.unwrap_or(self.engine.command_deadline);
         let within = within.clamp(*WITHIN.start(), *WITHIN.end());
+        let metrics = &self.engine.metrics;
+        let busy = || {
+            metrics.busy.inc();
+            CommandError::Busy
+        };
+        if self.shared.mail.capacity() <= RESERVED && !self.shared.mail.is_closed() {
+            return Err(busy());
+        }
+        let accepted = Instant::now();
         let (reply, outcome) = oneshot::channel();
         let mail = Mail::Command(Box::new(CommandMail {
             id,
             action,
             within,
+            accepted,
             reply,
         }));
         let record = OperationRecord {
@@ -187,41 +233,25 @@ impl Call {
             client_context: options.client_context,
             verdict: None,
         };
-        // Before the command is sent, so that its verdict finds the record.
-        self.shared.operations.insert(id, record);
-        let room = self.shared.mail.capacity() > RESERVED || self.shared.mail.is_closed();
-        if room {
-            match self.shared.mail.try_send(mail) {
-                Ok(()) => {
-                    self.engine.metrics.in_flight.inc();
-                    return Ok(Pending { operation, outcome });
+        // Before the command is sent, so that its verdict finds them.
+        self.shared.operations.insert(id, record, accepted);
+        metrics.in_flight.inc();
+        match self.shared.mail.try_send(mail) {
+            Ok(()) => Ok(Pending { operation, outcome }),
+            // The call is over: the command is accepted and has its verdict.
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                let verdict = self.shared.ended_verdict();
+                if let Some(took) = self.shared.operations.settle(id, &verdict) {
+                    metrics.closed(action, &verdict, took);
                 }
-                // The call is over: the command is accepted and has its verdict.
-                Err(mpsc::error::TrySendError::Closed(_)) => {
-                    let verdict = self.ended_verdict();
-                    self.shared.operations.settle(id, &verdict);
-                    self.engine
-                        .metrics
-                        .settled(action, &verdict, Duration::ZERO);
-                    return Ok(Pending::settled(operation, verdict));
-                }
-                Err(mpsc::error::TrySendError::Full(_)) => {}
+                Ok(Pending::settled(operation, verdict))
+            }
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.shared.operations.remove(id);
+                metrics.in_flight.dec();
+                Err(busy())
             }
         }
-        self.shared.operations.remove(id);
-        self.engine.metrics.busy.inc();
-        Err(CommandError::Busy)
-    }
-
-    fn ended_verdict(&self) -> Verdict {
-        let result = self
-            .shared
-            .status
-            .borrow()
-            .ending
-            .as_ref()
-            .and_then(|end| end.result.clone());
-        Verdict::CallEnded { result }
     }
 
     /// Where the call stands now.
@@ -244,7 +274,10 @@ impl Call {
 
     /// The roster as a stream: a snapshot, then deltas.
     pub fn roster(&self) -> RosterStream {
-        RosterStream::new(self.shared.roster.subscribe())
+        RosterStream::new(
+            self.shared.roster.subscribe(),
+            self.shared.status.subscribe(),
+        )
     }
 
     /// The latest roster version; `None` before the first.
@@ -270,12 +303,19 @@ impl Call {
         self.shared.operations.get(id)
     }
 
-    /// Sends a keepAlive now, besides those the engine sends by itself.
+    /// Sends a keepAlive now, besides those the engine sends by itself. A call that turns out to
+    /// be gone is over.
     ///
     /// # Errors
     /// [`UpstreamError`] as Graph answered.
     pub async fn keep_alive(&self) -> Result<(), UpstreamError> {
-        self.engine.upstream.keep_alive(self.id()).await
+        let result = self.engine.upstream.keep_alive(self.id()).await;
+        let ack = upstream::ack(&result);
+        self.engine.metrics.kept_alive(ack);
+        if ack == Ack::Gone && self.shared.mail.send(Mail::Gone).await.is_err() {
+            tracing::debug!(call = %self.id(), "gone, and known to be");
+        }
+        Ok(result?)
     }
 
     /// The call as Graph shows it, members unknown to openmic included.
@@ -283,7 +323,7 @@ impl Call {
     /// # Errors
     /// [`UpstreamError`] as Graph answered.
     pub async fn read(&self) -> Result<serde_json::Value, UpstreamError> {
-        self.engine.upstream.read_call(self.id()).await
+        self.read_part(Part::Call, None).await
     }
 
     /// The participants as Graph shows them, members unknown to openmic included.
@@ -291,7 +331,7 @@ impl Call {
     /// # Errors
     /// [`UpstreamError`] as Graph answered.
     pub async fn read_participants(&self) -> Result<serde_json::Value, UpstreamError> {
-        self.engine.upstream.read_participants(self.id()).await
+        self.read_part(Part::Participants, None).await
     }
 
     /// One participant as Graph shows it, members unknown to openmic included.
@@ -302,10 +342,26 @@ impl Call {
         &self,
         participant: &ParticipantId,
     ) -> Result<serde_json::Value, UpstreamError> {
-        self.engine
-            .upstream
-            .read_participant(self.id(), participant)
-            .await
+        self.read_part(Part::Participant(participant), None).await
+    }
+
+    /// A part of the call as Graph shows it. `query` is what stands behind `?`, passed on as it
+    /// is: `$select`, or where a list goes on.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] as Graph answered.
+    pub async fn read_part(
+        &self,
+        part: Part<'_>,
+        query: Option<&str>,
+    ) -> Result<serde_json::Value, UpstreamError> {
+        let call = self.id().clone();
+        let resource = match part {
+            Part::Call => Resource::Call(call),
+            Part::Participants => Resource::Participants(call),
+            Part::Participant(participant) => Resource::Participant(call, participant.clone()),
+        };
+        self.engine.upstream.raw(&resource, query).await
     }
 }
 

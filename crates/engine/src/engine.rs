@@ -1,37 +1,43 @@
-//! The engine: builds calls, finds them, hands webhooks to them, drains.
+//! The engine: makes calls, finds them, hands webhooks to them, drains.
+
+mod builder;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use openmic_graph::GraphClient;
 use openmic_hub::Hub;
 use openmic_machine::{Config, Machine, Phase, Time};
 use openmic_model::{AppId, CallId, CallKind, CommandId, TenantId, Version};
 use openmic_wire::create::{self, CreateCall, MediaConfig};
-use openmic_wire::notification::{Item, Notification};
-use tokio::sync::{mpsc, oneshot, watch};
+use openmic_wire::notification::Notification;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use crate::actor::{Actor, supervise};
+pub use builder::{BuildError, EngineBuilder};
+
+use crate::actor::Actor;
 use crate::call::{Call, Owner, Shared, Status};
 use crate::join::{Join, JoinError, Media};
 use crate::mail::{CAPACITY, Mail};
 use crate::metrics::EngineMetrics;
 use crate::operations::Operations;
 use crate::registry::Registry;
+use crate::supervise::{Lanes, supervise};
 use crate::upstream::Upstream;
 
 /// Calls hung up at the same time while draining.
 const DRAIN_AT_ONCE: usize = 64;
 
-/// Holds the calls of one upstream credential. Cheap to clone.
+/// Holds the calls of one upstream credential. Cheap to clone. Dropping it ends no call; see
+/// [`Engine::drain`].
 #[derive(Debug, Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -45,6 +51,7 @@ pub(crate) struct Inner {
     public_url: Url,
     join_muted: bool,
     max_calls: usize,
+    places: Arc<Semaphore>,
     tuning: Option<fn(&mut Config)>,
     origin: Instant,
     draining: AtomicBool,
@@ -61,7 +68,7 @@ impl std::fmt::Debug for Inner {
 
 impl Inner {
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.draining.load(Ordering::SeqCst)
     }
 
     pub(crate) fn time(&self, at: Instant) -> Time {
@@ -71,29 +78,6 @@ impl Inner {
     pub(crate) fn instant(&self, at: Time) -> Instant {
         self.origin + at.since_origin()
     }
-}
-
-/// Puts an engine together. Made by [`Engine::builder`].
-#[derive(Debug)]
-pub struct EngineBuilder {
-    graph: GraphClient,
-    owner: Owner,
-    public_url: Url,
-    hub: Option<Hub>,
-    join_muted: bool,
-    command_deadline: Duration,
-    max_calls: usize,
-    retention: Duration,
-    tuning: Option<fn(&mut Config)>,
-}
-
-/// Why there is no engine.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// The fan-out's threads could not be started.
-    #[error("the roster fan-out cannot start its threads")]
-    Hub(#[source] std::io::Error),
 }
 
 /// Why a webhook was not taken.
@@ -117,97 +101,7 @@ pub struct Delivered {
     pub foreign: usize,
 }
 
-impl EngineBuilder {
-    /// The fan-out to publish rosters to. Default: one of its own with default settings.
-    #[must_use]
-    pub fn hub(mut self, hub: Hub) -> Self {
-        self.hub = Some(hub);
-        self
-    }
-
-    /// Whether [`Engine::join`] mutes the bot as the first act of an established call.
-    /// Default true.
-    #[must_use]
-    pub fn join_muted(mut self, join_muted: bool) -> Self {
-        self.join_muted = join_muted;
-        self
-    }
-
-    /// How long a verdict may take. Default 30 s, 1 s to 5 min.
-    #[must_use]
-    pub fn command_deadline(mut self, deadline: Duration) -> Self {
-        self.command_deadline = deadline;
-        self
-    }
-
-    /// Calls at one time. Default 100,000.
-    #[must_use]
-    pub fn max_calls(mut self, calls: usize) -> Self {
-        self.max_calls = calls;
-        self
-    }
-
-    /// How long an ended call and its operations stay readable. Default 60 s.
-    #[must_use]
-    pub fn retention(mut self, retention: Duration) -> Self {
-        self.retention = retention;
-        self
-    }
-
-    /// Changes the machine's own settings of every call: grace times, patience, limits.
-    #[must_use]
-    pub fn tune(mut self, tuning: fn(&mut Config)) -> Self {
-        self.tuning = Some(tuning);
-        self
-    }
-
-    /// The engine.
-    ///
-    /// # Errors
-    /// [`BuildError`] when a part cannot start.
-    pub fn build(self) -> Result<Engine, BuildError> {
-        let hub = match self.hub {
-            Some(hub) => hub,
-            None => Hub::start(openmic_hub::HubConfig::default()).map_err(BuildError::Hub)?,
-        };
-        let inner = Inner {
-            upstream: Upstream::new(self.graph),
-            hub,
-            registry: Registry::default(),
-            metrics: EngineMetrics::new(),
-            command_deadline: self.command_deadline,
-            retention: self.retention,
-            owner: self.owner,
-            public_url: self.public_url,
-            join_muted: self.join_muted,
-            max_calls: self.max_calls,
-            tuning: self.tuning,
-            origin: Instant::now(),
-            draining: AtomicBool::new(false),
-        };
-        Ok(Engine {
-            inner: Arc::new(inner),
-        })
-    }
-}
-
 impl Engine {
-    /// Begins an engine for the bot `owner` that reaches Graph through `graph`. Graph must reach
-    /// the engine's webhook under `public_url`.
-    pub fn builder(graph: GraphClient, owner: Owner, public_url: Url) -> EngineBuilder {
-        EngineBuilder {
-            graph,
-            owner,
-            public_url,
-            hub: None,
-            join_muted: true,
-            command_deadline: Duration::from_secs(30),
-            max_calls: 100_000,
-            retention: Duration::from_mins(1),
-            tuning: None,
-        }
-    }
-
     /// Joins a meeting and returns once Graph accepted the call; it is established later, see
     /// [`Call::until`]. Dropping the future hangs the call up.
     ///
@@ -230,8 +124,8 @@ impl Engine {
         })
         .map_err(|error| JoinError::Invalid(chain(&error)))?;
         let join_muted = join.join_muted.unwrap_or(self.inner.join_muted);
-        self.start(key, body, self.inner.owner.clone(), join_muted)
-            .await
+        let owner = self.inner.owner.clone();
+        self.start(key, body, owner, None, join_muted).await
     }
 
     /// Creates a call as a body of Graph's own surface asks, its `callbackUri` replaced by ours.
@@ -246,10 +140,12 @@ impl Engine {
         join_muted: bool,
     ) -> Result<Call, JoinError> {
         let key = new_key();
+        let caller_callback = Some(body.callback_uri().to_owned());
         body.set_callback_uri(self.callback(&key).as_str());
         // The only documented order of rosters is that of delta rosters.
         body.set_delta_roster(true);
-        self.start(key, body, owner, join_muted).await
+        self.start(key, body, owner, caller_callback, join_muted)
+            .await
     }
 
     async fn start(
@@ -257,15 +153,16 @@ impl Engine {
         key: Arc<str>,
         body: CreateCall,
         owner: Owner,
+        caller_callback: Option<String>,
         join_muted: bool,
     ) -> Result<Call, JoinError> {
         let inner = &self.inner;
         if inner.is_draining() {
             return Err(JoinError::Draining);
         }
-        if inner.registry.live_count() >= inner.max_calls {
-            return Err(JoinError::Full(inner.max_calls));
-        }
+        let place = Arc::clone(&inner.places)
+            .try_acquire_owned()
+            .map_err(|_| JoinError::Full(inner.max_calls))?;
         let epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
@@ -294,6 +191,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             key,
             owner,
+            caller_callback,
             id: OnceLock::new(),
             created: OnceLock::new(),
             mail,
@@ -303,26 +201,35 @@ impl Engine {
         });
         // Before the POST: a notification that beats its answer must find the mailbox.
         inner.registry.insert(&shared);
-        inner
-            .metrics
-            .calls
-            .with_label_values(&[Phase::Establishing.as_str()])
-            .inc();
+        if inner.is_draining() {
+            // The drain may have looked for calls before this one was there.
+            inner.registry.remove(&shared);
+            return Err(JoinError::Draining);
+        }
+        inner.metrics.begun();
+        let unclaimed = Unclaimed(Some(Arc::clone(&shared)));
         let begun = Instant::now();
         let mut effects = Vec::new();
+        let orphan_patience = config.orphan_patience;
         let machine = Machine::start(config, inner.time(begun), &mut effects);
         let actor = Actor {
             engine: Arc::clone(inner),
             call: Arc::clone(&shared),
             machine,
             effects,
-            inbox,
             body: Some(Box::new(body)),
             created: Some(reply),
             begun,
         };
-        tokio::spawn(supervise(actor));
-        created.await.map_err(|_| JoinError::Broken)??;
+        let lanes = Lanes {
+            inbox,
+            jobs: JoinSet::new(),
+            place: Some(place),
+        };
+        tokio::spawn(supervise(actor, lanes, orphan_patience));
+        let outcome = created.await;
+        unclaimed.claim();
+        outcome.map_err(|_| JoinError::Broken)??;
         Ok(Call {
             shared,
             engine: Arc::clone(inner),
@@ -330,7 +237,7 @@ impl Engine {
     }
 
     /// Hands the entries of one webhook to the call whose key it came by. All are queued, or none.
-    /// Check the webhook's token first; `tenant` is its `tid`.
+    /// Check the webhook's token first; `tenant` is its `tid`, `None` when it has none.
     ///
     /// # Errors
     /// [`DeliverError::Unknown`] for a key that no call of that tenant has,
@@ -339,53 +246,56 @@ impl Engine {
         &self,
         key: &str,
         tenant: Option<&TenantId>,
-        notifications: Vec<Notification>,
+        mut notifications: Vec<Notification>,
     ) -> Result<Delivered, DeliverError> {
         let metrics = &self.inner.metrics;
-        let count = |notification: &Notification, result| {
-            let labels = [resource(&notification.item), result];
-            metrics.notifications.with_label_values(&labels).inc();
+        let refuse = |notifications: &[Notification], result, error| {
+            metrics.notified(notifications, result);
+            Err(error)
         };
-        let call = self.inner.registry.by_key(key);
-        let Some(call) =
-            call.filter(|call| tenant.is_none_or(|tenant| *tenant == call.owner.tenant))
-        else {
-            for notification in &notifications {
-                count(notification, "unknown_call");
-            }
-            return Err(DeliverError::Unknown);
+        let Some(call) = self.inner.registry.by_key(key) else {
+            return refuse(&notifications, "unknown_call", DeliverError::Unknown);
         };
-        let bound = call.id.get().cloned();
-        let ours = |id: &Option<CallId>| match (id, &bound) {
+        if tenant.is_some_and(|tenant| *tenant != call.owner.tenant) {
+            return refuse(&notifications, "wrong_tenant", DeliverError::Unknown);
+        }
+        // The actor looks again: the id may become known while these wait.
+        let bound = call.id.get();
+        let is_ours = |notification: &Notification| match (&notification.call, bound) {
             (Some(id), Some(bound)) => id == bound,
             (Some(_), None) => true,
             (None, _) => false,
         };
-        let (mine, foreign): (Vec<_>, Vec<_>) = notifications
-            .into_iter()
-            .partition(|notification| ours(&notification.call));
-        for notification in &foreign {
-            count(notification, "unknown_call");
-        }
-        let permits = match call.mail.try_reserve_many(mine.len()) {
-            Ok(permits) => permits,
-            Err(mpsc::error::TrySendError::Full(())) => {
-                for notification in &mine {
-                    count(notification, "busy");
-                }
-                return Err(DeliverError::Busy);
-            }
-            Err(mpsc::error::TrySendError::Closed(())) => return Err(DeliverError::Unknown),
-        };
+        let foreign: Vec<_> = notifications
+            .extract_if(.., |notification| !is_ours(notification))
+            .collect();
+        metrics.notified(&foreign, "unknown_call");
         let delivered = Delivered {
-            queued: mine.len(),
+            queued: notifications.len(),
             foreign: foreign.len(),
         };
-        for (permit, notification) in permits.zip(mine) {
-            count(&notification, "queued");
-            permit.send(Mail::Notice(Box::new(notification)));
+        if notifications.is_empty() {
+            return Ok(delivered);
         }
-        Ok(delivered)
+        match call.mail.try_reserve() {
+            Ok(permit) => {
+                metrics.notified(&notifications, "queued");
+                permit.send(Mail::Notices(notifications));
+                Ok(delivered)
+            }
+            Err(mpsc::error::TrySendError::Full(())) => {
+                refuse(&notifications, "busy", DeliverError::Busy)
+            }
+            Err(mpsc::error::TrySendError::Closed(())) => {
+                refuse(&notifications, "unknown_call", DeliverError::Unknown)
+            }
+        }
+    }
+
+    /// Whether a call takes webhooks by `key`, so that a long body for nobody need not be read.
+    pub fn awaits(&self, key: &str) -> bool {
+        let call = self.inner.registry.by_key(key);
+        call.is_some_and(|call| !call.mail.is_closed())
     }
 
     /// The call of that id, also for a while after its end.
@@ -436,24 +346,24 @@ impl Engine {
     /// Takes no new calls and commands, hangs up every call, 64 at a time, and returns how many
     /// were not over by `deadline`.
     pub async fn drain(&self, deadline: Duration) -> usize {
-        self.inner.draining.store(true, Ordering::Release);
+        self.inner.draining.store(true, Ordering::SeqCst);
         self.inner.metrics.draining.set(1);
         let until = Instant::now() + deadline;
         let calls = self.inner.registry.live();
-        let gate = Arc::new(tokio::sync::Semaphore::new(DRAIN_AT_ONCE));
-        let mut ends = tokio::task::JoinSet::new();
+        let gate = Arc::new(Semaphore::new(DRAIN_AT_ONCE));
+        let mut ends = JoinSet::new();
         for call in calls {
             let gate = Arc::clone(&gate);
             ends.spawn(async move {
                 let permit = gate.acquire_owned().await;
-                let sent = call.mail.send(Mail::HangUp).await.is_ok();
+                // A call whose actor broke takes no mail and is being hung up already.
+                if call.mail.send(Mail::HangUp).await.is_err() {
+                    tracing::debug!("a call to be drained takes no mail");
+                }
                 let mut status = call.status.subscribe();
-                let over = status
-                    .wait_for(|status| status.phase == Phase::Terminated)
-                    .await
-                    .is_ok();
+                let over = status.wait_for(|status| status.phase == Phase::Terminated);
+                drop(over.await);
                 drop(permit);
-                sent && over
             });
         }
         let all = async { while ends.join_next().await.is_some() {} };
@@ -470,6 +380,8 @@ impl Engine {
         let mut url = self.inner.public_url.clone();
         let path = format!("{}/callbacks/{key}", url.path().trim_end_matches('/'));
         url.set_path(&path);
+        url.set_query(None);
+        url.set_fragment(None);
         url
     }
 }
@@ -477,15 +389,6 @@ impl Engine {
 /// 128 random bits in hex: a routing token that cannot be guessed.
 fn new_key() -> Arc<str> {
     Uuid::new_v4().simple().to_string().into()
-}
-
-fn resource(item: &Item) -> &'static str {
-    match item {
-        Item::Call(_) | Item::Incoming(_) => "call",
-        Item::Roster(_) => "participants",
-        Item::Operation(_) => "operation",
-        Item::Other => "other",
-    }
 }
 
 /// An error and its causes in one line.
@@ -498,4 +401,24 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// A call that nobody has a handle of yet. Dropped before it is claimed, it hangs the call up.
+struct Unclaimed(Option<Arc<Shared>>);
+
+impl Unclaimed {
+    fn claim(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        let Some(call) = self.0.take() else { return };
+        if let Err(mpsc::error::TrySendError::Full(mail)) = call.mail.try_send(Mail::HangUp)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { call.mail.send(mail).await });
+        }
+    }
 }

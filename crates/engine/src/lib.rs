@@ -11,6 +11,15 @@
 //! never waits on a peer. Mailboxes are bounded: a command that finds no room is refused as
 //! [`CommandError::Busy`], a webhook as [`DeliverError::Busy`] (the edge answers 503, and Graph
 //! sends it again). A call that panics ends alone: what is open is settled, the call is hung up.
+//! An ended call stays for a while, so that its state and operations can be read, and so that a
+//! call whose create was given up is hung up should a notification show it after all.
+//!
+//! | queue | holds | when full |
+//! |---|---|---|
+//! | mailbox of a call | 128 letters, a webhook is one | at 64 commands are refused, at 128 webhooks |
+//! | open commands of a call | 32 for one aim (the machine's `max_open`) | one more is refused, 409 |
+//! | operations of a call | 256 | the oldest with a verdict is forgotten |
+//! | roster stream | the latest version | whoever is slower gets a snapshot |
 //!
 //! It knows no HTTP server and no media. What it deliberately lacks: durable records.
 
@@ -20,15 +29,19 @@ mod engine;
 mod join;
 mod mail;
 mod metrics;
+mod moments;
 mod operations;
 mod registry;
 mod roster;
+mod supervise;
 mod upstream;
 
 #[cfg(test)]
 mod tests;
 
-pub use call::{Call, CommandError, CommandOptions, Moments, Outcome, Owner, Pending, Status};
+pub use call::{
+    Call, CommandError, CommandOptions, Moments, Outcome, Owner, Part, Pending, Status,
+};
 pub use engine::{BuildError, DeliverError, Delivered, Engine, EngineBuilder};
 pub use join::{Created, Join, JoinError, Media};
 pub use metrics::EngineMetrics;

@@ -5,19 +5,24 @@ use std::time::Duration;
 use openmic_model::{Action, CommandId};
 use openmic_wire::notification::Notification;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::call::Outcome;
 
-/// Letters a mailbox holds. Full: commands are refused, webhooks are not acknowledged.
+/// Letters a mailbox holds; a whole webhook is one. Full: commands are refused, webhooks are not
+/// acknowledged.
 pub(crate) const CAPACITY: usize = 128;
 /// Places kept for notifications and hang-ups: a command is refused before they are used up.
 pub(crate) const RESERVED: usize = 64;
 
 /// One letter. Boxed, because the channel reserves room for many of them per call.
 pub(crate) enum Mail {
-    Notice(Box<Notification>),
+    Notices(Vec<Notification>),
     Command(Box<CommandMail>),
     HangUp,
+    /// A request of the bot's found the call gone.
+    Gone,
+    /// The actor panics.
     #[cfg(test)]
     Panic,
 }
@@ -26,5 +31,6 @@ pub(crate) struct CommandMail {
     pub(crate) id: CommandId,
     pub(crate) action: Action,
     pub(crate) within: Duration,
+    pub(crate) accepted: Instant,
     pub(crate) reply: oneshot::Sender<Outcome>,
 }

@@ -1,7 +1,10 @@
+//! What an operator can see of calls and commands.
+
 use std::time::Duration;
 
-use openmic_machine::{EndCause, Phase};
+use openmic_machine::{Ack, EndCause, Phase};
 use openmic_model::{Action, Evidence, Verdict};
+use openmic_wire::notification::{Item, Notification};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -221,6 +224,41 @@ impl EngineMetrics {
         if to != Phase::Terminated {
             self.calls.with_label_values(&[to.as_str()]).inc();
         }
+    }
+
+    /// A call begins.
+    pub(crate) fn begun(&self) {
+        let establishing = Phase::Establishing.as_str();
+        self.calls.with_label_values(&[establishing]).inc();
+    }
+
+    /// Entries of a webhook, and what became of them.
+    pub(crate) fn notified(&self, notifications: &[Notification], result: &'static str) {
+        for notification in notifications {
+            let resource = match &notification.item {
+                Item::Call(_) | Item::Incoming(_) => "call",
+                Item::Roster(_) => "participants",
+                Item::Operation(_) => "operation",
+                Item::Other => "other",
+            };
+            let labels = [resource, result];
+            self.notifications.with_label_values(&labels).inc();
+        }
+    }
+
+    pub(crate) fn kept_alive(&self, ack: Ack) {
+        let word = match ack {
+            Ack::Done => "done",
+            Ack::Gone => "gone",
+            Ack::Failed => "failed",
+        };
+        self.keep_alive.with_label_values(&[word]).inc();
+    }
+
+    /// A command of the bot's has its verdict.
+    pub(crate) fn closed(&self, action: Action, verdict: &Verdict, took: Duration) {
+        self.in_flight.dec();
+        self.settled(action, verdict, took);
     }
 
     pub(crate) fn settled(&self, action: Action, verdict: &Verdict, took: Duration) {

@@ -1,11 +1,13 @@
 //! The engine's own operations: one for each command, with an id of its own.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use openmic_model::{
     Action, ClientContext, CommandId, Operation, OperationId, OperationStatus, ResultInfo, Verdict,
 };
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// Operations kept per call; the oldest that has its verdict is forgotten first.
 const KEPT: usize = 256;
@@ -87,51 +89,75 @@ impl OperationRecord {
     }
 }
 
-/// All operations of one call.
+/// One command in the ledger.
+#[derive(Debug)]
+struct Entry {
+    command: CommandId,
+    accepted: Instant,
+    record: OperationRecord,
+}
+
+/// All operations of one call, and the only judge of which verdict was a command's first.
 #[derive(Debug, Default)]
-pub(crate) struct Operations(Mutex<VecDeque<(CommandId, OperationRecord)>>);
+pub(crate) struct Operations(Mutex<VecDeque<Entry>>);
 
 impl Operations {
-    pub(crate) fn insert(&self, command: CommandId, record: OperationRecord) {
+    /// Takes a command in. There are never more than [`KEPT`] open ones: mailbox and machine hold
+    /// fewer, so that room is made by what has its verdict.
+    pub(crate) fn insert(&self, command: CommandId, record: OperationRecord, accepted: Instant) {
         let mut kept = self.0.lock();
         if kept.len() >= KEPT
-            && let Some(at) = kept.iter().position(|(_, record)| record.verdict.is_some())
+            && let Some(at) = kept.iter().position(|entry| entry.record.verdict.is_some())
         {
             kept.remove(at);
         }
-        kept.push_back((command, record));
+        kept.push_back(Entry {
+            command,
+            accepted,
+            record,
+        });
     }
 
     pub(crate) fn remove(&self, command: CommandId) {
-        self.0.lock().retain(|(id, _)| *id != command);
+        self.0.lock().retain(|entry| entry.command != command);
     }
 
-    /// Writes the verdict down, once, and returns the record.
-    pub(crate) fn settle(&self, command: CommandId, verdict: &Verdict) -> Option<OperationRecord> {
+    /// Writes the verdict down and returns the time since acceptance; `None` when there was a
+    /// verdict before, or no such command.
+    pub(crate) fn settle(&self, command: CommandId, verdict: &Verdict) -> Option<Duration> {
         let mut kept = self.0.lock();
-        let (_, record) = kept.iter_mut().find(|(id, _)| *id == command)?;
-        record.verdict.get_or_insert_with(|| verdict.clone());
-        Some(record.clone())
+        let entry = kept.iter_mut().find(|entry| entry.command == command)?;
+        if entry.record.verdict.is_some() {
+            return None;
+        }
+        entry.record.verdict = Some(verdict.clone());
+        Some(entry.accepted.elapsed())
     }
 
-    /// Gives everything still open the same verdict and returns those records.
-    pub(crate) fn settle_rest(&self, verdict: &Verdict) -> Vec<OperationRecord> {
+    /// Gives everything still open the same verdict, and returns what and after which time.
+    pub(crate) fn settle_rest(&self, verdict: &Verdict) -> Vec<(Action, Duration)> {
         let mut kept = self.0.lock();
         let open = kept
             .iter_mut()
-            .filter(|(_, record)| record.verdict.is_none());
-        open.map(|(_, record)| {
-            record.verdict = Some(verdict.clone());
-            record.clone()
+            .filter(|entry| entry.record.verdict.is_none());
+        open.map(|entry| {
+            entry.record.verdict = Some(verdict.clone());
+            (entry.record.action, entry.accepted.elapsed())
         })
         .collect()
     }
 
+    pub(crate) fn of(&self, command: CommandId) -> Option<OperationRecord> {
+        self.find(|entry| entry.command == command)
+    }
+
     pub(crate) fn get(&self, id: &OperationId) -> Option<OperationRecord> {
-        self.0
-            .lock()
-            .iter()
-            .find(|(_, record)| record.id == *id)
-            .map(|(_, record)| record.clone())
+        self.find(|entry| entry.record.id == *id)
+    }
+
+    fn find(&self, wanted: impl Fn(&Entry) -> bool) -> Option<OperationRecord> {
+        let kept = self.0.lock();
+        let entry = kept.iter().rev().find(|entry| wanted(entry))?;
+        Some(entry.record.clone())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use openmic_model::CallId;
 
 use crate::call::Shared;
@@ -19,17 +19,24 @@ impl Registry {
         self.by_key.insert(Arc::clone(&call.key), Arc::clone(call));
     }
 
-    pub(crate) fn bind(&self, id: CallId, call: &Arc<Shared>) {
-        self.by_id.insert(id, Arc::clone(call));
-    }
-
-    /// Webhooks find the call no more; its id still does.
-    pub(crate) fn close(&self, call: &Shared) {
-        self.by_key.remove(&call.key);
+    /// Makes the call known by `id`; false when another call that is not over has it.
+    pub(crate) fn bind(&self, id: CallId, call: &Arc<Shared>) -> bool {
+        match self.by_id.entry(id) {
+            Entry::Vacant(entry) => {
+                entry.insert(Arc::clone(call));
+            }
+            Entry::Occupied(mut entry) => {
+                if entry.get().is_live() && !Arc::ptr_eq(entry.get(), call) {
+                    return false;
+                }
+                entry.insert(Arc::clone(call));
+            }
+        }
+        true
     }
 
     pub(crate) fn remove(&self, call: &Arc<Shared>) {
-        self.close(call);
+        self.by_key.remove(&call.key);
         if let Some(id) = call.id.get() {
             self.by_id.remove_if(id, |_, held| Arc::ptr_eq(held, call));
         }
@@ -43,15 +50,16 @@ impl Registry {
         self.by_id.get(id).map(|call| Arc::clone(&call))
     }
 
-    /// Calls that take webhooks, that is those not over. Walks every shard: not for hot paths.
+    /// Calls that are not over. Walks every shard: not for hot paths.
     pub(crate) fn live(&self) -> Vec<Arc<Shared>> {
-        self.by_key
-            .iter()
+        let all = self.by_key.iter();
+        all.filter(|entry| entry.value().is_live())
             .map(|entry| Arc::clone(entry.value()))
             .collect()
     }
 
     pub(crate) fn live_count(&self) -> usize {
-        self.by_key.len()
+        let all = self.by_key.iter();
+        all.filter(|entry| entry.value().is_live()).count()
     }
 }

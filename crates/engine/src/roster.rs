@@ -1,7 +1,10 @@
 //! The roster of a call as a stream inside the process.
 
+use openmic_machine::Phase;
 use openmic_model::RosterVersion;
 use tokio::sync::watch;
+
+use crate::call::Status;
 
 /// A stream of one call's roster: a snapshot first, then each version.
 ///
@@ -10,6 +13,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct RosterStream {
     versions: watch::Receiver<Option<RosterVersion>>,
+    status: watch::Receiver<Status>,
     last: Option<openmic_model::Version>,
 }
 
@@ -23,9 +27,13 @@ pub enum RosterEvent {
 }
 
 impl RosterStream {
-    pub(crate) fn new(versions: watch::Receiver<Option<RosterVersion>>) -> Self {
+    pub(crate) fn new(
+        versions: watch::Receiver<Option<RosterVersion>>,
+        status: watch::Receiver<Status>,
+    ) -> Self {
         Self {
             versions,
+            status,
             last: None,
         }
     }
@@ -35,21 +43,35 @@ impl RosterStream {
     /// Safe to cancel: nothing is lost.
     pub async fn next(&mut self) -> Option<RosterEvent> {
         loop {
-            let version = self.versions.borrow_and_update().clone();
-            if let Some(version) = version
-                && self.last.is_none_or(|last| version.version > last)
-            {
-                let follows = self.last.is_some_and(|last| {
-                    last.epoch == version.version.epoch && last.seq + 1 == version.version.seq
-                });
-                self.last = Some(version.version);
-                return Some(if follows {
-                    RosterEvent::Delta(version)
-                } else {
-                    RosterEvent::Snapshot(version)
-                });
+            // Looked at first: a call publishes its last version before it is over.
+            let over = self.status.borrow_and_update().phase == Phase::Terminated;
+            if let Some(event) = self.news() {
+                return Some(event);
             }
-            self.versions.changed().await.ok()?;
+            if over {
+                return None;
+            }
+            tokio::select! {
+                changed = self.versions.changed() => changed.ok()?,
+                changed = self.status.changed() => changed.ok()?,
+            }
+        }
+    }
+
+    fn news(&mut self) -> Option<RosterEvent> {
+        let version = self.versions.borrow_and_update().clone()?;
+        let last = self.last.replace(version.version);
+        match last {
+            Some(last) if version.version <= last => {
+                self.last = Some(last);
+                None
+            }
+            Some(last)
+                if last.epoch == version.version.epoch && last.seq + 1 == version.version.seq =>
+            {
+                Some(RosterEvent::Delta(version))
+            }
+            _ => Some(RosterEvent::Snapshot(version)),
         }
     }
 }

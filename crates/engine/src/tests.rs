@@ -1,5 +1,10 @@
 //! Tests of the real actor against a scripted Graph over loopback sockets.
 
+mod create;
 mod graph;
+mod life;
+mod mailbox;
+mod panic;
+mod records;
 mod stage;
 mod verdicts;

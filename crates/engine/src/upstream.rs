@@ -36,19 +36,38 @@ pub struct UpstreamError {
 
 /// The graph client, in the machine's words.
 #[derive(Debug, Clone)]
-pub(crate) struct Upstream(GraphClient);
+pub(crate) struct Upstream {
+    client: GraphClient,
+    /// The next create, mute or unmute panics.
+    #[cfg(test)]
+    pub(crate) broken: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
 
 impl Upstream {
-    pub(crate) const fn new(client: GraphClient) -> Self {
-        Self(client)
+    pub(crate) fn new(client: GraphClient) -> Self {
+        Self {
+            client,
+            #[cfg(test)]
+            broken: std::sync::Arc::default(),
+        }
+    }
+
+    #[cfg(test)]
+    fn trip(&self) {
+        let broken = self
+            .broken
+            .swap(false, std::sync::atomic::Ordering::Relaxed);
+        assert!(!broken, "a test asked for it");
     }
 
     pub(crate) async fn create(
         &self,
         body: Box<CreateCall>,
     ) -> Result<(Created, Event), (JoinError, Event)> {
+        #[cfg(test)]
+        self.trip();
         let kind = body.kind();
-        match self.0.create_call(&body, soon(CREATE_PATIENCE)).await {
+        match self.client.create_call(&body, soon(CREATE_PATIENCE)).await {
             Ok(created) => {
                 let answer = created.answer;
                 let raw = match serde_json::from_slice(&created.body) {
@@ -97,7 +116,9 @@ impl Upstream {
         action: Action,
         context: &ClientContext,
     ) -> PostOutcome {
-        match self.0.act(call, action, context, soon(PATIENCE)).await {
+        #[cfg(test)]
+        self.trip();
+        match self.client.act(call, action, context, soon(PATIENCE)).await {
             Ok(operation) => PostOutcome::Answered(operation),
             Err(ActError::Refused(said)) => PostOutcome::Refused(refusal(&said)),
             Err(ActError::Gone) => PostOutcome::Gone,
@@ -116,7 +137,7 @@ impl Upstream {
     }
 
     pub(crate) async fn operation(&self, call: &CallId, id: &OperationId) -> Read<Operation> {
-        found(self.0.operation(call, id, soon(PATIENCE)).await)
+        found(self.client.operation(call, id, soon(PATIENCE)).await)
     }
 
     pub(crate) async fn own_entry(
@@ -124,12 +145,12 @@ impl Upstream {
         call: &CallId,
         me: &ParticipantId,
     ) -> Read<Box<Participant>> {
-        let read = self.0.participant(call, me, soon(PATIENCE)).await;
+        let read = self.client.participant(call, me, soon(PATIENCE)).await;
         found(read.map(|entry| entry.map(Box::new)))
     }
 
     pub(crate) async fn roster(&self, call: &CallId) -> Read<Vec<Participant>> {
-        match self.0.participants(call, soon(PATIENCE)).await {
+        match self.client.participants(call, soon(PATIENCE)).await {
             Ok(listing) if listing.complete => Read::Found(listing.participants),
             // A part of the roster would read as everybody else having left.
             Ok(_) => Read::Failed,
@@ -138,47 +159,27 @@ impl Upstream {
     }
 
     pub(crate) async fn call(&self, call: &CallId) -> Read<CallFacts> {
-        match self.0.get_call(call, soon(PATIENCE)).await {
+        match self.client.get_call(call, soon(PATIENCE)).await {
             Ok(answer) => Read::Found(answer.facts),
             Err(error) => failed(&error),
         }
     }
 
-    pub(crate) async fn stay_alive(&self, call: &CallId) -> Ack {
-        ack(self.0.keep_alive(call, soon(PATIENCE)).await)
-    }
-
     pub(crate) async fn hang_up(&self, call: &CallId) -> Ack {
-        ack(self.0.delete_call(call, soon(PATIENCE)).await)
+        ack(&self.client.delete_call(call, soon(PATIENCE)).await)
     }
 
-    pub(crate) async fn keep_alive(&self, call: &CallId) -> Result<(), UpstreamError> {
-        self.0
-            .keep_alive(call, soon(PATIENCE))
-            .await
-            .map_err(UpstreamError::from)
-    }
-
-    pub(crate) async fn read_call(&self, call: &CallId) -> Result<Value, UpstreamError> {
-        self.raw(&Resource::Call(call.clone())).await
-    }
-
-    pub(crate) async fn read_participants(&self, call: &CallId) -> Result<Value, UpstreamError> {
-        self.raw(&Resource::Participants(call.clone())).await
-    }
-
-    pub(crate) async fn read_participant(
-        &self,
-        call: &CallId,
-        participant: &ParticipantId,
-    ) -> Result<Value, UpstreamError> {
-        self.raw(&Resource::Participant(call.clone(), participant.clone()))
-            .await
+    pub(crate) async fn keep_alive(&self, call: &CallId) -> Result<(), RequestError> {
+        self.client.keep_alive(call, soon(PATIENCE)).await
     }
 
     /// A GET passed through with whatever members it has.
-    async fn raw(&self, resource: &Resource) -> Result<Value, UpstreamError> {
-        let raw = self.0.get_raw(resource, None, soon(PATIENCE)).await?;
+    pub(crate) async fn raw(
+        &self,
+        resource: &Resource,
+        query: Option<&str>,
+    ) -> Result<Value, UpstreamError> {
+        let raw = self.client.get_raw(resource, query, soon(PATIENCE)).await?;
         if !(200..300).contains(&raw.status) {
             let error = openmic_wire::error::decode(&raw.body);
             let (code, message) = error.map_or_else(
@@ -262,7 +263,7 @@ fn failed<T>(error: &RequestError) -> Read<T> {
     Read::Failed
 }
 
-fn ack(result: Result<(), RequestError>) -> Ack {
+pub(crate) fn ack(result: &Result<(), RequestError>) -> Ack {
     match result {
         Ok(()) => Ack::Done,
         Err(RequestError::Gone) => Ack::Gone,

@@ -81,20 +81,26 @@ enum Way {
 }
 
 impl Reply {
-    pub(crate) fn new(status: u16, body: impl ToString) -> Self {
+    pub(crate) fn new(status: u16, body: impl Into<String>) -> Self {
         Self {
             status,
             headers: Vec::new(),
-            body: body.to_string(),
+            body: body.into(),
             gate: None,
             way: Way::Whole,
         }
     }
 
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
+        Self::new(status, body.to_string())
+    }
+
     /// Graph's error envelope.
     pub(crate) fn error(status: u16, code: &str, message: &str) -> Self {
-        let body = json!({"error": {"code": code, "message": message}});
-        Self::new(status, body)
+        Self::json(
+            status,
+            &json!({"error": {"code": code, "message": message}}),
+        )
     }
 
     /// What Graph says of a call that does not exist.
@@ -105,7 +111,7 @@ impl Reply {
     /// An operation as mute and unmute are answered with.
     pub(crate) fn operation(status: &str) -> Self {
         let body = json!({"id": "$op", "status": status, "clientContext": "$context"});
-        Self::new(200, body)
+        Self::json(200, &body)
     }
 
     /// 429.
@@ -303,24 +309,23 @@ fn usual(route: Route) -> Reply {
             200,
             r#"{"token_type":"Bearer","expires_in":3599,"access_token":"t"}"#,
         ),
-        Route::Create => Reply::new(
+        Route::Create => Reply::json(
             201,
-            json!({"id": "$call", "state": "establishing", "direction": "outgoing",
+            &json!({"id": "$call", "state": "establishing", "direction": "outgoing",
                 "callbackUri": "https://elsewhere/", "unheardOf": 7}),
         ),
-        Route::Read => Reply::new(
+        Route::Read => Reply::json(
             200,
-            json!({"id": "$call", "state": "established", "myParticipantId": "me"}),
+            &json!({"id": "$call", "state": "established", "myParticipantId": "me"}),
         ),
         Route::Delete => Reply::new(204, ""),
         Route::KeepAlive => Reply::new(200, ""),
-        Route::Mute | Route::Unmute => Reply::operation("completed"),
+        Route::Mute | Route::Unmute | Route::Operation => Reply::operation("completed"),
         Route::List => {
             let human = json!({"id": "human", "isMuted": false, "isInLobby": false, "info": {}});
-            Reply::new(200, json!({"value": [own_entry(), human]}))
+            Reply::json(200, &json!({"value": [own_entry(), human]}))
         }
-        Route::Entry => Reply::new(200, own_entry()),
-        Route::Operation => Reply::operation("completed"),
+        Route::Entry => Reply::json(200, &own_entry()),
         Route::Other => Reply::error(400, "BadRequest", "nobody asks this"),
     }
 }

@@ -71,6 +71,12 @@ impl Stage {
         Self { graph, engine }
     }
 
+    /// Calls that ended for `reason`, by the metrics.
+    pub(crate) fn ended(&self, reason: &str) -> u64 {
+        let ended = &self.engine.metrics().ended;
+        ended.with_label_values(&[reason]).get()
+    }
+
     /// Calls that the gauge counts, in whatever state.
     pub(crate) fn gauge(&self) -> i64 {
         let calls = &self.engine.metrics().calls;

@@ -334,7 +334,7 @@ async fn an_ambiguous_post_without_effect_is_sent_again() {
 async fn completed_and_entry_cannot_be_read_at_all() {
     let unreadable = [
         Reply::error(500, "oops", "oops"),
-        Reply::new(200, json!({"id": "me"})),
+        Reply::json(200, &json!({"id": "me"})),
         Reply::reset(),
     ];
     for reply in unreadable {

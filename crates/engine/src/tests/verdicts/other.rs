@@ -43,7 +43,7 @@ async fn refused_by_an_operation_that_failed_in_the_answer() {
     let leg = stage.established(true).await;
     let body = json!({"id": "$op", "status": "failed", "clientContext": "$context",
         "resultInfo": {"code": 403, "subcode": 8541, "message": "no"}});
-    stage.graph.once(Route::Unmute, Reply::new(200, body));
+    stage.graph.once(Route::Unmute, Reply::json(200, &body));
     let verdict = verdict(leg.command(Action::Unmute)).await;
     assert_eq!(refused(&verdict), (403, "8541"));
     leg.end().await;
@@ -84,7 +84,9 @@ async fn refused_by_poll() {
     stage.graph.once(Route::Unmute, Reply::operation("running"));
     let body = json!({"id": "$op", "status": "failed", "clientContext": "$context",
         "resultInfo": {"code": 500, "subcode": 8542, "message": "no"}});
-    stage.graph.always(Route::Operation, Reply::new(200, body));
+    stage
+        .graph
+        .always(Route::Operation, Reply::json(200, &body));
     let verdict = verdict(leg.command(Action::Unmute)).await;
     assert_eq!(refused(&verdict), (500, "8542"));
     leg.end().await;

@@ -1,0 +1,260 @@
+//! Doing what the machine wants, without ever waiting.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use openmic_hub::{CallFrame, OperationFrame};
+use openmic_machine::{Ack, Effect, Event, Origin, Phase, PostOutcome, Read, Refusal};
+use openmic_model::{Action, CallId, CommandId, ResultInfo, RosterVersion, Verdict};
+use tracing::Instrument as _;
+
+use super::{Actor, Desk, Done};
+use crate::call::Outcome;
+use crate::join::JoinError;
+use crate::operations::OperationRecord;
+use crate::upstream;
+
+impl Actor {
+    /// The part of an effect that handles and metrics see.
+    pub(super) fn record(&self, effect: &Effect) {
+        let metrics = &self.engine.metrics;
+        match effect {
+            Effect::Settle {
+                command,
+                action,
+                origin,
+                verdict,
+                took,
+            } => {
+                if *origin == Origin::Machine {
+                    metrics.settled(*action, verdict, *took);
+                } else if let Some(took) = self.call.operations.settle(*command, verdict) {
+                    metrics.closed(*action, verdict, took);
+                }
+            }
+            Effect::Publish {
+                version,
+                roster,
+                changes,
+            } => {
+                let Some(call) = self.call.id.get().cloned() else {
+                    return;
+                };
+                self.call.roster.send_replace(Some(RosterVersion {
+                    call,
+                    version: *version,
+                    roster: Arc::clone(roster),
+                    changes: Arc::clone(changes),
+                }));
+            }
+            Effect::Entered { from, to } => {
+                metrics.entered(*from, *to);
+                if *from == Phase::Establishing
+                    && !matches!(to, Phase::Terminating | Phase::Terminated)
+                {
+                    metrics.setup.observe(self.begun.elapsed().as_secs_f64());
+                }
+                if let (Phase::Terminated, Some(ending)) = (to, self.machine.ending()) {
+                    let labels = [ending.cause.as_str()];
+                    metrics.ended.with_label_values(&labels).inc();
+                }
+            }
+            Effect::Resync => metrics.resyncs.inc(),
+            Effect::Late { event } => {
+                metrics.late_evidence.inc();
+                tracing::debug!(event, "late evidence");
+            }
+            Effect::Unexpected { phase, event } => {
+                let labels = [phase.as_str()];
+                metrics.unexpected.with_label_values(&labels).inc();
+                tracing::debug!(event, phase = phase.as_str(), "nobody wanted this event");
+            }
+            _ => {}
+        }
+    }
+
+    /// The part of an effect that leaves the actor.
+    pub(super) fn perform(&mut self, effect: Effect, desk: &mut Desk<'_>) {
+        match effect {
+            Effect::Create => self.create(desk),
+            Effect::Settle {
+                command,
+                action,
+                origin,
+                verdict,
+                took,
+            } => {
+                let code = match &verdict {
+                    Verdict::Refused { code, .. } => Some(code.as_str()),
+                    _ => None,
+                };
+                tracing::info!(
+                    %action,
+                    verdict = verdict.as_str(),
+                    code,
+                    seconds = took.as_secs_f64(),
+                    "verdict"
+                );
+                if origin == Origin::Bot {
+                    self.answer(command, action, verdict, desk);
+                }
+            }
+            Effect::Publish {
+                version,
+                roster,
+                changes,
+            } => {
+                if let (Some(topic), Some(call)) = (&desk.topic, self.call.id.get().cloned()) {
+                    topic.publish(RosterVersion {
+                        call,
+                        version,
+                        roster,
+                        changes,
+                    });
+                }
+            }
+            Effect::Entered { from, to } => {
+                tracing::info!(from = from.as_str(), to = to.as_str(), "state");
+                if let Some(topic) = &desk.topic {
+                    let ending = self.machine.ending();
+                    let result = ending.and_then(|ending| ending.result.clone());
+                    topic.call_state(frame_of(to, result));
+                }
+            }
+            Effect::Resync | Effect::Late { .. } | Effect::Unexpected { .. } => {}
+            request => {
+                let Some(id) = self.call.id.get().cloned() else {
+                    debug_assert!(false, "the machine asks nothing of a call without an id");
+                    return;
+                };
+                self.ask(id, request, desk);
+            }
+        }
+    }
+
+    fn create(&mut self, desk: &mut Desk<'_>) {
+        let Some(body) = self.body.take() else { return };
+        let lost = || {
+            let message = "the create broke off".to_owned();
+            let refusal = Refusal::new(500, "generalException", &message);
+            let event = Event::CreateFailed {
+                refusal,
+                definite: false,
+            };
+            Done::Created(Err((JoinError::Unknown { message }, event)))
+        };
+        let engine = Arc::clone(&self.engine);
+        spawn(desk, lost, async move {
+            Done::Created(engine.upstream.create(body).await)
+        });
+    }
+
+    /// Sends a request as a job. A job that panics counts as a request whose answer was lost.
+    fn ask(&self, id: CallId, request: Effect, desk: &mut Desk<'_>) {
+        let engine = Arc::clone(&self.engine);
+        match request {
+            Effect::Post {
+                attempt,
+                action,
+                context,
+                command,
+            } => {
+                desk.timeline.posted(action, command);
+                let posted = move |outcome| Done::Event(Event::Posted { attempt, outcome });
+                spawn(desk, move || posted(PostOutcome::Ambiguous), async move {
+                    posted(engine.upstream.post(&id, action, &context).await)
+                });
+            }
+            Effect::ReadOperation { query, operation } => {
+                let done = move |read| Done::Event(Event::OperationRead { query, read });
+                spawn(desk, move || done(Read::Failed), async move {
+                    done(engine.upstream.operation(&id, &operation).await)
+                });
+            }
+            Effect::ReadSelf { query, participant } => {
+                let done = move |read| Done::Event(Event::SelfRead { query, read });
+                spawn(desk, move || done(Read::Failed), async move {
+                    done(engine.upstream.own_entry(&id, &participant).await)
+                });
+            }
+            Effect::ReadRoster { query } => {
+                let done = move |read| Done::Event(Event::RosterRead { query, read });
+                spawn(desk, move || done(Read::Failed), async move {
+                    done(engine.upstream.roster(&id).await)
+                });
+            }
+            Effect::ReadCall { query } => {
+                let done = move |read| Done::Event(Event::CallRead { query, read });
+                spawn(desk, move || done(Read::Failed), async move {
+                    done(engine.upstream.call(&id).await)
+                });
+            }
+            Effect::KeepAlive => {
+                let done = |ack| Done::Event(Event::KeptAlive(ack));
+                spawn(desk, move || done(Ack::Failed), async move {
+                    let ack = upstream::ack(&engine.upstream.keep_alive(&id).await);
+                    engine.metrics.kept_alive(ack);
+                    done(ack)
+                });
+            }
+            Effect::HangUp => {
+                let done = |ack| Done::Event(Event::HungUp(ack));
+                spawn(desk, move || done(Ack::Failed), async move {
+                    done(engine.upstream.hang_up(&id).await)
+                });
+            }
+            other => debug_assert!(false, "{other:?} is no request"),
+        }
+    }
+
+    /// Tells whoever gave the command, and those who watch.
+    fn answer(&self, command: CommandId, action: Action, verdict: Verdict, desk: &mut Desk<'_>) {
+        if let Some(topic) = &desk.topic
+            && let Some(record) = self.call.operations.of(command)
+        {
+            topic.operation(frame(&record, &verdict));
+        }
+        if let Some((reply, accepted)) = desk.replies.remove(&command) {
+            let moments = desk.timeline.moments(action, accepted);
+            if reply.send(Outcome { verdict, moments }).is_err() {
+                tracing::debug!("nobody waits for the verdict any more");
+            }
+        }
+    }
+}
+
+fn frame(record: &OperationRecord, verdict: &Verdict) -> OperationFrame {
+    OperationFrame {
+        operation: record.id.clone(),
+        action: record.action,
+        client_context: record.client_context.clone(),
+        status: if verdict.is_success() {
+            "completed"
+        } else {
+            "failed"
+        },
+        verdict: Some(verdict.clone()),
+    }
+}
+
+pub(super) fn frame_of(phase: Phase, result: Option<ResultInfo>) -> CallFrame {
+    CallFrame {
+        state: phase.as_str().into(),
+        result,
+    }
+}
+
+/// Starts a job whose panic brings `lost` back instead of nothing.
+pub(super) fn spawn(
+    desk: &mut Desk<'_>,
+    lost: impl FnOnce() -> Done + Send + 'static,
+    job: impl Future<Output = Done> + Send + 'static,
+) {
+    let job = AssertUnwindSafe(job).catch_unwind();
+    let span = tracing::Span::current();
+    desk.lanes
+        .jobs
+        .spawn(async move { job.await.unwrap_or_else(|_| lost()) }.instrument(span));
+}

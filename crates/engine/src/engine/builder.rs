@@ -1,0 +1,135 @@
+//! Putting an engine together.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use openmic_graph::GraphClient;
+use openmic_hub::Hub;
+use openmic_machine::Config;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use url::Url;
+
+use super::{Engine, Inner};
+use crate::call::Owner;
+use crate::metrics::EngineMetrics;
+use crate::registry::Registry;
+use crate::upstream::Upstream;
+
+/// Puts an engine together. Made by [`Engine::builder`].
+#[derive(Debug)]
+pub struct EngineBuilder {
+    graph: GraphClient,
+    owner: Owner,
+    public_url: Url,
+    hub: Option<Hub>,
+    join_muted: bool,
+    command_deadline: Duration,
+    max_calls: usize,
+    retention: Duration,
+    tuning: Option<fn(&mut Config)>,
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The fan-out's threads could not be started.
+    #[error("the roster fan-out cannot start its threads")]
+    Hub(#[source] std::io::Error),
+}
+
+impl EngineBuilder {
+    /// The fan-out to publish rosters to. Default: one of its own with default settings.
+    #[must_use]
+    pub fn hub(mut self, hub: Hub) -> Self {
+        self.hub = Some(hub);
+        self
+    }
+
+    /// Whether [`Engine::join`] mutes the bot as the first act of an established call.
+    /// Default true.
+    #[must_use]
+    pub fn join_muted(mut self, join_muted: bool) -> Self {
+        self.join_muted = join_muted;
+        self
+    }
+
+    /// How long a verdict may take. Default 30 s, 1 s to 5 min.
+    #[must_use]
+    pub fn command_deadline(mut self, deadline: Duration) -> Self {
+        self.command_deadline = deadline;
+        self
+    }
+
+    /// Calls at one time. Default 100,000.
+    #[must_use]
+    pub fn max_calls(mut self, calls: usize) -> Self {
+        self.max_calls = calls;
+        self
+    }
+
+    /// How long an ended call and its operations stay readable, and how long its late
+    /// notifications are still taken. Default 60 s.
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Changes the machine's own settings of every call: grace times, patience, limits.
+    #[must_use]
+    pub fn tune(mut self, tuning: fn(&mut Config)) -> Self {
+        self.tuning = Some(tuning);
+        self
+    }
+
+    /// The engine.
+    ///
+    /// # Errors
+    /// [`BuildError`] when a part cannot start.
+    pub fn build(self) -> Result<Engine, BuildError> {
+        let hub = match self.hub {
+            Some(hub) => hub,
+            None => Hub::start(openmic_hub::HubConfig::default()).map_err(BuildError::Hub)?,
+        };
+        let inner = Inner {
+            upstream: Upstream::new(self.graph),
+            hub,
+            registry: Registry::default(),
+            metrics: EngineMetrics::new(),
+            command_deadline: self.command_deadline,
+            retention: self.retention,
+            owner: self.owner,
+            public_url: self.public_url,
+            join_muted: self.join_muted,
+            max_calls: self.max_calls,
+            places: Arc::new(Semaphore::new(self.max_calls.min(Semaphore::MAX_PERMITS))),
+            tuning: self.tuning,
+            origin: Instant::now(),
+            draining: AtomicBool::new(false),
+        };
+        Ok(Engine {
+            inner: Arc::new(inner),
+        })
+    }
+}
+
+impl Engine {
+    /// Begins an engine for the bot `owner` that reaches Graph through `graph`. Graph must reach
+    /// the engine's webhook under `public_url`.
+    pub fn builder(graph: GraphClient, owner: Owner, public_url: Url) -> EngineBuilder {
+        EngineBuilder {
+            graph,
+            owner,
+            public_url,
+            hub: None,
+            join_muted: true,
+            command_deadline: Duration::from_secs(30),
+            max_calls: 100_000,
+            retention: Duration::from_mins(1),
+            tuning: None,
+        }
+    }
+}
