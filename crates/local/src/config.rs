@@ -24,6 +24,12 @@ pub struct LocalConfig {
     /// Packets a participant may send per second, with a burst of one second; `None` for no limit.
     /// What is above is dropped and counted. Default 200, four times what Opus needs.
     pub rtp_rate: Option<NonZeroU32>,
+    /// Silence frames that end a participant's sound when it is muted, for plain receivers.
+    /// Default 3; 0 sends nothing.
+    pub silence_tail: u32,
+    /// While muted, each so-manyth dropped packet is replaced by silence, so that receivers do not
+    /// time out. Default 20; 0 sends nothing.
+    pub mute_keepalive: u32,
     /// Loopback callbacks over plain http, and the lab without a token. Refused at start unless
     /// `bind` is loopback. Default on.
     pub dev: bool,
@@ -146,6 +152,8 @@ impl Default for LocalConfig {
             rtp_ip: Ipv4Addr::LOCALHOST.into(),
             rtp_ports: Some((7100, 7999)),
             rtp_rate: NonZeroU32::new(200),
+            silence_tail: 3,
+            mute_keepalive: 20,
             dev: true,
             timing: Timing::default(),
             limits: Limits::default(),

@@ -93,6 +93,8 @@ impl LocalService {
             bind: config.rtp_ip,
             ports: config.rtp_ports.map(|(first, last)| first..=last),
             rate_limit: config.rtp_rate,
+            silence_tail: config.silence_tail,
+            mute_keepalive: config.mute_keepalive,
             ..MediaConfig::default()
         })
         .map_err(StartError::Media)?;

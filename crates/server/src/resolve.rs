@@ -264,6 +264,8 @@ pub(crate) fn local_service(local: &Local) -> Result<LocalConfig, Invalid> {
         apps,
         rtp_ip: local.rtp_bind,
         rtp_ports: local.rtp_ports.0,
+        silence_tail: local.silence_tail,
+        mute_keepalive: local.mute_keepalive,
         dev: local.dev,
         ..LocalConfig::default()
     };

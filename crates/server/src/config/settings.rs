@@ -203,6 +203,16 @@ pub(crate) struct Local {
     #[config(default = "7100-7999")]
     pub(crate) rtp_ports: PortRange,
 
+    /// Silence frames that end a participant's sound when it is muted, for plain receivers; 0
+    /// for none.
+    #[config(default = 3)]
+    pub(crate) silence_tail: u32,
+
+    /// While muted, each so-manyth dropped packet becomes silence, so that receivers do not time
+    /// out; 0 for none.
+    #[config(default = 20)]
+    pub(crate) mute_keepalive: u32,
+
     /// From the creation of a call to its `established`.
     #[config(default = "20ms")]
     pub(crate) establish: Period,
