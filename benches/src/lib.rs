@@ -1,1 +1,41 @@
-//! What the benches share.
+//! What the benches share: subscribers that are read by one thread, the hub and the bare write
+//! loop under them, bots on the local service, and the bare chain of their HTTP hops.
+//!
+//! Each claim is measured beside its limit in the same run, because only their ratio holds on
+//! another machine. Everything runs over loopback sockets.
+
+mod bare;
+mod bots;
+mod chain;
+mod crowd;
+mod frames;
+mod watched;
+
+pub use bare::{BareLoop, Writes};
+pub use bots::Bots;
+pub use chain::Chain;
+pub use crowd::Crowd;
+pub use watched::{Watched, delta_frame};
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+/// Runs all of `work` at once, each a task of its own, and returns how long it took until the last
+/// was done. To be called on a worker thread, or the way into the runtime is measured as well.
+async fn at_once<F>(work: impl IntoIterator<Item = F>) -> anyhow::Result<Duration>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    let work: Vec<F> = work.into_iter().collect();
+    let begun = Instant::now();
+    for one in work {
+        tasks.spawn(one);
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(begun.elapsed())
+}

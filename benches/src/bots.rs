@@ -1,0 +1,104 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use openmic::local::{LocalConfig, LocalService};
+use openmic::{Bot, BotConfig, Call, Join, Phase, Verdict};
+use openmic_listen::{Limits, Listener, Running};
+
+use crate::at_once;
+
+/// Bots of one engine, each alone in a meeting of its own on the local calling service, muted.
+///
+/// Engine and service share nothing but loopback HTTP: commands and tokens one way, signed
+/// notifications the other.
+#[derive(Debug)]
+pub struct Bots {
+    calls: Arc<[Call]>,
+    bot: Bot,
+    webhook: Running,
+    service: LocalService,
+}
+
+impl Bots {
+    /// Starts the service and the engine, and joins `count` calls.
+    ///
+    /// # Errors
+    /// When a part does not start or a call is not established.
+    pub async fn join(count: usize) -> anyhow::Result<Self> {
+        let metrics = prometheus::Registry::new();
+        let service = LocalService::start(LocalConfig::ephemeral(), &metrics).await?;
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into())?;
+        let public_url = format!("http://{}", listener.local_addr()).parse()?;
+        let bot = Bot::new(BotConfig::local(&service, public_url))?;
+        bot.register(&metrics)?;
+        let webhook = listener.serve(bot.callback_routes(), Limits::default());
+        let mut calls = Vec::new();
+        for number in 0..count {
+            let meeting = format!("19:meeting_bench{number}@thread.v2");
+            let tenant = bot.owner().tenant.clone();
+            let call = bot
+                .join(Join::meeting(
+                    &meeting,
+                    "the organizer's directory id",
+                    tenant,
+                ))
+                .await?;
+            let status = call.until(|status| status.phase == Phase::Muted).await;
+            ensure!(
+                status.phase == Phase::Muted,
+                "a bench's call ended: {status:?}"
+            );
+            calls.push(call);
+        }
+        Ok(Self {
+            calls: calls.into(),
+            bot,
+            webhook,
+            service,
+        })
+    }
+
+    /// Every call unmutes at once, then mutes again, `rounds` times. The time from the acceptance
+    /// of the unmutes to their last verdict, summed; the mutes are not counted.
+    ///
+    /// # Errors
+    /// When a verdict is not `Confirmed`.
+    pub async fn unmute(&self, rounds: u64) -> anyhow::Result<Duration> {
+        let calls = Arc::clone(&self.calls);
+        let cycles = tokio::spawn(async move {
+            let mut sum = Duration::ZERO;
+            for _ in 0..rounds {
+                let all = calls.iter().cloned();
+                sum += at_once(all.map(async |call| confirmed(&call.unmute().await?))).await?;
+                let all = calls.iter().cloned();
+                at_once(all.map(async |call| confirmed(&call.mute().await?))).await?;
+            }
+            Ok(sum)
+        });
+        cycles.await?
+    }
+
+    /// Hangs up everything and stops both ends.
+    ///
+    /// # Errors
+    /// When a call does not end.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        for call in self.calls.iter() {
+            let status = call.hang_up().await;
+            ensure!(status.phase == Phase::Terminated, "still {}", status.phase);
+        }
+        drop(self.bot);
+        self.webhook.stop(Duration::from_secs(1)).await;
+        self.service.stop().await;
+        Ok(())
+    }
+}
+
+fn confirmed(verdict: &Verdict) -> anyhow::Result<()> {
+    ensure!(
+        matches!(verdict, Verdict::Confirmed { .. }),
+        "a command was not confirmed but {verdict}"
+    );
+    Ok(())
+}

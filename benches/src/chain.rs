@@ -1,0 +1,194 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::routing::post;
+use openmic_listen::{Limits, Listener, Running};
+use reqwest::Client;
+use tokio::sync::Notify;
+use url::Url;
+
+use crate::at_once;
+
+/// Lengths in bytes of what an unmute sends on the local service: the command, the operation that
+/// answers it, the roster notification, and the bearer token of either direction.
+const COMMAND: usize = 60;
+const OPERATION: usize = 300;
+const NOTIFICATION: usize = 1400;
+const BEARER: usize = 900;
+
+/// The hops of an unmute and nothing else: a POST, which the server answers while it POSTs a
+/// webhook back, on the HTTP libraries and with the message sizes of the real thing. No state, no
+/// JSON, no signature.
+#[derive(Debug)]
+pub struct Chain {
+    caller: Arc<Caller>,
+    service: Running,
+    webhook: Running,
+}
+
+#[derive(Debug)]
+struct Caller {
+    http: Client,
+    service: Url,
+    bearer: String,
+    /// One for each exchange that may be under way.
+    notified: Arc<[Notify]>,
+}
+
+struct Service {
+    http: Client,
+    webhook: Url,
+    bearer: String,
+}
+
+impl Chain {
+    /// Starts both servers, for `width` exchanges at once.
+    ///
+    /// # Errors
+    /// When a port or a client is not to be had.
+    pub fn start(width: usize) -> anyhow::Result<Self> {
+        let notified: Arc<[Notify]> = (0..width).map(|_| Notify::new()).collect();
+        let (webhook, url) = serve(
+            Router::new()
+                .route("/{number}", post(take_notification))
+                .with_state(Arc::clone(&notified)),
+        )?;
+        let service = Service {
+            http: client()?,
+            webhook: url,
+            bearer: bearer(),
+        };
+        let (service, url) = serve(
+            Router::new()
+                .route("/{number}", post(take_command))
+                .with_state(Arc::new(service)),
+        )?;
+        let caller = Arc::new(Caller {
+            http: client()?,
+            service: url,
+            bearer: bearer(),
+            notified,
+        });
+        Ok(Self {
+            caller,
+            service,
+            webhook,
+        })
+    }
+
+    /// All exchanges at once, `rounds` times. The time until the last answer and the last webhook
+    /// were there, summed.
+    ///
+    /// # Errors
+    /// When an exchange fails.
+    pub async fn exchange(&self, rounds: u64) -> anyhow::Result<Duration> {
+        let caller = Arc::clone(&self.caller);
+        let cycles = tokio::spawn(async move {
+            let mut sum = Duration::ZERO;
+            for _ in 0..rounds {
+                let width = caller.notified.len();
+                let all = (0..width).map(|number| exchange(Arc::clone(&caller), number));
+                sum += at_once(all).await?;
+            }
+            Ok(sum)
+        });
+        cycles.await?
+    }
+
+    /// Stops both servers.
+    pub async fn stop(self) {
+        drop(self.caller);
+        self.service.stop(Duration::from_secs(1)).await;
+        self.webhook.stop(Duration::from_secs(1)).await;
+    }
+}
+
+async fn exchange(caller: Arc<Caller>, number: usize) -> anyhow::Result<()> {
+    let answer = send(
+        &caller.http,
+        &caller.service,
+        number,
+        &caller.bearer,
+        COMMAND,
+    );
+    let (answer, ()) = tokio::join!(answer, caller.notified[number].notified());
+    answer.context("the chain's first hop failed")
+}
+
+async fn take_command(
+    State(service): State<Arc<Service>>,
+    Path(number): Path<usize>,
+    _command: Bytes,
+) -> Vec<u8> {
+    tokio::spawn(async move {
+        let sent = send(
+            &service.http,
+            &service.webhook,
+            number,
+            &service.bearer,
+            NOTIFICATION,
+        );
+        if let Err(error) = sent.await {
+            eprintln!("the chain's webhook failed: {error:#}");
+        }
+    });
+    vec![b' '; OPERATION]
+}
+
+async fn take_notification(
+    State(notified): State<Arc<[Notify]>>,
+    Path(number): Path<usize>,
+    _notification: Bytes,
+) -> StatusCode {
+    match notified.get(number) {
+        Some(exchange) => {
+            exchange.notify_one();
+            StatusCode::ACCEPTED
+        }
+        None => StatusCode::NOT_FOUND,
+    }
+}
+
+/// One POST of `length` bytes, its answer read to the end.
+async fn send(
+    http: &Client,
+    to: &Url,
+    number: usize,
+    bearer: &str,
+    length: usize,
+) -> anyhow::Result<()> {
+    let request = http
+        .post(to.join(&number.to_string())?)
+        .header(AUTHORIZATION, bearer)
+        .header(CONTENT_TYPE, "application/json")
+        .body(vec![b' '; length]);
+    let answer = request.send().await?;
+    ensure!(answer.status().is_success(), "answered {}", answer.status());
+    answer.bytes().await?;
+    Ok(())
+}
+
+fn serve(router: Router) -> anyhow::Result<(Running, Url)> {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into())?;
+    let url = format!("http://{}/", listener.local_addr()).parse()?;
+    Ok((listener.serve(router, Limits::default()), url))
+}
+
+fn client() -> reqwest::Result<Client> {
+    let patience = Duration::from_secs(30);
+    Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .timeout(patience)
+        .build()
+}
+
+fn bearer() -> String {
+    format!("Bearer {}", "x".repeat(BEARER))
+}
