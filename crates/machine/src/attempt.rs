@@ -113,9 +113,15 @@ pub(crate) enum Judgement {
 
 impl Attempt {
     /// Whether the latest fresh own entry is as asked.
-    pub(crate) fn agrees(&self) -> bool {
+    pub(crate) fn shows(&self) -> bool {
         self.own_muted == Some(self.action.wants_muted())
-            && (!self.contested || self.own_by_read || self.op == Op::Completed)
+    }
+
+    /// Whether that proves it. A notification is fresh by its number, and still may tell of a
+    /// change from before the POST; with a completed operation that does no harm, without one
+    /// only a GET tells.
+    pub(crate) fn agrees(&self) -> bool {
+        self.shows() && (self.own_by_read || self.op == Op::Completed)
     }
 
     /// Whether a POST of this attempt may have taken effect.
@@ -174,11 +180,13 @@ impl Attempt {
 
     /// Takes in a fresh statement of the own entry.
     pub(crate) fn own_entry(&mut self, muted: bool, evidence: Evidence) {
-        if self.own_muted != Some(muted) && muted == self.action.wants_muted() {
+        let news = self.own_muted != Some(muted);
+        let by_read = evidence == Evidence::Poll;
+        if muted == self.action.wants_muted() && (news || (by_read && !self.own_by_read)) {
             self.last = evidence;
         }
         self.own_muted = Some(muted);
-        self.own_by_read = evidence == Evidence::Poll;
+        self.own_by_read = by_read || (self.own_by_read && !news);
     }
 
     /// The decision table of the design, for the facts so far.
@@ -232,7 +240,11 @@ impl Attempt {
 
     /// The verdict when time is up.
     pub(crate) fn overdue(&self) -> Verdict {
-        if self.agrees() {
+        // No GET told more; a fresh notification is the best there is.
+        if self.agrees() || (self.shows() && !self.contested) {
+            if !self.may_have_acted() {
+                return Verdict::Already;
+            }
             return Verdict::Confirmed {
                 evidence: self.last,
                 roster: RosterSeen::Fresh,

@@ -86,6 +86,11 @@ impl Model {
             && let Some(muted) = merged.own_muted
         {
             attempt.own_entry(muted, Evidence::Roster);
+            if attempt.http == Http::Backoff && attempt.shows() {
+                // Perhaps nothing needs to be sent any more.
+                self.look(context);
+            }
+            self.look_again(attempt, context);
         }
     }
 
@@ -125,7 +130,7 @@ impl Model {
         let counts = muted.is_some() || !merged.doubtful;
         if attempt.is_out() && counts && begun >= attempt.grace_until {
             attempt.reads = attempt.reads.saturating_add(1);
-            if muted.is_some() && !attempt.agrees() {
+            if muted.is_some() && !attempt.shows() {
                 attempt.disagreed = attempt.disagreed.saturating_add(1);
                 if let Http::Ambiguous { settled } = attempt.http {
                     attempt.unchanged |= begun >= settled;

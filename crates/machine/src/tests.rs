@@ -1,6 +1,7 @@
 mod rig;
 
 mod attempts;
+mod chaos;
 mod diagram;
 mod intents;
 mod lifecycle;

@@ -132,6 +132,8 @@ fn op_first(action: Action) -> Rig {
 fn roster_first(action: Action) -> Rig {
     let mut rig = answered(action, OperationStatus::Running);
     rig.roster(&[own(action.wants_muted(), 11)]);
+    rig.pass(secs(2));
+    rig.own_read(action.wants_muted(), 11);
     rig
 }
 
