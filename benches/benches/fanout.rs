@@ -21,8 +21,6 @@ fn fanout(criterion: &mut Criterion) {
     let frame = delta_frame().expect("the hub delivers a delta");
     let mut group = criterion.benchmark_group("fanout");
     group.sampling_mode(SamplingMode::Flat);
-    group.warm_up_time(Duration::from_millis(500));
-    group.measurement_time(Duration::from_secs(3));
     for subscribers in [100, 1000] {
         group.throughput(Throughput::Elements(subscribers as u64));
         bench_hub(&mut group, subscribers, 1);
@@ -36,12 +34,12 @@ fn fanout(criterion: &mut Criterion) {
         );
     }
     group.finish();
+}
 
+fn fanout_burst(criterion: &mut Criterion) {
+    let frame = delta_frame().expect("the hub delivers a delta");
     let mut group = criterion.benchmark_group("fanout-burst");
     group.sampling_mode(SamplingMode::Flat);
-    group.sample_size(20);
-    group.warm_up_time(Duration::from_millis(500));
-    group.measurement_time(Duration::from_secs(3));
     let subscribers = 1000;
     group.throughput(Throughput::Elements((subscribers * BURST) as u64));
     bench_hub(&mut group, subscribers, BURST);
@@ -88,5 +86,14 @@ fn bench_limit(
     });
 }
 
-criterion_group!(benches, fanout);
-criterion_main!(benches);
+/// Short, so that all benches together take about a minute; flags of the command line override it.
+fn settings(samples: usize) -> Criterion {
+    Criterion::default()
+        .sample_size(samples)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(4))
+}
+
+criterion_group!(name = single; config = settings(100); targets = fanout);
+criterion_group!(name = burst; config = settings(20); targets = fanout_burst);
+criterion_main!(single, burst);

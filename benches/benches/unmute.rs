@@ -16,9 +16,6 @@ fn unmute(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let mut group = criterion.benchmark_group("unmute");
     group.sampling_mode(SamplingMode::Flat);
-    group.sample_size(50);
-    group.warm_up_time(Duration::from_millis(500));
-    group.measurement_time(Duration::from_secs(4));
     for width in [1, 64] {
         group.throughput(Throughput::Elements(width as u64));
 
@@ -59,5 +56,13 @@ fn unmute(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, unmute);
+/// Short, so that all benches together take about a minute; flags of the command line override it.
+fn settings() -> Criterion {
+    Criterion::default()
+        .sample_size(50)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(5))
+}
+
+criterion_group!(name = benches; config = settings(); targets = unmute);
 criterion_main!(benches);
