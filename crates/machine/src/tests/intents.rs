@@ -332,3 +332,41 @@ fn others_changes_are_published_while_an_attempt_runs() {
     assert_eq!(rig.machine.version().seq, before.seq + 1);
     rig.open(rig.latest);
 }
+
+#[test]
+fn a_confirmation_by_an_older_posts_entry_leaves_the_doubt() {
+    // Unmuted by #1, muted by #2, unmuted by #3; the roster shows the first two only.
+    let mut rig = pending(Action::Unmute);
+    rig.answered(OperationStatus::Completed);
+    rig.command(Action::Mute);
+    rig.answered(OperationStatus::Completed);
+    rig.command(Action::Unmute);
+    rig.answered(OperationStatus::Completed);
+    rig.roster(&[own(false, 11)]);
+    assert_eq!(rig.verdict(rig.latest), confirmed(Evidence::Roster));
+    rig.roster(&[own(true, 12)]);
+    assert_eq!(rig.phase(), Phase::Muted);
+    rig.command(Action::Mute);
+    assert_eq!(rig.posts(), 4, "the roster is behind the bot's own POSTs");
+}
+
+#[test]
+fn an_unmute_that_may_still_act_outlives_its_confirmation() {
+    // Somebody else unmuted the bot, so the lost POST may be yet to come.
+    let mut rig = pending(Action::Unmute);
+    rig.posted(PostOutcome::Ambiguous);
+    rig.pass(millis(0));
+    rig.own_read(false, 11);
+    assert_eq!(rig.verdict(rig.latest), confirmed(Evidence::Poll));
+    rig.roster(&[own(true, 12)]);
+    rig.command(Action::Mute);
+    assert_eq!(rig.posts(), 2);
+    rig.answered(OperationStatus::Completed);
+    rig.pass(secs(9));
+    rig.open(rig.latest);
+    rig.pass(secs(1));
+    rig.own_read(true, 12);
+    assert_eq!(rig.verdict(rig.latest), confirmed(Evidence::Poll));
+    rig.command(Action::Mute);
+    assert_eq!(rig.verdict(rig.latest), Verdict::Already);
+}
