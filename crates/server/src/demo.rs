@@ -13,6 +13,7 @@ mod show;
 mod subscribers;
 mod tally;
 
+use std::fs::File;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -24,6 +25,9 @@ use crate::wiring::{self, Stack};
 use audio::Source;
 use scene::Scene;
 use show::{Look, Show};
+
+/// Exit code of a demo that a signal ended, as shells give it for Ctrl-C.
+const INTERRUPTED: u8 = 130;
 
 /// Runs the demo on free ports. Exit code 0 only if everything held. `files` is the limit of open
 /// files.
@@ -38,6 +42,10 @@ pub(crate) async fn run(args: DemoArgs, files: u64) -> anyhow::Result<ExitCode> 
         Some(path) => Source::wav(path)?,
         None => Source::chime(),
     };
+    for path in [&args.record, &args.report].into_iter().flatten() {
+        File::create(path)
+            .with_context(|| format!("cannot write {}; is its folder there?", path.display()))?;
+    }
     let mut signals = Signals::catch().context("signals cannot be caught")?;
     let subscribers = affordable(show, args.subscribers, files);
     let mut plan = wiring::on_free_ports()?;
@@ -52,10 +60,23 @@ pub(crate) async fn run(args: DemoArgs, files: u64) -> anyhow::Result<ExitCode> 
         begun,
         stack: &stack,
     };
-    let played = scene.play(source, &mut signals).await;
+    let played = tokio::select! {
+        played = scene.play(source) => Some(played),
+        () = signals.first() => None,
+    };
+    let Some(played) = played else {
+        show.line(Look::Bad, "interrupted; hanging up");
+        signals.end_at_the_next();
+        stack.drain().await;
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    if let (Ok(played), true) = (&played, args.keep) {
+        keep::keep(show, &stack.addresses(), &played.call);
+        signals.first().await;
+    }
     signals.end_at_the_next();
     let drained = stack.drain().await;
-    let held = played?;
+    let held = played?.held;
     if drained.calls_left > 0 {
         show.line(
             Look::Bad,

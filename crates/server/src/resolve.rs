@@ -32,7 +32,7 @@ const COMMAND_DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Dura
 pub(crate) enum Invalid {
     #[error("{key}: {problem}")]
     Key { key: &'static str, problem: String },
-    #[error("{key}: cannot read {}", path.display())]
+    #[error("{key}_file: cannot read {}", path.display())]
     SecretFile {
         key: &'static str,
         path: PathBuf,
@@ -316,6 +316,7 @@ fn secret(
         }
         (Some(secret), None) => secret.clone(),
         (None, Some(path)) => {
+            // The key of the path is the secret's with `_file` behind it.
             let text = fs::read_to_string(path).map_err(|source| Invalid::SecretFile {
                 key,
                 path: path.to_owned(),

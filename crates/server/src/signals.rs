@@ -2,11 +2,15 @@
 
 use std::io;
 use std::process;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Exit code of an end that was not graceful.
 const CUT_SHORT: i32 = 1;
+
+/// Signals this close together are one.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// The signals that end the program.
 #[derive(Debug)]
@@ -35,10 +39,17 @@ impl Signals {
         }
     }
 
-    /// Ends the process at the next signal.
+    /// Ends the process at the next signal. One within a second of the first is taken for the
+    /// same: `timeout` and process managers signal the process and then its group.
     pub(crate) fn end_at_the_next(mut self) {
         tokio::spawn(async move {
-            self.first().await;
+            let same = Instant::now() + SAME_SIGNAL;
+            loop {
+                self.first().await;
+                if Instant::now() >= same {
+                    break;
+                }
+            }
             tracing::warn!("second signal: ending at once");
             process::exit(CUT_SHORT);
         });

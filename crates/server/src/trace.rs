@@ -44,9 +44,23 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
 /// # Errors
 /// When it is no list of levels.
 pub(crate) fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(level).with_context(|| {
+    let advice = || {
         format!(
-            "log.level \"{level}\" cannot be read; write \"info\" or \"info,openmic_engine=debug\""
+            "log.level \"{level}\" cannot be read; write one of error, warn, info, debug and trace, \
+             or such as \"info,openmic_engine=debug\""
         )
-    })
+    };
+    // A word alone that is no level would be taken for a crate, and everything else go silent.
+    let is_level = |word: &str| {
+        word.parse::<tracing_subscriber::filter::LevelFilter>()
+            .is_ok()
+    };
+    let bare = level
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.contains(['=', '[']));
+    if bare.clone().any(|word| !is_level(word)) {
+        anyhow::bail!(advice());
+    }
+    EnvFilter::try_new(level).with_context(advice)
 }

@@ -5,6 +5,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -193,9 +194,22 @@ async fn while_draining_it_is_not_ready_and_a_second_signal_ends_at_once() {
     let (status, body) = get(program.url("admin", "/readyz")).await;
     assert_eq!((status, body.contains("going down")), (503, true), "{body}");
     assert_eq!(get(program.url("admin", "/livez")).await.0, 200);
-    program.signal("-TERM");
+    // Signals within a second are one; a person who means it comes again.
+    let pid = program.child.id().to_string();
+    let insist = std::thread::spawn(move || {
+        let again = || {
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .stderr(Stdio::null())
+                .status()
+        };
+        while again().is_ok_and(|sent| sent.success()) {
+            std::thread::park_timeout(Duration::from_millis(200));
+        }
+    });
     program.event("second signal: ending at once");
     assert_eq!(program.exit_code(), Some(1));
+    insist.join().unwrap();
 }
 
 /// A token of the local service's dev app.
@@ -419,4 +433,73 @@ fn config_prints_what_it_reads() {
         "{stdout}"
     );
     assert!(!stdout.contains("tell-nobody"), "{stdout}");
+}
+
+#[test]
+fn a_demo_that_is_interrupted_ends_at_once() {
+    let mut demo = openmic()
+        .args(["demo", "--subscribers", "10"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    lines
+        .find(|line| line.as_ref().unwrap().contains("the bot speaks"))
+        .unwrap()
+        .unwrap();
+    let sent = Command::new("kill")
+        .args(["-INT", &demo.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+    let rest: Vec<_> = lines.map(Result::unwrap).collect();
+    assert_eq!(demo.wait().unwrap().code(), Some(130), "{rest:#?}");
+    assert!(
+        rest.iter().any(|line| line.contains("interrupted")),
+        "{rest:#?}"
+    );
+    assert!(
+        !rest.iter().any(|line| line.contains("everything held")),
+        "{rest:#?}"
+    );
+}
+
+#[test]
+fn what_the_demo_cannot_write_is_told_before_it_plays() {
+    let output = openmic()
+        .args(["demo", "--record", "no/such/folder/x.wav"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("no/such/folder/x.wav"), "{text}");
+    assert!(output.stdout.is_empty(), "it had begun to play");
+}
+
+#[test]
+fn a_log_level_that_is_none_is_refused() {
+    for level in ["inof", "loud", "info,loud"] {
+        let output = openmic()
+            .args(["config", "check", "--log-level", level])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{level}: {text}");
+        assert!(
+            text.contains("error, warn, info, debug and trace"),
+            "{text}"
+        );
+    }
+    for level in [
+        "info",
+        "WARN",
+        "off",
+        "info,openmic_engine=debug",
+        "openmic_hub=trace",
+    ] {
+        let output = openmic()
+            .args(["config", "check", "--log-level", level])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{level}: {output:?}");
+    }
 }

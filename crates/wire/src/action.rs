@@ -20,7 +20,7 @@ pub enum ActionError {
     #[error("clientContext is not a string; send a string of at most 256 characters")]
     NotAString,
     /// A context over the limit.
-    #[error("clientContext is not usable; send a string of at most 256 characters")]
+    #[error("clientContext is too long; send a string of at most 256 characters (UTF-16 units)")]
     Context(#[source] IdError),
 }
 

@@ -83,12 +83,12 @@ pub(crate) struct Log {
 pub(crate) struct Listen {
     /// Address of the Graph surface, the own API, the webhook and the roster WebSockets. Port 0
     /// takes any free one; the log says which.
-    #[config(default = "127.0.0.1:7080")]
+    #[config(default = "127.0.0.1:7080", deserialize_with = values::address)]
     pub(crate) public: SocketAddr,
 
     /// Address of /metrics, /livez and /readyz. They ask for no token, so keep it where only
     /// operators get.
-    #[config(default = "127.0.0.1:7090")]
+    #[config(default = "127.0.0.1:7090", deserialize_with = values::address)]
     pub(crate) admin: SocketAddr,
 
     /// What callers reach the public address by, for `Location` headers, where a proxy stands
@@ -183,7 +183,7 @@ pub(crate) struct Upstream {
 #[derive(Debug, Config, Serialize)]
 pub(crate) struct Local {
     /// Address of its Graph surface, token endpoint and lab. Port 0 takes any free one.
-    #[config(default = "127.0.0.1:7081")]
+    #[config(default = "127.0.0.1:7081", deserialize_with = values::address)]
     pub(crate) bind: SocketAddr,
 
     /// What it is reached by, when that is not http:// and `bind`. No path.

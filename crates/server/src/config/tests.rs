@@ -157,7 +157,7 @@ fn an_unknown_variable_or_flag_names_the_nearest() {
 fn a_bad_value_names_its_source_and_key() {
     assert_eq!(
         refusal(from_file("[listen]\npublic = \"7080\"")),
-        "FILE: listen.public: invalid socket address syntax"
+        "FILE: listen.public: \"7080\" is no address; write an IP address and a port, as in \"127.0.0.1:7080\""
     );
     let refused = refusal(from_env(&[("OPENMIC__HUB__THREADS", "many")]));
     assert!(

@@ -1,6 +1,7 @@
 //! How the values of keys are written.
 
 use std::fmt::{self, Display};
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -176,8 +177,22 @@ where
     T: FromStr<Err: Display>,
     D: Deserializer<'de>,
 {
-    let text = String::deserialize(deserializer)?;
+    // A bare number is read as text, so that the answer says how to write it.
+    let text = match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(text) => text,
+        other => other.to_string(),
+    };
     text.parse().map_err(D::Error::custom)
+}
+
+/// Reads `host:port`.
+pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "\"{text}\" is no address; write an IP address and a port, as in \"127.0.0.1:7080\""
+        ))
+    })
 }
 
 /// Writes what can be displayed.

@@ -50,8 +50,12 @@ impl Source {
     /// A WAV file of any rate and channels, played over and over.
     pub(crate) fn wav(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        let mut reader = hound::WavReader::open(path)
-            .with_context(|| format!("{shown} cannot be read as a WAV file"))?;
+        let mut reader = hound::WavReader::open(path).with_context(|| {
+            format!(
+                "{shown} cannot be read as a PCM WAV file; convert it with \
+                 ffmpeg -i {shown} -c:a pcm_s16le out.wav"
+            )
+        })?;
         let spec = reader.spec();
         if reader.duration() == 0 {
             bail!("{shown} holds no sound");

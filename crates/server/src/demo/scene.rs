@@ -11,13 +11,11 @@ use crate::demo::audio::Source;
 use crate::demo::bot::Voice;
 use crate::demo::human::{self, Ear};
 use crate::demo::judge::{Stretch, judge};
-use crate::demo::keep::keep;
 use crate::demo::lab;
 use crate::demo::report::SubscribersReport;
 use crate::demo::show::{Look, Show, millis};
 use crate::demo::subscribers::{Crowd, Reach};
 use crate::demo::tally;
-use crate::signals::Signals;
 use crate::wiring::Stack;
 
 /// How long the bot stays muted, and unmuted, in each cycle.
@@ -55,6 +53,12 @@ pub(crate) struct Cycle {
     pub(crate) reach: Option<Reach>,
 }
 
+/// A demo that was played.
+pub(crate) struct Played {
+    pub(crate) held: bool,
+    pub(crate) call: Call,
+}
+
 /// The demo with everything it needs.
 pub(crate) struct Scene<'a> {
     pub(crate) args: &'a DemoArgs,
@@ -65,8 +69,8 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Plays it to its end; true if everything held.
-    pub(crate) async fn play(&self, source: Source, signals: &mut Signals) -> anyhow::Result<bool> {
+    /// Plays it to its end. The call stays up.
+    pub(crate) async fn play(&self, source: Source) -> anyhow::Result<Played> {
         let Scene {
             args,
             subscribers,
@@ -171,6 +175,13 @@ impl Scene<'_> {
         report.passed = report.failures.is_empty();
         report.took_seconds = begun.elapsed().as_secs_f64();
 
+        show.block(&report.table());
+        for failure in &report.failures {
+            show.line(Look::Bad, format_args!("NOT HELD: {failure}"));
+        }
+        if report.passed {
+            show.line(Look::Good, "everything held");
+        }
         if let (Some(path), Some((who, packets))) = (&args.record, heard.first()) {
             human::record(path, packets, voice_from, end)?;
             show.line(
@@ -187,19 +198,10 @@ impl Scene<'_> {
                 format_args!("the figures are in {}", path.display()),
             );
         }
-        show.block(&report.table());
-        for failure in &report.failures {
-            show.line(Look::Bad, format_args!("NOT HELD: {failure}"));
-        }
-        if report.passed {
-            show.line(Look::Good, "everything held");
-        }
-        if args.keep {
-            keep(show, &addresses, &call);
-            signals.first().await;
-        }
-        call.hang_up().await;
-        Ok(report.passed)
+        Ok(Played {
+            held: report.passed,
+            call,
+        })
     }
 
     async fn join(&self, offer: String) -> anyhow::Result<Call> {

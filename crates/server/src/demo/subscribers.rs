@@ -57,6 +57,29 @@ pub(crate) struct Follower {
     closed: bool,
 }
 
+impl Board {
+    fn note(&mut self, frame: &Value, follows: bool, at: Instant) {
+        self.frames += 1;
+        self.out_of_order += usize::from(!follows);
+        if frame["type"] == "operation"
+            && !frame["verdict"].is_null()
+            && let Some(id) = frame["id"].as_str()
+        {
+            *self.verdicts.entry(id.to_owned()).or_default() += 1;
+        }
+        if let Some(version) = version(frame) {
+            let reach = Reach {
+                first: at,
+                last: at,
+                subscribers: 0,
+            };
+            let reach = self.versions.entry(version).or_insert(reach);
+            reach.last = reach.last.max(at);
+            reach.subscribers += 1;
+        }
+    }
+}
+
 impl Crowd {
     /// Connects `count` subscribers and waits until each has its snapshot.
     pub(crate) async fn gather(url: &str, token: &str, count: usize) -> anyhow::Result<Self> {
@@ -180,27 +203,11 @@ async fn follow(mut socket: Socket, state: watch::Sender<Follower>, board: Arc<M
             board.lock().out_of_order += 1;
             continue;
         };
-        let mut follows = true;
-        state.send_modify(|follower| follows = follower.apply(&frame));
-        let mut board = board.lock();
-        board.frames += 1;
-        if frame["type"] == "operation"
-            && !frame["verdict"].is_null()
-            && let Some(id) = frame["id"].as_str()
-        {
-            *board.verdicts.entry(id.to_owned()).or_default() += 1;
-        }
-        board.out_of_order += usize::from(!follows);
-        if let Some(version) = version(&frame) {
-            let reach = Reach {
-                first: at,
-                last: at,
-                subscribers: 0,
-            };
-            let reach = board.versions.entry(version).or_insert(reach);
-            reach.last = at;
-            reach.subscribers += 1;
-        }
+        // The board first: whoever waits for the follower reads the board next.
+        let mut now = state.borrow().clone();
+        let follows = now.apply(&frame);
+        board.lock().note(&frame, follows, at);
+        state.send_replace(now);
     }
     state.send_modify(|follower| follower.closed = true);
 }

@@ -223,7 +223,10 @@ fn secrets_come_from_files() {
     assert!(refusal(&flags).ends_with("upstream.secret: the secret is empty"));
     drop(file);
     let gone = refusal(&flags);
-    assert!(gone.starts_with("upstream.secret: cannot read /"), "{gone}");
+    assert!(
+        gone.starts_with("upstream.secret_file: cannot read /"),
+        "{gone}"
+    );
     let none = refusal(&[("local.apps", "[{ id = \"a\", tenant = \"t\" }]")]);
     assert!(none.contains("a has no secret"), "{none}");
 }
