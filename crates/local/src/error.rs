@@ -81,6 +81,8 @@ impl CallError {
             Self::Media(error) => match error {
                 JoinError::Address(_)
                 | JoinError::Family { .. }
+                | JoinError::Unroutable { .. }
+                | JoinError::OwnPort(_)
                 | JoinError::PayloadType(_)
                 | JoinError::ClockRate
                 | JoinError::Slots(_) => (S::BAD_REQUEST, "8523"),

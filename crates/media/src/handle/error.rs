@@ -22,6 +22,20 @@ pub enum JoinError {
         /// What the sockets are bound to.
         bind: IpAddr,
     },
+    /// No way leads from the service's media address there, as from loopback to the internet.
+    #[error(
+        "nothing can be sent to {remote} from {bind}, where the service's media is bound; \
+             declare an address it can reach"
+    )]
+    Unroutable {
+        /// What was declared.
+        remote: SocketAddr,
+        /// What the sockets are bound to.
+        bind: IpAddr,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
     /// One of the ports that legs are given: their packets would go round in circles.
     #[error("{0} is one of the service's own media ports; declare where the participant listens")]
     OwnPort(SocketAddr),

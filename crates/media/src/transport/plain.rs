@@ -58,11 +58,12 @@ impl PortPlan {
             peer: Peer::Unknown,
         };
         if let Some(remote) = remote {
-            let refused = |source| JoinError::Socket {
-                addr: local_addr,
+            let unroutable = |source| JoinError::Unroutable {
+                remote,
+                bind: local_addr.ip(),
                 source,
             };
-            transport.rtp.connect(remote).map_err(refused)?;
+            transport.rtp.connect(remote).map_err(unroutable)?;
             transport.peer = Peer::Connected(remote);
         }
         let mut split_addrs = Vec::with_capacity(slots.len());
@@ -70,7 +71,11 @@ impl PortPlan {
             let (socket, _, addr) = self.pair()?;
             socket
                 .connect(*to)
-                .map_err(|source| JoinError::Socket { addr, source })?;
+                .map_err(|source| JoinError::Unroutable {
+                    remote: *to,
+                    bind: addr.ip(),
+                    source,
+                })?;
             transport.slots.push(socket);
             split_addrs.push(addr);
         }

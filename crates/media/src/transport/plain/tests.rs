@@ -55,6 +55,16 @@ fn a_range_is_used_up_and_freed() {
 }
 
 #[test]
+fn an_address_without_a_way_is_named() {
+    let plan = PortPlan::new(Ipv4Addr::LOCALHOST.into(), None);
+    let remote = "192.0.2.1:4000".parse().unwrap();
+    for (main, slots) in [(Some(remote), &[][..]), (None, &[remote][..])] {
+        let error = plan.open(main, slots).unwrap_err();
+        assert!(matches!(error, JoinError::Unroutable { .. }), "{error}");
+    }
+}
+
+#[test]
 fn a_range_without_a_pair_is_refused() {
     // the fields of an inclusive range say what was meant
     for range in [7101..=7101, 7101..=7102, 7100..=7100] {
