@@ -23,7 +23,7 @@ pub use builder::{BuildError, EngineBuilder};
 use crate::actor::Actor;
 use crate::call::{Call, Owner, Shared, Status};
 use crate::join::{Join, JoinError, Media};
-use crate::mail::{CAPACITY, Mail};
+use crate::mail::{CAPACITY, ENTRIES, Mail};
 use crate::metrics::EngineMetrics;
 use crate::operations::Operations;
 use crate::registry::Registry;
@@ -274,13 +274,14 @@ impl Engine {
             queued: notifications.len(),
             foreign: foreign.len(),
         };
-        if notifications.is_empty() {
-            return Ok(delivered);
-        }
-        match call.mail.try_reserve() {
-            Ok(permit) => {
+        let letters = notifications.len().div_ceil(ENTRIES);
+        match call.mail.try_reserve_many(letters) {
+            Ok(permits) => {
                 metrics.notified(&notifications, "queued");
-                permit.send(Mail::Notices(notifications));
+                let mut rest = notifications.into_iter();
+                for permit in permits {
+                    permit.send(Mail::Notices(rest.by_ref().take(ENTRIES).collect()));
+                }
                 Ok(delivered)
             }
             Err(mpsc::error::TrySendError::Full(())) => {

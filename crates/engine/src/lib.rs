@@ -16,7 +16,7 @@
 //!
 //! | queue | holds | when full |
 //! |---|---|---|
-//! | mailbox of a call | 128 letters, a webhook is one | at 64 commands are refused, at 128 webhooks |
+//! | mailbox of a call | 128 letters, 64 entries of a webhook are one | at 64 commands are refused, at 128 webhooks |
 //! | open commands of a call | 32 for one aim (the machine's `max_open`) | one more is refused, 409 |
 //! | operations of a call | 256 | the oldest with a verdict is forgotten |
 //! | roster stream | the latest version | whoever is slower gets a snapshot |

@@ -9,9 +9,12 @@ use tokio::time::Instant;
 
 use crate::call::Outcome;
 
-/// Letters a mailbox holds; a whole webhook is one. Full: commands are refused, webhooks are not
-/// acknowledged.
+/// Letters a mailbox holds. Full: commands are refused, webhooks are not acknowledged.
 pub(crate) const CAPACITY: usize = 128;
+/// Entries of a webhook in one letter. The longest webhook there is must fit an empty mailbox:
+/// refused, it would come again as it is.
+pub(crate) const ENTRIES: usize = 64;
+const _: () = assert!(openmic_wire::MAX_ITEMS.div_ceil(ENTRIES) <= CAPACITY);
 /// Places kept for notifications and hang-ups: a command is refused before they are used up.
 pub(crate) const RESERVED: usize = 64;
 

@@ -143,15 +143,20 @@ async fn a_hang_up_waits_for_room() {
 }
 
 #[tokio::test]
-async fn a_webhook_of_any_length_is_one_letter() {
+async fn the_longest_webhook_fits_and_all_of_it_or_nothing() {
     let stage = Stage::new(patient).await;
     let mut leg = stage.established(true).await;
-    let mut entries: Vec<_> = (0..3 * CAPACITY)
-        .map(|_| leg.state("established"))
-        .collect();
+    let mut entries = vec![leg.state("established"); openmic_wire::MAX_ITEMS - 1];
     entries.push(leg.next_delta(false));
     leg.tell(&entries);
+    // The second one finds some room, but not enough.
+    let unheard = leg.next_delta(true);
+    entries.pop();
+    entries.push(unheard);
+    assert_eq!(stage.deliver(&leg.key, &entries), Err(DeliverError::Busy));
     leg.reach(Phase::Unmuted).await;
+    assert_eq!(verdict(leg.command(Action::Unmute)).await, Verdict::Already);
+    assert_eq!(leg.call.state().version.seq, 2);
     leg.end().await;
 }
 

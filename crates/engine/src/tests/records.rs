@@ -120,7 +120,7 @@ async fn the_roster_comes_as_a_snapshot_then_as_deltas_then_ends() {
     // Two versions while nobody reads: the reader skips to the last one.
     leg.roster(true);
     leg.roster(false);
-    leg.call.until(|status| status.version.seq == 4).await;
+    leg.until(|status| status.version.seq == 4).await;
     let Some(RosterEvent::Snapshot(fourth)) = within(roster.next()).await else {
         panic!("no snapshot");
     };
@@ -145,7 +145,7 @@ async fn a_roster_without_visible_change_is_no_version() {
     let entry = leg.next_delta(true);
     leg.tell(&[entry.clone(), entry]);
     leg.tell(&[leg.delta_of(3, &[participant("human", true, Some(300))])]);
-    leg.call.until(|status| status.version.seq >= 3).await;
+    leg.until(|status| status.version.seq >= 3).await;
     let now = leg.call.roster_now().unwrap();
     assert_eq!(now.version.seq, 3);
     leg.end().await;

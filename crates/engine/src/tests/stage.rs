@@ -241,6 +241,11 @@ impl Leg<'_> {
         status
     }
 
+    /// Waits until the call is as wanted, or over.
+    pub(crate) async fn until(&self, wanted: impl Fn(&Status) -> bool) -> Status {
+        within(self.call.until(wanted)).await
+    }
+
     /// Waits until the engine has the answer to the `number`th POST of `route`, which must leave
     /// the attempt open.
     pub(crate) async fn answered(&self, route: Route, number: usize) -> Seen {

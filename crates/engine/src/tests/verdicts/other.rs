@@ -137,11 +137,12 @@ async fn already_since_the_host_did_it_while_graph_throttled() {
     let mut leg = stage.established(true).await;
     stage.graph.once(Route::Unmute, Reply::throttled("60"));
     let pending = leg.command(Action::Unmute);
-    leg.call
-        .until(|status| status.waits_for == ["time to post again"])
+    leg.until(|status| status.waits_for == ["time to post again"])
         .await;
+    stage.graph.set_muted(false);
     leg.roster(false);
     assert_eq!(verdict(pending).await, Verdict::Already);
+    assert_eq!(stage.graph.count(Route::Entry), 1);
     assert_eq!(stage.graph.count(Route::Unmute), 1);
     leg.end().await;
 }
