@@ -87,6 +87,35 @@ async fn an_operation_runs_and_then_has_its_verdict() {
     leg.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_a_verdict_finds_everything_in_agreement() {
+    let stage = Stage::new(patient).await;
+    let mut leg = stage.established(true).await;
+    for round in 0..100 {
+        let action = if round % 2 == 0 {
+            Action::Unmute
+        } else {
+            Action::Mute
+        };
+        let muted = action == Action::Mute;
+        let pending = leg.command(action);
+        let id = pending.operation().clone();
+        // Long before the answer, or long after: either order does.
+        leg.until(|status| matches!(status.phase, Phase::Muting | Phase::Unmuting))
+            .await;
+        leg.roster(muted);
+        assert!(verdict(pending).await.is_success());
+        let rests = if muted { Phase::Muted } else { Phase::Unmuted };
+        let status = leg.call.state();
+        assert_eq!(status.phase, rests, "round {round}");
+        let roster = leg.call.roster_now().unwrap();
+        assert_eq!(roster.version, status.version, "round {round}");
+        assert!(leg.call.operation(&id).unwrap().verdict.is_some());
+        assert_eq!(stage.in_flight(), 0, "round {round}");
+    }
+    leg.end().await;
+}
+
 #[tokio::test]
 async fn the_oldest_operations_are_forgotten() {
     let stage = Stage::new(patient).await;

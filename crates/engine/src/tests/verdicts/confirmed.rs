@@ -293,7 +293,7 @@ async fn unreadable_operation_and_unmuted_the_post_was_reset() {
 #[tokio::test]
 async fn unknown_operation_and_unmuted_the_post_was_never_answered() {
     let limit = |config: &mut openmic_graph::GraphConfig| {
-        config.request_timeout = Duration::from_millis(300);
+        config.request_timeout = Duration::from_secs(1);
     };
     let stage = Stage::with(|builder| builder.tune(hasty), limit).await;
     let leg = stage.established(true).await;
@@ -333,16 +333,16 @@ async fn completed_and_entry_cannot_be_read_at_all() {
         Reply::json(200, &json!({"id": "me"})),
         Reply::reset(),
     ];
-    for reply in unreadable {
+    let each = unreadable.map(async |reply| {
         let stage = Stage::new(hasty).await;
         let leg = stage.established(true).await;
         stage.graph.always(Route::Entry, reply.clone());
-        stage
-            .graph
-            .always(Route::List, Reply::error(500, "oops", "oops"));
+        let oops = Reply::error(500, "oops", "oops");
+        stage.graph.always(Route::List, oops);
         let verdict = verdict(leg.command(Action::Unmute)).await;
         assert!(unseen(&verdict), "{reply:?}: {verdict:?}");
         assert_eq!(stage.graph.count(Route::Entry), 3, "{reply:?}");
         unmuted(&leg).await;
-    }
+    });
+    futures_util::future::join_all(each).await;
 }
