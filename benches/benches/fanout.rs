@@ -91,7 +91,8 @@ fn settings(samples: usize) -> Criterion {
     Criterion::default()
         .sample_size(samples)
         .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(4))
+        .measurement_time(Duration::from_secs(3))
+        .nresamples(20_000)
 }
 
 criterion_group!(name = single; config = settings(100); targets = fanout);

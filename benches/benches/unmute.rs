@@ -61,7 +61,8 @@ fn settings() -> Criterion {
     Criterion::default()
         .sample_size(50)
         .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(5))
+        .measurement_time(Duration::from_secs(4))
+        .nresamples(20_000)
 }
 
 criterion_group!(name = benches; config = settings(); targets = unmute);
