@@ -6,7 +6,7 @@
 //! therefore give the same roster in any order. Updates without numbers replace by arrival, and
 //! whatever is doubtful is reported, so that the machine asks by GET.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use openmic_model::{Change, DeltaEntry, Participant, ParticipantId, Roster, RosterUpdate};
@@ -15,6 +15,10 @@ use openmic_model::{Change, DeltaEntry, Participant, ParticipantId, Roster, Rost
 const TOMBSTONES: usize = 256;
 /// Missing delta numbers remembered; over that the hole cannot fill and only a GET helps.
 const MISSING: usize = 16;
+
+/// So many GETs in a row with numbers that went back: they count anew, and the GET is the truth.
+/// One alone may come from a part of Graph that lags behind.
+const COUNTED_ANEW: u8 = 2;
 
 /// The merged roster and what it knows of the numbers it saw.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +35,10 @@ pub struct Merge {
     lost_up_to: u64,
     /// Counts what came without numbers.
     plain: u64,
+    /// GETs in a row that showed an entry with a lower number than was known before they began.
+    lowered: u8,
+    /// Held entries whose number is of before the numbers went back, and means nothing.
+    void: BTreeSet<ParticipantId>,
 }
 
 /// What one update did.
@@ -139,6 +147,8 @@ impl Merge {
         me: Option<&ParticipantId>,
     ) -> Merged {
         let mut merged = Merged::default();
+        let (mark, doubtful) = self.look_for_restart(entries, mark);
+        merged.doubtful = doubtful;
         let numbered = is_numbered(entries);
         if !numbered {
             if self.plain != mark.plain && !self.is_as(entries) {
@@ -164,6 +174,8 @@ impl Merge {
     /// Merges the own entry that a GET begun at `mark` brought.
     pub(crate) fn read_one(&mut self, entry: &Participant, mark: ReadMark) -> Merged {
         let mut merged = Merged::default();
+        let (mark, doubtful) = self.look_for_restart(std::slice::from_ref(entry), mark);
+        merged.doubtful = doubtful;
         let source = Source::Read(mark);
         if entry.roster_sequence_number.is_none() {
             if self.plain != mark.plain && !self.holds(entry) {
@@ -175,6 +187,33 @@ impl Merge {
         self.upsert(entry, source, &mut merged);
         self.state_own(entry, source, &mut merged);
         merged
+    }
+
+    /// Notices when the roster's numbers went back, as when a meeting moves to another server:
+    /// without that, everything new would be taken for old for ever. Returns the mark to go on
+    /// with, and whether another GET is needed to tell.
+    fn look_for_restart(&mut self, entries: &[Participant], mark: ReadMark) -> (ReadMark, bool) {
+        let went_back = |entry: &Participant| {
+            let held = self.held(&entry.id).filter(|held| *held <= mark.highest);
+            matches!((entry.roster_sequence_number, held), (Some(now), Some(held)) if now < held)
+        };
+        if !entries.iter().any(went_back) {
+            self.lowered = 0;
+            return (mark, false);
+        }
+        self.lowered += 1;
+        if self.lowered < COUNTED_ANEW {
+            return (mark, true);
+        }
+        self.lowered = 0;
+        self.tombstones.clear();
+        (self.highest, self.floor) = (0, 0);
+        self.void = self.roster.iter().map(|held| held.id.clone()).collect();
+        // One entry alone says nothing of the others.
+        (
+            ReadMark { highest: 0, ..mark },
+            entries.len() < self.roster.len(),
+        )
     }
 
     /// Whether `merged` states the own entry as it was after `mark`: by the entry's own number, and
@@ -243,7 +282,7 @@ impl Merge {
         merged: &mut Merged,
     ) -> (usize, usize) {
         let old_news = bound.is_some_and(|bound| bound < self.floor);
-        let is_later = |held: &Participant| match (bound, held.roster_sequence_number) {
+        let is_later = |held: &Participant| match (bound, self.held(&held.id)) {
             (Some(bound), Some(number)) => number > bound,
             _ => false,
         };
@@ -274,6 +313,9 @@ impl Merge {
             .highest
             .max(entry.roster_sequence_number.unwrap_or_default());
         let same = |held: &Arc<Participant>| **held == *entry;
+        if !stale {
+            self.void.remove(&entry.id);
+        }
         if self.roster.get(&entry.id).is_some_and(same) {
             return;
         }
@@ -319,6 +361,7 @@ impl Merge {
     }
 
     fn remove(&mut self, id: &ParticipantId, merged: &mut Merged) {
+        self.void.remove(id);
         if self.roster.get(id).is_some() {
             self.change(Change::Remove(id.clone()), merged);
         }
@@ -331,7 +374,9 @@ impl Merge {
 
     /// The number of a held entry.
     fn held(&self, id: &ParticipantId) -> Option<u64> {
-        self.roster.get(id)?.roster_sequence_number
+        let held = self.roster.get(id)?;
+        held.roster_sequence_number
+            .filter(|_| !self.void.contains(id))
     }
 
     fn buried(&self, id: &ParticipantId) -> Option<u64> {

@@ -1,9 +1,13 @@
 //! The merged roster: order, holes, leaves, and rosters that say little.
 
-use openmic_model::{Change, DeltaEntry, Participant, RosterUpdate};
+use openmic_model::{
+    Action, Change, DeltaEntry, Evidence, OperationStatus, Participant, RosterUpdate,
+};
 use proptest::prelude::*;
 
-use super::rig::{Rig, count, delta, entry, full, me, millis, own, person, plain_roster, secs};
+use super::rig::{
+    Rig, confirmed, count, delta, entry, full, me, millis, own, person, plain_roster, secs,
+};
 use crate::{Effect, Event, Merge, Phase, Read, Timer};
 
 fn left(id: &str, number: u64) -> Event {
@@ -47,6 +51,55 @@ fn who_left_does_not_come_back_by_an_older_update() {
     assert!(has(&rig, "bob"));
     rig.fire(left("bob", 13));
     assert!(has(&rig, "bob"), "an older leave says nothing");
+}
+
+#[test]
+fn numbers_that_went_back_are_believed_when_two_gets_say_so() {
+    let mut rig = Rig::at_rest(true);
+    // The meeting's numbers stood high; then it moved to a server that counts anew.
+    rig.roster(&[own(false, 9_007_199_254_740_000)]);
+    assert_eq!(rig.phase(), Phase::Unmuted);
+    rig.command(Action::Mute);
+    rig.answered(OperationStatus::Completed);
+    rig.pass(secs(2));
+    rig.own_read(true, 12);
+    rig.open(rig.latest);
+    assert!(
+        rig.machine
+            .roster()
+            .get(&me())
+            .is_some_and(|own| !own.is_muted),
+        "one may lag"
+    );
+    rig.pass(millis(500));
+    rig.own_read(true, 12);
+    assert_eq!(rig.verdict(rig.latest), confirmed(Evidence::Poll));
+    assert_eq!(rig.phase(), Phase::Muted);
+    // From here on the new numbers count.
+    rig.roster(&[own(false, 13)]);
+    assert_eq!(rig.phase(), Phase::Unmuted);
+}
+
+#[test]
+fn one_get_with_an_older_number_changes_nothing_but_asks_again() {
+    let mut rig = Rig::at_rest(true);
+    rig.roster(&[person("bob", 40)]);
+    rig.fire(Event::Tick);
+    let query = {
+        rig.pass(secs(700));
+        rig.last_query()
+    };
+    let read = Read::Found(vec![own(true, 1), person("bob", 39)]);
+    rig.fire(Event::RosterRead { query, read });
+    let bob = person("bob", 0).id;
+    let number = rig
+        .machine
+        .roster()
+        .get(&bob)
+        .unwrap()
+        .roster_sequence_number;
+    assert_eq!(number, Some(40));
+    assert_eq!(rereads(&mut rig), 1);
 }
 
 #[test]
