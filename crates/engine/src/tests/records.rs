@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use openmic_machine::Phase;
 use openmic_model::{
-    Action, Change, ClientContext, Evidence, OperationId, OperationStatus, RosterSeen, Verdict,
+    Action, Change, ClientContext, CommandId, Evidence, OperationId, OperationStatus, RosterSeen,
+    Verdict,
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::graph::{Reply, Route};
 use super::stage::{Stage, participant, patient, verdict, within};
+use crate::operations::Operations;
 use crate::{CommandOptions, OperationRecord, Part, RosterEvent};
 
 #[test]
@@ -51,6 +54,39 @@ fn an_operation_tells_each_verdict_in_graphs_words() {
     assert_eq!(code(Some(Verdict::Superseded)), failed(409, 0));
     let ended = Verdict::CallEnded { result: None };
     assert_eq!(code(Some(ended)), failed(404, 8522));
+}
+
+#[test]
+fn only_the_first_verdict_of_a_command_counts() {
+    let operations = Operations::default();
+    let commands = [CommandId::new(1), CommandId::new(2)];
+    for (number, command) in commands.iter().enumerate() {
+        let record = OperationRecord {
+            id: OperationId::parse(&number.to_string()).unwrap(),
+            action: Action::Unmute,
+            client_context: None,
+            verdict: None,
+        };
+        operations.insert(*command, record, Instant::now());
+    }
+    let [first, second] = commands;
+    assert!(operations.settle(first, &Verdict::Already).is_some());
+    assert!(operations.settle(first, &Verdict::Expired).is_none());
+    let ended = Verdict::CallEnded { result: None };
+    let rest = operations.settle_rest(&ended);
+    assert_eq!(rest.len(), 1);
+    assert!(operations.settle(second, &Verdict::Already).is_none());
+    assert!(operations.settle_rest(&ended).is_empty());
+    assert_eq!(
+        operations.of(first).unwrap().verdict,
+        Some(Verdict::Already)
+    );
+    assert_eq!(operations.of(second).unwrap().verdict, Some(ended));
+    assert!(
+        operations
+            .settle(CommandId::new(3), &Verdict::Already)
+            .is_none()
+    );
 }
 
 #[tokio::test]
