@@ -35,7 +35,6 @@ pub(crate) struct Courier {
     public: Client,
     loopback: Client,
     dev: bool,
-    timeout: Duration,
     retries: Vec<Duration>,
     metrics: Metrics,
 }
@@ -61,7 +60,8 @@ impl Courier {
                 .no_proxy()
                 .dns_resolver(Arc::new(GuardedResolver(reach)))
                 .timeout(timeout)
-                .pool_max_idle_per_host(4)
+                // Bots often share a host; fewer kept connections mean a new one per notification.
+                .pool_max_idle_per_host(256)
                 .user_agent("Microsoft-Skype/3.0,(Calling/1.0)")
                 .build()
         };
@@ -75,7 +75,6 @@ impl Courier {
             })?,
             loopback: client(Reach::Loopback)?,
             dev,
-            timeout,
             retries,
             metrics,
         })

@@ -130,15 +130,15 @@ async fn attempt(to: &Recipient, message: &str, body: Bytes, courier: &Courier) 
         }
         Ok::<_, reqwest::Error>(status)
     };
-    match tokio::time::timeout(courier.timeout, whole).await {
-        Ok(Ok(status)) => outcome(status),
-        Ok(Err(error)) => match refusal(&error) {
+    // The client's own time limit covers all of it, the answer's body too.
+    match whole.await {
+        Ok(status) => outcome(status),
+        Err(error) => match refusal(&error) {
             Some(reason) => Attempt::Refused(reason),
             None if error.is_timeout() => Attempt::Again("the bot did not answer in time"),
             None if error.is_connect() => Attempt::Again("no connection to the bot"),
             None => Attempt::Again("the exchange with the bot broke off"),
         },
-        Err(_) => Attempt::Again("the bot did not answer in time"),
     }
 }
 
