@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::IntoResponse as _;
 use http::StatusCode;
-use openmic_engine::{Call, Phase};
+use openmic_engine::{Call, Part, Phase};
 use openmic_model::ParticipantId;
 use openmic_wire::create::CreateCall;
 use openmic_wire::resource::Resource;
@@ -30,16 +30,14 @@ pub(crate) async fn create(
     let create = CreateCall::decode(&body).map_err(|error| Refusal::bad_request(chain(&error)))?;
     check_callback(create.callback_uri())?;
     caller.check_roles(&create)?;
-    let callback: Arc<str> = create.callback_uri().into();
     let owner = api.engine.owner().clone();
     let call = api
         .engine
         .create(create, owner, api.config.join_muted)
         .await?;
     tracing::Span::current().record("call", call.id().as_str());
-    api.callbacks.keep(&call, &callback);
     let created = call.created().ok_or_else(Refusal::internal)?;
-    let body = as_ours(created.raw.clone(), Some(&callback), &base);
+    let body = as_ours(created.raw.clone(), call.caller_callback(), &base);
     let location = location(&base, &Resource::Call(call.id().clone()));
     Ok(json(StatusCode::CREATED, bytes(&body), Some(location)))
 }
@@ -58,16 +56,16 @@ fn check_callback(uri: &str) -> Result<(), Refusal> {
 
 /// `GET /communications/calls/{call}`.
 pub(crate) async fn get(
-    State(api): State<Arc<Api>>,
     Extension(call): Extension<Call>,
     Extension(base): Extension<Base>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
     still_there(&call)?;
-    let read = call.read().await?;
+    let read = call.read(Part::Call, query.as_deref()).await?;
     let Value::Object(read) = read else {
         return Err(not_an_object());
     };
-    let body = as_ours(read, api.callbacks.of(call.id()).as_deref(), &base);
+    let body = as_ours(read, call.caller_callback(), &base);
     Ok(json(StatusCode::OK, bytes(&body), None))
 }
 
@@ -91,9 +89,10 @@ pub(crate) async fn keep_alive(Extension(call): Extension<Call>) -> Answer {
 pub(crate) async fn participants(
     Extension(call): Extension<Call>,
     Extension(base): Extension<Base>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
     still_there(&call)?;
-    let read = call.read_participants().await?;
+    let read = call.read(Part::Participants, query.as_deref()).await?;
     let Value::Object(mut read) = read else {
         return Err(not_an_object());
     };
@@ -106,6 +105,7 @@ pub(crate) async fn participant(
     Extension(call): Extension<Call>,
     Extension(base): Extension<Base>,
     Path((_, participant)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
     still_there(&call)?;
     let id = ParticipantId::parse(&participant).map_err(|_| {
@@ -115,7 +115,8 @@ pub(crate) async fn participant(
             "Participant not found. Ids are in the list of participants.",
         )
     })?;
-    let Value::Object(mut read) = call.read_participant(&id).await? else {
+    let part = Part::Participant(&id);
+    let Value::Object(mut read) = call.read(part, query.as_deref()).await? else {
         return Err(not_an_object());
     };
     rebase(&mut read, &base);
@@ -150,6 +151,12 @@ fn rebase(read: &mut Map<String, Value>, base: &Base) {
         && let Some(at) = context.find("/$metadata#")
     {
         context.replace_range(..at, &base.0);
+    }
+    // Where a list goes on: through us too, as the caller's token is good here only.
+    if let Some(Value::String(next)) = read.get_mut("@odata.nextLink")
+        && let Some(at) = next.find("/communications/calls")
+    {
+        next.replace_range(..at, &base.0);
     }
 }
 

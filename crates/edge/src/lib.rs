@@ -25,7 +25,6 @@ mod admin;
 mod answer;
 mod attend;
 mod body;
-mod callbacks;
 mod caller;
 mod calls;
 mod command;

@@ -12,7 +12,6 @@ use url::Url;
 
 use crate::answer::Refusal;
 use crate::attend::attended;
-use crate::callbacks::Callbacks;
 use crate::caller::{Gate, authorize};
 use crate::metrics::EdgeMetrics;
 use crate::path;
@@ -66,7 +65,6 @@ pub(crate) struct Api {
     pub(crate) callers: Arc<Validator>,
     pub(crate) config: SurfaceConfig,
     pub(crate) metrics: EdgeMetrics,
-    pub(crate) callbacks: Callbacks,
 }
 
 /// Root of the Graph surface as the caller addressed it, such as `http://127.0.0.1:7080/v1.0`.
@@ -90,7 +88,6 @@ pub fn routes(surface: Surface) -> Router {
         callers,
         config,
         metrics,
-        callbacks: Callbacks::default(),
     });
     let mut router = Router::new();
     for rule in TABLE {

@@ -82,6 +82,9 @@ async fn take(webhook: &Webhook, key: &str, request: Request) -> Result<(), (Rej
         tracing::debug!(reason = error.reason(), "a webhook's token was refused");
         no(reason, error.into())
     })?;
+    if !webhook.engine.awaits(key) {
+        return Err(no(Rejected::UnknownKey, unknown_key()));
+    }
     let bytes = body::read(body, MAX_WEBHOOK).await.map_err(|error| {
         let reason = match error {
             BodyError::TooLarge(_) => Rejected::TooLarge,

@@ -127,7 +127,7 @@ impl Shared {
     }
 }
 
-/// What can be read of a call through [`Call::read_part`].
+/// What can be read of a call through [`Call::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part<'a> {
     /// The call resource.
@@ -318,39 +318,12 @@ impl Call {
         Ok(result?)
     }
 
-    /// The call as Graph shows it, members unknown to openmic included.
-    ///
-    /// # Errors
-    /// [`UpstreamError`] as Graph answered.
-    pub async fn read(&self) -> Result<serde_json::Value, UpstreamError> {
-        self.read_part(Part::Call, None).await
-    }
-
-    /// The participants as Graph shows them, members unknown to openmic included.
-    ///
-    /// # Errors
-    /// [`UpstreamError`] as Graph answered.
-    pub async fn read_participants(&self) -> Result<serde_json::Value, UpstreamError> {
-        self.read_part(Part::Participants, None).await
-    }
-
-    /// One participant as Graph shows it, members unknown to openmic included.
-    ///
-    /// # Errors
-    /// [`UpstreamError`] as Graph answered.
-    pub async fn read_participant(
-        &self,
-        participant: &ParticipantId,
-    ) -> Result<serde_json::Value, UpstreamError> {
-        self.read_part(Part::Participant(participant), None).await
-    }
-
-    /// A part of the call as Graph shows it. `query` is what stands behind `?`, passed on as it
+    /// A part of the call as Graph shows it, members unknown to openmic included. `query` is what stands behind `?`, passed on as it
     /// is: `$select`, or where a list goes on.
     ///
     /// # Errors
     /// [`UpstreamError`] as Graph answered.
-    pub async fn read_part(
+    pub async fn read(
         &self,
         part: Part<'_>,
         query: Option<&str>,

@@ -27,8 +27,8 @@ mod bot;
 pub use bot::{Bot, BotConfig, BotError};
 pub use openmic_engine::{
     Call, CommandError, CommandOptions, Created, EndCause, Ending, Engine, Join, JoinError, Media,
-    Moments, OperationRecord, Outcome, Owner, Pending, Phase, RosterEvent, RosterStream, Status,
-    UpstreamError,
+    Moments, OperationRecord, Outcome, Owner, Part, Pending, Phase, RosterEvent, RosterStream,
+    Status, UpstreamError,
 };
 pub use openmic_graph::{Credential, GraphConfig};
 pub use openmic_model::{

@@ -222,17 +222,19 @@ async fn reads_are_passed_on_with_their_query() {
     let leg = stage.established(true).await;
     let page = json!({"value": [], "unheardOf": 1});
     stage.graph.once(Route::List, Reply::json(200, &page));
-    let part = leg.call.read_part(Part::Participants, Some("$skiptoken=2"));
+    let part = leg.call.read(Part::Participants, Some("$skiptoken=2"));
     assert_eq!(within(part).await.unwrap(), page);
     let seen = stage.graph.received(Route::List, 1).await;
     assert_eq!(seen.query.as_deref(), Some("$skiptoken=2"));
-    let call = within(leg.call.read()).await.unwrap();
+    let call = within(leg.call.read(Part::Call, None)).await.unwrap();
     assert_eq!(call["myParticipantId"], "me");
     stage
         .graph
         .once(Route::Entry, Reply::error(404, "8504", "nobody"));
     let me = openmic_model::ParticipantId::parse("me").unwrap();
-    let error = within(leg.call.read_participant(&me)).await.unwrap_err();
+    let error = within(leg.call.read(Part::Participant(&me), None))
+        .await
+        .unwrap_err();
     assert_eq!((error.status, error.code.as_str()), (404, "8504"));
     leg.end().await;
 }
