@@ -153,6 +153,12 @@ impl Model {
                 }
                 Handled
             }
+            // Only a call that is up has a roster.
+            Event::RosterNotice(_) if !self.exists => {
+                self.exists = true;
+                context.effects.push(Effect::HangUp);
+                Handled
+            }
             // What was under way when the call ended, or told late.
             Event::HangUp
             | Event::Created { .. }

@@ -374,6 +374,18 @@ fn a_lost_create_that_shows_nothing_is_given_up_and_hung_up_when_it_shows_later(
 }
 
 #[test]
+fn a_roster_alone_shows_a_call_that_was_given_up() {
+    let mut rig = joining();
+    rig.fire(create_failed(false));
+    rig.pass(secs(30));
+    ended(&rig, EndCause::NotCreated);
+    rig.roster(&[own(false, 10)]);
+    rig.roster(&[own(false, 11)]);
+    assert_eq!(hang_ups(&rig), 1, "no live microphone is left behind");
+    assert_eq!(rig.phase(), Phase::Terminated);
+}
+
+#[test]
 fn termination_settles_what_is_open_in_every_state() {
     for place in super::table::PLACES {
         let mut rig = (place.reach)();
