@@ -137,8 +137,9 @@ impl Model {
                 open.settle(verdict, context.now, context.effects);
                 Handled
             }
-            // Given up as never created, and there it is: no microphone is left behind.
-            Event::Created { .. } if !self.exists => {
+            // Given up as never created, and there it is: no microphone is left behind. Only a
+            // call that is up has a roster.
+            Event::Created { .. } | Event::RosterNotice(_) if !self.exists => {
                 self.exists = true;
                 context.effects.push(Effect::HangUp);
                 Handled
@@ -151,12 +152,6 @@ impl Model {
                     self.exists = true;
                     context.effects.push(Effect::HangUp);
                 }
-                Handled
-            }
-            // Only a call that is up has a roster.
-            Event::RosterNotice(_) if !self.exists => {
-                self.exists = true;
-                context.effects.push(Effect::HangUp);
                 Handled
             }
             // What was under way when the call ended, or told late.
