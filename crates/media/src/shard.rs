@@ -155,26 +155,7 @@ impl Shards {
             threads: Mutex::new(Vec::new()),
         };
         for nth in 0..config.shards.get() {
-            let poll = Poll::new()?;
-            let (queue, commands) = mpsc::channel(config.queue.get());
-            let link = Arc::new(Link {
-                queue,
-                waker: Waker::new(poll.registry(), COMMANDS)?,
-                stop: AtomicBool::new(false),
-                sweep: AtomicBool::new(false),
-            });
-            let shard = Shard {
-                table: Table::new(poll.registry().try_clone()?, config),
-                forwarder: Forwarder::new(metrics.clone(), started),
-                poll,
-                commands,
-                link: Arc::clone(&link),
-                ready: Vec::new(),
-                silences: BinaryHeap::new(),
-                relatch_after: config.relatch_after,
-                metrics: metrics.clone(),
-                started,
-            };
+            let (link, shard) = Shard::new(config, metrics, started)?;
             let thread = std::thread::Builder::new()
                 .name(format!("media-{nth}"))
                 .spawn(move || shard.run())?;
@@ -224,6 +205,34 @@ struct Shard {
 }
 
 impl Shard {
+    fn new(
+        config: &MediaConfig,
+        metrics: &MediaMetrics,
+        started: Instant,
+    ) -> io::Result<(Arc<Link>, Self)> {
+        let poll = Poll::new()?;
+        let (queue, commands) = mpsc::channel(config.queue.get());
+        let link = Arc::new(Link {
+            queue,
+            waker: Waker::new(poll.registry(), COMMANDS)?,
+            stop: AtomicBool::new(false),
+            sweep: AtomicBool::new(false),
+        });
+        let shard = Self {
+            table: Table::new(poll.registry().try_clone()?, config),
+            forwarder: Forwarder::new(metrics.clone(), started),
+            poll,
+            commands,
+            link: Arc::clone(&link),
+            ready: Vec::new(),
+            silences: BinaryHeap::new(),
+            relatch_after: config.relatch_after,
+            metrics: metrics.clone(),
+            started,
+        };
+        Ok((link, shard))
+    }
+
     fn run(mut self) {
         let mut events = Events::with_capacity(256);
         let mut busy = false;
@@ -282,6 +291,8 @@ impl Shard {
 
     fn command(&mut self, command: Command, now: Instant) {
         match command {
+            // who gave up may have been swept already: nothing would take it out again
+            Command::Join { reply, .. } if reply.is_closed() => {}
             Command::Join { entry, reply } => {
                 let id = entry.id;
                 let joined = self.table.join(*entry, now);
@@ -365,3 +376,6 @@ fn answer<T>(reply: oneshot::Sender<T>, value: T) {
         tracing::trace!("nobody waits for this answer any more");
     }
 }
+
+#[cfg(test)]
+mod tests;
