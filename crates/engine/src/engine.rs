@@ -302,6 +302,8 @@ impl Engine {
     /// The call of that id, also for a while after its end.
     pub fn call(&self, id: &CallId) -> Option<Call> {
         let shared = self.inner.registry.by_id(id)?;
+        // Its actor makes it known by the id a moment before the call itself has the id.
+        shared.id.get()?;
         Some(Call {
             shared,
             engine: Arc::clone(&self.inner),

@@ -99,6 +99,28 @@ async fn notifications_before_the_answer() {
 }
 
 #[tokio::test]
+async fn no_handle_is_given_out_before_the_call_has_its_id() {
+    let stage = Stage::new(patient).await;
+    let gate = Gate::new();
+    let answer = Reply::json(201, &json!({"id": "$call"})).behind(&gate);
+    stage.graph.once(Route::Create, answer);
+    let looking = async {
+        stage.graph.received(Route::Create, 1).await;
+        let registry = &stage.engine.inner.registry;
+        let call = registry.live().remove(0);
+        let id = CallId::parse("call-1").unwrap();
+        // The first of the two steps in which an actor learns the id.
+        assert!(registry.bind(id.clone(), &call));
+        assert!(stage.engine.call(&id).is_none());
+        gate.open();
+    };
+    let joining = stage.engine.join(join(None));
+    let (call, ()) = within(async { tokio::join!(joining, looking) }).await;
+    let call = call.unwrap();
+    assert_eq!(stage.engine.call(call.id()).unwrap().id(), call.id());
+}
+
+#[tokio::test]
 async fn refused() {
     let stage = Stage::new(patient).await;
     stage
