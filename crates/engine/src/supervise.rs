@@ -65,11 +65,11 @@ async fn after_panic(
 ) {
     tracing::error!("the call's actor panicked; settling what is open and hanging up");
     engine.metrics.panicked.inc();
-    engine.metrics.ended.with_label_values(&["panicked"]).inc();
     settle_rest(engine, call);
     if !call.is_live() {
         return;
     }
+    engine.metrics.ended.with_label_values(&["panicked"]).inc();
     enter(engine, call, Phase::Terminating);
     let until = Instant::now() + orphan_patience;
     let id = match call.id.get() {

@@ -76,6 +76,20 @@ async fn only_that_call_ends_and_it_is_hung_up() {
 }
 
 #[tokio::test]
+async fn a_call_that_was_over_has_ended_once() {
+    let stage = Stage::new(patient).await;
+    let leg = stage.established(true).await;
+    leg.end().await;
+    break_actor(&leg).await;
+    within(leg.call.shared.mail.closed()).await;
+    let metrics = stage.engine.metrics();
+    assert_eq!(metrics.panicked.get(), 1);
+    assert_eq!((stage.ended("remote"), stage.ended("panicked")), (1, 0));
+    assert_eq!((stage.gauge(), stage.in_flight()), (0, 0));
+    assert_eq!(stage.graph.count(Route::Delete), 0);
+}
+
+#[tokio::test]
 async fn a_hang_up_that_fails_is_repeated() {
     let stage = Stage::new(patient).await;
     let leg = stage.established(true).await;
