@@ -247,8 +247,9 @@ impl Call {
                 Ok(Pending::settled(operation, verdict))
             }
             Err(mpsc::error::TrySendError::Full(_)) => {
-                self.shared.operations.remove(id);
-                metrics.in_flight.dec();
+                if self.shared.operations.take_back(id) {
+                    metrics.in_flight.dec();
+                }
                 Err(busy())
             }
         }

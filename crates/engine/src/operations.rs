@@ -118,8 +118,13 @@ impl Operations {
         });
     }
 
-    pub(crate) fn remove(&self, command: CommandId) {
-        self.0.lock().retain(|entry| entry.command != command);
+    /// Takes a command back that was not accepted after all. False when it has its verdict
+    /// already, and stays: the call broke meanwhile.
+    pub(crate) fn take_back(&self, command: CommandId) -> bool {
+        let mut kept = self.0.lock();
+        let before = kept.len();
+        kept.retain(|entry| entry.command != command || entry.record.verdict.is_some());
+        kept.len() < before
     }
 
     /// Writes the verdict down and returns the time since acceptance; `None` when there was a

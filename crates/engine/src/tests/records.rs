@@ -89,6 +89,26 @@ fn only_the_first_verdict_of_a_command_counts() {
     );
 }
 
+#[test]
+fn a_command_is_taken_back_only_while_it_is_open() {
+    let operations = Operations::default();
+    let command = CommandId::new(1);
+    let record = OperationRecord {
+        id: OperationId::parse("1").unwrap(),
+        action: Action::Mute,
+        client_context: None,
+        verdict: None,
+    };
+    operations.insert(command, record.clone(), Instant::now());
+    assert!(operations.take_back(command));
+    assert!(operations.of(command).is_none());
+    operations.insert(command, record, Instant::now());
+    assert!(operations.settle(command, &Verdict::Expired).is_some());
+    // Its verdict is counted, so it must not be counted out once more.
+    assert!(!operations.take_back(command));
+    assert!(operations.of(command).is_some());
+}
+
 #[tokio::test]
 async fn an_operation_runs_and_then_has_its_verdict() {
     let stage = Stage::new(patient).await;
