@@ -25,7 +25,8 @@ const MAX_PAGES: usize = 50;
 /// One application's client of Graph. Cheap to clone; clones share connections and tokens.
 ///
 /// Every method but [`GraphClient::act`] repeats a request that certainly had no effect (no
-/// connection, no token, 429, 503) until `deadline`, and honours `Retry-After`. No request takes
+/// connection, no token, 429, 503) until `deadline`, and honours `Retry-After`; credentials that
+/// are turned down (400, 401, 403) end it at once. No request takes
 /// longer than the configured limit, nor beyond its deadline. Must be used inside a tokio runtime.
 #[derive(Clone)]
 pub struct GraphClient {

@@ -7,7 +7,7 @@ use url::Url;
 /// Who the bot is: one application in one tenant.
 #[derive(Debug, Clone)]
 pub struct Credential {
-    /// The tenant that owns the meetings; also a domain name of it.
+    /// The application's tenant by its directory id: notifications name it so, not by a domain.
     pub tenant: TenantId,
     /// The application (client) id.
     pub app: AppId,

@@ -112,6 +112,11 @@ impl RequestError {
                 retry_after: Some(after),
                 ..
             } => Repeat::After(*after),
+            // a wrong secret stays wrong; whoever waits should hear of it at once
+            Self::NotSent(NotSent::Token(TokenError::Refused {
+                status: 400 | 401 | 403,
+                ..
+            })) => Repeat::Never,
             Self::NotSent(NotSent::Token(_) | NotSent::Connect(_)) | Self::Throttled { .. } => {
                 Repeat::Backoff
             }

@@ -43,6 +43,30 @@ async fn a_created_call_comes_with_its_answer_as_it_came() {
 }
 
 #[tokio::test]
+async fn credentials_that_are_turned_down_are_reported_at_once() {
+    for status in [400, 401, 403] {
+        let server = Server::start([Reply::new(201, CALL)]).await;
+        server.token(Reply::new(status, r#"{"error":"invalid_client"}"#));
+        let error = client(&server)
+            .create_call(&create(), soon())
+            .await
+            .unwrap_err();
+        let told = super::chain(&error);
+        assert!(told.contains("invalid_client"), "{told}");
+        assert!(told.contains("check tenant, app and secret"), "{told}");
+        assert_eq!(server.token_requests().len(), 1, "{status}");
+    }
+    // A token endpoint in trouble is asked again.
+    let server = Server::start([Reply::new(201, CALL)]).await;
+    server.token(Reply::new(500, "oops"));
+    client(&server)
+        .create_call(&create(), soon())
+        .await
+        .unwrap();
+    assert_eq!(server.token_requests().len(), 2);
+}
+
+#[tokio::test]
 async fn a_create_is_repeated_only_when_it_had_no_effect() {
     let busy = Reply::new(429, "").with("Retry-After", "0.01");
     let server = Server::start([busy, Reply::new(503, ""), Reply::new(201, CALL)]).await;
