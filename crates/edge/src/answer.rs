@@ -149,6 +149,9 @@ impl From<JoinError> for Refusal {
             JoinError::Draining => Self::unavailable(message, Duration::from_secs(5)),
             JoinError::Full(_) => Self::unavailable(message, Duration::from_secs(30)),
             JoinError::Invalid(_) => Self::bad_request(message),
+            JoinError::NotSent { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, "serviceNotAvailable", message)
+            }
             JoinError::Unknown { .. } => {
                 Self::new(StatusCode::BAD_GATEWAY, "generalException", message)
             }
@@ -227,6 +230,15 @@ mod tests {
         assert_eq!(join(504).status, StatusCode::BAD_GATEWAY);
         assert_eq!(join(200).status, StatusCode::BAD_GATEWAY);
         assert_eq!(join(403).status, StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn a_create_that_was_not_sent_is_no_fault_of_the_caller() {
+        let message = "no token".to_owned();
+        let refusal = Refusal::from(JoinError::NotSent { message });
+        assert_eq!(refusal.status, StatusCode::BAD_GATEWAY);
+        assert_eq!(refusal.code, "serviceNotAvailable");
+        assert!(refusal.message.contains("no token"));
     }
 
     #[test]

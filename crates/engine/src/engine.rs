@@ -28,7 +28,7 @@ use crate::metrics::EngineMetrics;
 use crate::operations::Operations;
 use crate::registry::Registry;
 use crate::supervise::{Lanes, supervise};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, chain};
 
 /// Calls hung up at the same time while draining.
 const DRAIN_AT_ONCE: usize = 64;
@@ -392,18 +392,6 @@ impl Engine {
 /// 128 random bits in hex: a routing token that cannot be guessed.
 fn new_key() -> Arc<str> {
     Uuid::new_v4().simple().to_string().into()
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// A call that nobody has a handle of yet. Dropped before it is claimed, it hangs the call up.

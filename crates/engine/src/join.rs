@@ -70,6 +70,12 @@ pub enum JoinError {
         /// For people.
         message: String,
     },
+    /// Graph or its token endpoint was not reached, or gave no token: there is no call.
+    #[error("the create was not sent: {message}")]
+    NotSent {
+        /// Why, and what to check.
+        message: String,
+    },
     /// Nobody can tell whether the call exists; should it, it is hung up.
     #[error("the answer to the create was lost ({message}); try again, the lost call is hung up")]
     Unknown {

@@ -89,6 +89,7 @@ impl Upstream {
             }
             Err(error) => {
                 let definite = error.had_no_effect();
+                let never_left = matches!(error, RequestError::NotSent(_));
                 let UpstreamError {
                     status,
                     code,
@@ -96,7 +97,9 @@ impl Upstream {
                     ..
                 } = UpstreamError::from(error);
                 let refusal = Refusal::new(status, &code, &message);
-                let join = if definite {
+                let join = if never_left {
+                    JoinError::NotSent { message }
+                } else if definite {
                     JoinError::Refused {
                         status,
                         code,
@@ -126,11 +129,11 @@ impl Upstream {
                 PostOutcome::Throttled { after: retry_after }
             }
             Err(ActError::NotSent(cause)) => {
-                tracing::debug!(%cause, "not sent");
+                tracing::debug!(error = chain(&cause), "not sent");
                 PostOutcome::NotSent
             }
             Err(error) => {
-                tracing::debug!(%error, "no usable answer to the POST");
+                tracing::debug!(error = chain(&error), "no usable answer to the POST");
                 PostOutcome::Ambiguous
             }
         }
@@ -233,15 +236,11 @@ impl From<RequestError> for UpstreamError {
                 message: "Graph throttles this application; come again later.".to_owned(),
                 retry_after,
             },
-            error if error.had_no_effect() => plain(
-                502,
-                "serviceNotAvailable",
-                format!("Graph could not be reached: {error}"),
-            ),
+            RequestError::NotSent(cause) => plain(502, "serviceNotAvailable", chain(&cause)),
             error => plain(
                 504,
                 "timeout",
-                format!("Graph gave no usable answer: {error}"),
+                format!("Graph gave no usable answer: {}", chain(&error)),
             ),
         }
     }
@@ -259,7 +258,7 @@ fn failed<T>(error: &RequestError) -> Read<T> {
     if matches!(error, RequestError::Gone) {
         return Read::Gone;
     }
-    tracing::debug!(%error, "a read failed");
+    tracing::debug!(error = chain(error), "a read failed");
     Read::Failed
 }
 
@@ -268,7 +267,7 @@ pub(crate) fn ack(result: &Result<(), RequestError>) -> Ack {
         Ok(()) => Ack::Done,
         Err(RequestError::Gone) => Ack::Gone,
         Err(error) => {
-            tracing::debug!(%error, "a request failed");
+            tracing::debug!(error = chain(error), "a request failed");
             Ack::Failed
         }
     }
@@ -276,4 +275,16 @@ pub(crate) fn ack(result: &Result<(), RequestError>) -> Ack {
 
 fn soon(patience: Duration) -> Instant {
     Instant::now() + patience
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

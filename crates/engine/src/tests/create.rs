@@ -121,6 +121,21 @@ async fn no_handle_is_given_out_before_the_call_has_its_id() {
 }
 
 #[tokio::test]
+async fn a_wrong_secret_is_told_as_it_is() {
+    let stage = Stage::new(patient).await;
+    let no = Reply::json(401, &json!({"error": "invalid_client"}));
+    stage.graph.always(Route::Token, no);
+    let error = within(stage.engine.join(join(None))).await.unwrap_err();
+    assert!(matches!(error, JoinError::NotSent { .. }), "{error:?}");
+    let told = error.to_string();
+    assert!(told.contains("401 invalid_client"), "{told}");
+    assert!(told.contains("check tenant, app and secret"), "{told}");
+    none_left(&stage).await;
+    assert_eq!(stage.ended("not_created"), 1);
+    assert_eq!(stage.graph.count(Route::Create), 0);
+}
+
+#[tokio::test]
 async fn refused() {
     let stage = Stage::new(patient).await;
     stage
