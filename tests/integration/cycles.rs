@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use openmic_tests::{Ear, Program, Service, Voice, missing_programs, offer, service_address};
+use openmic_tests::{Ear, Program, Service, Voice, missing_gst_elements, offer, service_address};
 
 const CYCLES: usize = 1000;
 const THREAD: &str = "19:meeting_cycles@thread.v2";
@@ -126,7 +126,7 @@ async fn gstreamer_joins(service: &Service) -> Option<Program> {
         .args(["-c", script])
         .output()
         .is_ok_and(|output| output.status.success())
-        && missing_programs(&["gst-inspect-1.0"]).is_empty();
+        && missing_gst_elements(&["rtpjitterbuffer", "rtppcmudepay"]).is_empty();
     if !there {
         assert!(
             std::env::var_os("OPENMIC_REQUIRE_PROGRAMS").is_none(),

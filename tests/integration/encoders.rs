@@ -3,15 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use openmic_tests::{Program, Service, missing_programs, offer, silences};
+use openmic_tests::{Program, Service, missing_gst_elements, missing_programs, offer, silences};
 
 const THREAD: &str = "19:meeting_encoders@thread.v2";
 /// What encoders, buffers and players may blur an edge by, on a starved machine.
 const BLUR: f64 = 0.6;
 
 /// What is needed; `tests/run` installs it.
-fn ready(programs: &[&str]) -> bool {
-    let missing = missing_programs(programs);
+fn ready(programs: &[&str], elements: &[&str]) -> bool {
+    let mut missing = missing_programs(programs);
+    missing.extend(missing_gst_elements(elements));
     if missing.is_empty() {
         return true;
     }
@@ -77,7 +78,7 @@ fn opus_offer(port: u16) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ffmpeg_speaks_and_ffmpeg_records() {
-    if !ready(&["ffmpeg"]) {
+    if !ready(&["ffmpeg"], &[]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -154,7 +155,14 @@ async fn ffmpeg_speaks_and_ffmpeg_records() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gstreamer_speaks_and_gstreamer_records() {
-    if !ready(&["gst-launch-1.0", "ffmpeg"]) {
+    let elements = [
+        "opusenc",
+        "rtpopuspay",
+        "rtpjitterbuffer",
+        "audiorate",
+        "wavenc",
+    ];
+    if !ready(&["gst-launch-1.0", "ffmpeg"], &elements) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

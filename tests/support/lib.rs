@@ -7,7 +7,7 @@ mod server;
 mod service;
 
 pub use audio::{Ear, Packet, Voice, offer, service_address};
-pub use program::{Program, missing_programs, silences};
+pub use program::{Program, missing_gst_elements, missing_programs, silences};
 pub use server::Server;
 pub use service::{Bot, Person, Service};
 

@@ -26,6 +26,20 @@ pub fn missing_programs(names: &[&str]) -> Vec<String> {
         .collect()
 }
 
+/// Which of gstreamer's `elements` this machine lacks: all of them without gstreamer, some where only
+/// a part of its plugins is installed.
+pub fn missing_gst_elements(elements: &[&str]) -> Vec<String> {
+    let there = |element: &str| {
+        let output = Command::new("gst-inspect-1.0").arg(element).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    elements
+        .iter()
+        .filter(|element| !there(element))
+        .map(|element| format!("gstreamer's {element}"))
+        .collect()
+}
+
 impl Program {
     /// Starts it with its output kept.
     ///
@@ -112,15 +126,20 @@ impl Program {
     /// Asks it to end, as Ctrl-C would, so that it finishes its file.
     ///
     /// # Panics
-    /// When `kill` is missing.
+    /// When it is gone already.
     pub fn interrupt(&self) {
-        let pid = self.child.id().to_string();
-        let done = Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .expect("kill exists");
-        assert!(done.success(), "{} was gone before its time", self.name);
+        signal(&self.child, "-INT");
     }
+}
+
+/// Signals a child. The shell's own `kill`: the program of that name is not in small images.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let done = Command::new("sh")
+        .args(["-c", "kill \"$1\" \"$2\"", "sh", name, &pid])
+        .status()
+        .expect("there is a shell");
+    assert!(done.success(), "{pid} was gone before its time");
 }
 
 impl Drop for Program {

@@ -108,13 +108,9 @@ impl Server {
     /// Asks it to end by SIGTERM and returns its exit code; `None` when it does not end in time.
     ///
     /// # Panics
-    /// When `kill` is missing.
+    /// When it is gone already.
     pub fn stops(mut self, within: Duration) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .expect("kill exists");
+        crate::program::signal(&self.child, "-TERM");
         let deadline = Instant::now() + within;
         while Instant::now() < deadline {
             if let Ok(Some(status)) = self.child.try_wait() {

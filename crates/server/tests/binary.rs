@@ -61,14 +61,7 @@ impl Program {
     }
 
     fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(signal(self.child.id(), name));
     }
 
     fn exit_code(&mut self) -> Option<i32> {
@@ -85,6 +78,17 @@ impl Drop for Program {
             .map(drop)
             .unwrap_or_default();
     }
+}
+
+/// Signals a process; false when it is gone. The shell's own `kill`: the program of that name is not
+/// in small images.
+fn signal(pid: u32, name: &str) -> bool {
+    Command::new("sh")
+        .args(["-c", "kill \"$1\" \"$2\"", "sh", name, &pid.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
 }
 
 /// The binary without the settings of whoever runs the tests.
@@ -195,15 +199,9 @@ async fn while_draining_it_is_not_ready_and_a_second_signal_ends_at_once() {
     assert_eq!((status, body.contains("going down")), (503, true), "{body}");
     assert_eq!(get(program.url("admin", "/livez")).await.0, 200);
     // Signals within a second are one; a person who means it comes again.
-    let pid = program.child.id().to_string();
+    let pid = program.child.id();
     let insist = std::thread::spawn(move || {
-        let again = || {
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .stderr(Stdio::null())
-                .status()
-        };
-        while again().is_ok_and(|sent| sent.success()) {
+        while signal(pid, "-TERM") {
             std::thread::park_timeout(Duration::from_millis(200));
         }
     });
@@ -447,10 +445,7 @@ fn a_demo_that_is_interrupted_ends_at_once() {
         .find(|line| line.as_ref().unwrap().contains("the bot speaks"))
         .unwrap()
         .unwrap();
-    let sent = Command::new("kill")
-        .args(["-INT", &demo.id().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
+    assert!(signal(demo.id(), "-INT"));
     let rest: Vec<_> = lines.map(Result::unwrap).collect();
     assert_eq!(demo.wait().unwrap().code(), Some(130), "{rest:#?}");
     assert!(
