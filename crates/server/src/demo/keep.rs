@@ -22,7 +22,7 @@ Still running; Ctrl-C ends it. In another terminal:
 
 TOKEN=$(curl -s {local}/{tenant}/oauth2/v2.0/token -d grant_type=client_credentials \
   -d client_id={app} -d client_secret=local-dev-secret \
-  -d scope=https://graph.microsoft.com/.default | jq -r .access_token)
+  -d scope=https://graph.microsoft.com/.default | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
 curl -si -X POST {url}/unmute -H "Authorization: Bearer $TOKEN" \
   -H 'Content-Type: application/json' -d '{{"clientContext": "from curl"}}'
 curl -s {public}/v1/calls -H "Authorization: Bearer $TOKEN"
