@@ -9,6 +9,7 @@ use openmic_auth::{
 use openmic_edge::EdgeMetrics;
 use openmic_engine::{BuildError, Engine, EngineBuilder, Owner};
 use openmic_graph::{BuildError as GraphBuildError, Credential, GraphClient, GraphConfig, Metrics};
+use openmic_model::TenantId;
 use url::Url;
 
 /// Where Microsoft's calling platform publishes the keys of its notifications.
@@ -54,7 +55,7 @@ impl BotConfig {
     #[cfg(feature = "local")]
     pub fn local(service: &openmic_local::LocalService, public_url: Url) -> Self {
         use openmic_local::{DEV_APP, DEV_SECRET, DEV_TENANT};
-        use openmic_model::{AppId, TenantId};
+        use openmic_model::AppId;
         let credential = Credential {
             tenant: TenantId::parse(DEV_TENANT).expect("the constant is a GUID"),
             app: AppId::parse(DEV_APP).expect("the constant is a GUID"),
@@ -80,6 +81,9 @@ impl BotConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BotError {
+    /// Notifications name the tenant by its directory id, so none would ever be taken.
+    #[error("the tenant {0} is a domain name; give its directory (tenant) id")]
+    Tenant(TenantId),
     /// The upstream's addresses cannot be used.
     #[error("Graph cannot be spoken to as configured")]
     Graph(#[source] GraphBuildError),
@@ -122,6 +126,10 @@ impl Bot {
         config: BotConfig,
         settle: impl FnOnce(EngineBuilder) -> EngineBuilder,
     ) -> Result<Self, BotError> {
+        let tenant = &config.graph.credential.tenant;
+        if tenant.as_str().contains('.') {
+            return Err(BotError::Tenant(tenant.clone()));
+        }
         let (auth, graph) = (AuthMetrics::new(), Metrics::new());
         let mut discovery = Discovery::new(config.openid_configuration);
         discovery.allow_loopback_http = config.allow_loopback_http;
@@ -184,5 +192,58 @@ impl fmt::Debug for Bot {
         f.debug_struct("Bot")
             .field("engine", &self.engine)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openmic_model::AppId;
+
+    use super::*;
+
+    fn made(tenant: &str) -> Result<Bot, BotError> {
+        let credential = Credential {
+            tenant: TenantId::parse(tenant).unwrap(),
+            app: AppId::parse("22222222-2222-4222-8222-222222222222").unwrap(),
+            secret: "s".into(),
+        };
+        let url = |text| Url::parse(text).unwrap();
+        Bot::new(BotConfig {
+            graph: GraphConfig::new(
+                url("http://127.0.0.1:9/v1.0"),
+                url("http://127.0.0.1:9"),
+                credential,
+            ),
+            public_url: url("http://127.0.0.1:9"),
+            openid_configuration: url("http://127.0.0.1:9/keys"),
+            issuers: vec!["issuer".to_owned()],
+            allow_loopback_http: true,
+            join_muted: true,
+        })
+    }
+
+    #[test]
+    fn a_tenant_that_no_notification_names_is_refused() {
+        assert!(made("11111111-1111-4111-8111-111111111111").is_ok());
+        let error = made("contoso.onmicrosoft.com").unwrap_err();
+        assert!(matches!(error, BotError::Tenant(_)), "{error:?}");
+    }
+
+    #[test]
+    fn its_metrics_can_be_registered_once() {
+        let bot = made("11111111-1111-4111-8111-111111111111").unwrap();
+        let registry = prometheus::Registry::new();
+        bot.register(&registry).unwrap();
+        assert!(bot.register(&registry).is_err());
+        let names: Vec<_> = registry
+            .gather()
+            .iter()
+            .map(|f| f.name().to_owned())
+            .collect();
+        assert!(
+            names.iter().all(|name| name.starts_with("openmic_")),
+            "{names:?}"
+        );
+        assert!(names.contains(&"openmic_calls".to_owned()));
     }
 }

@@ -17,6 +17,25 @@
 //! # }
 //! ```
 //!
+//! Who the bot is, on Microsoft Graph:
+//!
+//! ```
+//! use openmic::{BotConfig, Credential};
+//! # fn example() -> anyhow::Result<()> {
+//! let credential = Credential {
+//!     tenant: "00000000-0000-4000-8000-000000000001".parse()?, // directory (tenant) id
+//!     app: "00000000-0000-4000-8000-000000000002".parse()?,    // application (client) id
+//!     secret: std::env::var("BOT_SECRET")?.into(),
+//! };
+//! // Graph reaches the bot's server there, by https; `/callbacks/{key}` is added.
+//! let config = BotConfig::public_cloud(credential, "https://bot.example.com".parse()?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A bot that goes down should call [`Engine::drain`] first: dropping a [`Bot`] or a [`Call`] hangs
+//! nothing up.
+//!
 //! `examples/speak.rs` runs as it is, against the local calling service (feature `local`).
 //!
 //! Cargo features: `local` (default) brings `openmic::local`, the local Graph-compatible calling
@@ -26,13 +45,13 @@ mod bot;
 
 pub use bot::{Bot, BotConfig, BotError};
 pub use openmic_engine::{
-    Call, CommandError, CommandOptions, Created, EndCause, Ending, Engine, Join, JoinError, Media,
-    Moments, OperationRecord, Outcome, Owner, Part, Pending, Phase, RosterEvent, RosterStream,
-    Status, UpstreamError,
+    Call, CommandError, CommandOptions, Created, EndCause, Ending, Engine, EngineBuilder, Join,
+    JoinError, Media, Moments, OperationRecord, Outcome, Owner, Part, Pending, Phase, RosterEvent,
+    RosterStream, Status, UpstreamError,
 };
 pub use openmic_graph::{Credential, GraphConfig};
 pub use openmic_model::{
-    Action, AppId, CallId, CallKind, CallState, Change, ClientContext, Evidence, Identity,
+    Action, AppId, CallId, CallKind, CallState, Change, ClientContext, Evidence, IdError, Identity,
     IdentityKind, OperationId, Participant, ParticipantId, ResultInfo, Roster, RosterSeen,
     RosterVersion, TenantId, Verdict, Version,
 };
