@@ -144,6 +144,7 @@ impl Scene<'_> {
         tokio::time::sleep(LAST_PACKET).await;
         let final_version = call.state().version;
         let spread = crowd.reach(final_version).await;
+        crowd.told(2 * cycles.len()).await;
         let heard = ears
             .into_iter()
             .map(|(name, ear): (String, Ear)| Ok((name, ear.stop()?)))

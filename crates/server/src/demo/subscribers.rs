@@ -1,6 +1,6 @@
 //! The watching crowd: WebSocket clients that follow the call's roster as any client would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,16 @@ struct Board {
     /// Frames that did not follow what the subscriber had.
     out_of_order: usize,
     frames: usize,
-    /// How many subscribers saw the verdict of each operation, and how often.
-    verdicts: BTreeMap<String, usize>,
+    /// By operation.
+    verdicts: BTreeMap<String, Told>,
+}
+
+/// Who saw the verdict of one operation.
+#[derive(Debug, Default)]
+struct Told {
+    subscribers: usize,
+    /// Frames with it beyond the first of each subscriber.
+    again: usize,
 }
 
 /// All subscribers.
@@ -54,6 +62,8 @@ pub(crate) struct Crowd {
 pub(crate) struct Follower {
     version: Option<Version>,
     roster: BTreeMap<String, Value>,
+    /// Operations whose verdict it saw.
+    verdicts: usize,
     closed: bool,
 }
 
@@ -61,12 +71,6 @@ impl Board {
     fn note(&mut self, frame: &Value, follows: bool, at: Instant) {
         self.frames += 1;
         self.out_of_order += usize::from(!follows);
-        if frame["type"] == "operation"
-            && !frame["verdict"].is_null()
-            && let Some(id) = frame["id"].as_str()
-        {
-            *self.verdicts.entry(id.to_owned()).or_default() += 1;
-        }
         if let Some(version) = version(frame) {
             let reach = Reach {
                 first: at,
@@ -77,6 +81,22 @@ impl Board {
             reach.last = reach.last.max(at);
             reach.subscribers += 1;
         }
+    }
+
+    /// A subscriber was told the verdict of `operation`, for the `first` time or once more.
+    fn told(&mut self, operation: &str, first: bool) {
+        let told = self.verdicts.entry(operation.to_owned()).or_default();
+        told.subscribers += usize::from(first);
+        told.again += usize::from(!first);
+    }
+
+    /// Of `operations`, those whose verdict each of `subscribers` saw exactly once.
+    fn told_once(&self, operations: &[String], subscribers: usize) -> usize {
+        let once = |id: &&String| {
+            let told = self.verdicts.get(*id);
+            told.is_some_and(|told| told.subscribers == subscribers && told.again == 0)
+        };
+        operations.iter().filter(once).count()
     }
 }
 
@@ -156,9 +176,25 @@ impl Crowd {
 
     /// Of `operations`, those whose verdict every subscriber saw exactly once.
     pub(crate) fn verdicts_seen_once(&self, operations: &[String]) -> usize {
-        let board = self.board.lock();
-        let once = |id: &&String| board.verdicts.get(*id) == Some(&self.states.len());
-        operations.iter().filter(once).count()
+        let subscribers = self.states.len();
+        self.board.lock().told_once(operations, subscribers)
+    }
+
+    /// Waits until every subscriber saw `count` verdicts, for at most 10 s: they come after the roster
+    /// they belong to. Who did not is found by [`Crowd::verdicts_seen_once`].
+    pub(crate) async fn told(&mut self, count: usize) {
+        let all = async {
+            for state in &mut self.states {
+                let told = |follower: &Follower| follower.closed || follower.verdicts >= count;
+                if state.wait_for(told).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(10), all).await;
+        if in_time.is_err() {
+            tracing::debug!(count, "not every subscriber saw that many verdicts");
+        }
     }
 
     /// Operations with a verdict that anybody saw.
@@ -194,6 +230,7 @@ async fn connect(url: &str, token: &str) -> anyhow::Result<Socket> {
 }
 
 async fn follow(mut socket: Socket, state: watch::Sender<Follower>, board: Arc<Mutex<Board>>) {
+    let mut verdicts = HashSet::new();
     while let Some(Ok(message)) = socket.next().await {
         let Message::Text(text) = message else {
             continue;
@@ -206,10 +243,23 @@ async fn follow(mut socket: Socket, state: watch::Sender<Follower>, board: Arc<M
         // The board first: whoever waits for the follower reads the board next.
         let mut now = state.borrow().clone();
         let follows = now.apply(&frame);
-        board.lock().note(&frame, follows, at);
+        {
+            let mut board = board.lock();
+            board.note(&frame, follows, at);
+            if let Some(operation) = decided(&frame) {
+                board.told(operation, verdicts.insert(operation.to_owned()));
+            }
+        }
+        now.verdicts = verdicts.len();
         state.send_replace(now);
     }
     state.send_modify(|follower| follower.closed = true);
+}
+
+/// The operation whose verdict a frame tells.
+fn decided(frame: &Value) -> Option<&str> {
+    let verdict = frame["type"] == "operation" && !frame["verdict"].is_null();
+    frame["id"].as_str().filter(|_| verdict)
 }
 
 fn version(frame: &Value) -> Option<Version> {
@@ -274,6 +324,27 @@ mod tests {
         assert!(!follower.apply(&delta(6)));
         assert!(!follower.apply(&delta(6)));
         assert_eq!(follower.roster.len(), 2);
+    }
+
+    #[test]
+    fn a_verdict_told_twice_to_one_does_not_stand_for_one_that_was_not_told() {
+        let operations = ["a".to_owned(), "b".to_owned()];
+        let mut board = Board::default();
+        board.told("a", true);
+        board.told("a", true);
+        board.told("b", true);
+        board.told("b", false);
+        assert_eq!(board.told_once(&operations, 2), 1);
+        assert_eq!(board.told_once(&operations, 1), 0);
+    }
+
+    #[test]
+    fn only_an_operation_with_a_verdict_is_decided() {
+        let frame = json!({"type":"operation","id":"a","verdict":"confirmed"});
+        assert_eq!(decided(&frame), Some("a"));
+        let running = json!({"type":"operation","id":"a","verdict":null});
+        assert_eq!(decided(&running), None);
+        assert_eq!(decided(&json!({"type":"call","id":"a","verdict":1})), None);
     }
 
     #[test]
