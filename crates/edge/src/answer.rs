@@ -10,6 +10,9 @@ use openmic_engine::{CommandError, JoinError, UpstreamError};
 
 pub(crate) type Answer = Result<Response, Refusal>;
 
+/// When to come again after Graph throttled and did not say.
+const AGAIN: Duration = Duration::from_secs(5);
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A failed request, before [`attend`](crate::attend) puts it into Graph's envelope.
@@ -138,11 +141,12 @@ impl From<JoinError> for Refusal {
                 status,
                 code,
                 message,
+                retry_after,
             } => {
                 let refusal = Self::new(passed_on(status), code, message);
                 match status {
                     // Graph took nothing, so coming again is right.
-                    429 | 503 => refusal.retry_after(Duration::from_secs(5)),
+                    429 | 503 => refusal.retry_after(retry_after.unwrap_or(AGAIN)),
                     _ => refusal.not_to_be_repeated(),
                 }
             }
@@ -211,6 +215,7 @@ mod tests {
             status,
             code: "c".to_owned(),
             message: "m".to_owned(),
+            retry_after: None,
         }
         .into()
     }
@@ -220,8 +225,16 @@ mod tests {
         for status in [429, 503] {
             let refusal = join(status);
             assert_eq!(refusal.status.as_u16(), status);
-            assert!(refusal.retry_after.is_some());
+            assert_eq!(refusal.retry_after, Some(AGAIN));
         }
+        let minute = Duration::from_mins(1);
+        let told = JoinError::Refused {
+            status: 429,
+            code: "c".to_owned(),
+            message: "m".to_owned(),
+            retry_after: Some(minute),
+        };
+        assert_eq!(Refusal::from(told).retry_after, Some(minute));
     }
 
     #[test]

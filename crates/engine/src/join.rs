@@ -1,5 +1,7 @@
 //! What a bot says to join a call, and what it gets.
 
+use std::time::Duration;
+
 use openmic_model::{CallId, TenantId};
 use serde_json::{Map, Value};
 
@@ -69,6 +71,8 @@ pub enum JoinError {
         code: String,
         /// For people.
         message: String,
+        /// When to come again, where Graph throttles and says so.
+        retry_after: Option<Duration>,
     },
     /// Graph or its token endpoint was not reached, or gave no token: there is no call.
     #[error("the create was not sent: {message}")]

@@ -94,7 +94,7 @@ impl Upstream {
                     status,
                     code,
                     message,
-                    ..
+                    retry_after,
                 } = UpstreamError::from(error);
                 let refusal = Refusal::new(status, &code, &message);
                 let join = if never_left {
@@ -104,6 +104,7 @@ impl Upstream {
                         status,
                         code,
                         message,
+                        retry_after,
                     }
                 } else {
                     JoinError::Unknown { message }

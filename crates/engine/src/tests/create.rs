@@ -121,6 +121,24 @@ async fn no_handle_is_given_out_before_the_call_has_its_id() {
 }
 
 #[tokio::test]
+async fn throttled_for_longer_than_a_create_may_take() {
+    let stage = Stage::new(patient).await;
+    let busy = Reply::new(429, "").with("retry-after", "90");
+    stage.graph.once(Route::Create, busy);
+    let error = within(stage.engine.join(join(None))).await.unwrap_err();
+    let JoinError::Refused {
+        status: 429,
+        retry_after: Some(wait),
+        ..
+    } = error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!(wait, Duration::from_secs(90));
+    assert_eq!(stage.graph.count(Route::Create), 1);
+}
+
+#[tokio::test]
 async fn a_wrong_secret_is_told_as_it_is() {
     let stage = Stage::new(patient).await;
     let no = Reply::json(401, &json!({"error": "invalid_client"}));
@@ -146,6 +164,7 @@ async fn refused() {
         status,
         code,
         message,
+        retry_after: None,
     }) = result
     else {
         panic!("{result:?}");
