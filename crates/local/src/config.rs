@@ -112,6 +112,9 @@ pub struct Rules {
     /// The call of the last participant ends, 200/5002, when everybody else has left. Default
     /// off: a bot under test would be gone between two test humans.
     pub end_when_alone: bool,
+    /// Answers spell an operation's status `Completed` and not `completed`, as Graph was seen to do
+    /// in some; notifications keep the small letter. Default off.
+    pub pascal_case: bool,
 }
 
 /// The tenant of the dev credentials.
@@ -241,6 +244,7 @@ impl Default for Rules {
         Self {
             announce_unchanged: true,
             end_when_alone: false,
+            pascal_case: false,
         }
     }
 }

@@ -163,14 +163,20 @@ async fn switch(
         }
     };
     let done = to_the_end(&world, work).await?;
-    Ok(finished(&base(&world, version), &done, true))
+    Ok(finished(&world, version, &done, true))
 }
 
 /// The answer to an action, and to a GET of its operation.
-fn finished(base: &str, done: &Done, with_location: bool) -> Response {
-    let body = operation::encode(base, done.kind, &done.operation, Casing::Camel);
+fn finished(world: &World, version: Version, done: &Done, with_location: bool) -> Response {
+    let base = base(world, version);
+    let casing = if world.config.rules.pascal_case {
+        Casing::Pascal
+    } else {
+        Casing::Camel
+    };
+    let body = operation::encode(&base, done.kind, &done.operation, casing);
     let resource = Resource::Operation(done.call.clone(), done.operation.id.clone());
-    let location = with_location.then(|| location(base, &resource));
+    let location = with_location.then(|| location(&base, &resource));
     json(StatusCode::OK, body, location.as_deref())
 }
 
@@ -204,5 +210,5 @@ pub(super) async fn operation(
     Path((call, operation)): Path<(String, String)>,
 ) -> Answer {
     let done = world.operation(&caller.app, &call, &operation)?;
-    Ok(finished(&base(&world, version), &done, false))
+    Ok(finished(&world, version, &done, false))
 }

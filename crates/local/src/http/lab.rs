@@ -106,7 +106,7 @@ pub(super) async fn leave(
     admit(&world, &headers).await?;
     let work = {
         let world = Arc::clone(&world);
-        async move { world.remove_human(&thread, &participant).await }
+        async move { world.remove(&thread, &participant).await }
     };
     super::graph::to_the_end(&world, work).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -86,6 +86,22 @@ async fn graphs_documented_unmute_works_to_the_letter() {
 }
 
 #[tokio::test]
+async fn answers_can_spell_a_status_with_a_capital() {
+    let mut config = config();
+    config.rules.pascal_case = true;
+    let rig = Rig::start(config).await;
+    let mut bot = rig.bot().await;
+    let body = bot.join(THREAD);
+    let (call, _) = bot.established(&body).await;
+    let answer = bot.post(&format!("{call}/unmute"), &json!({})).await;
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    let operation: Value = answer.json().await.unwrap();
+    assert_eq!(operation["status"], "Completed");
+    let read: Value = bot.get(&location).await.json().await.unwrap();
+    assert_eq!(read["status"], "Completed");
+}
+
+#[tokio::test]
 async fn every_spelling_of_a_path_is_one_call() {
     let rig = Rig::start(config()).await;
     let mut bot = rig.bot().await;

@@ -172,12 +172,6 @@ async fn anybody_may_be_muted_as_the_host_would() {
         }
     }
     assert_eq!(rig.look(&human).await["displayName"], "Ann B");
-    let answer = rig.http.delete(&mine).send().await.unwrap();
-    assert_eq!(
-        bot.refused(answer).await,
-        (400, "8523".to_owned()),
-        "bots hang up themselves"
-    );
     let answer = rig
         .http
         .patch(&mine)
@@ -186,6 +180,30 @@ async fn anybody_may_be_muted_as_the_host_would() {
         .await
         .unwrap();
     assert_eq!(bot.refused(answer).await, (400, "8523".to_owned()));
+}
+
+#[tokio::test]
+async fn the_host_removes_a_bot() {
+    let rig = Rig::start(config()).await;
+    let mut bot = rig.bot().await;
+    let (human, _) = rig.human(THREAD, None).await;
+    let body = bot.join(THREAD);
+    let (call, created) = bot.established(&body).await;
+    let me = created["myParticipantId"].as_str().unwrap();
+    let mine = format!("{}/{me}", human.rsplit_once('/').unwrap().0);
+    let answer = rig.http.delete(&mine).send().await.unwrap();
+    assert_eq!(answer.status(), 204);
+    bot.inbox.state("terminating").await;
+    let last = bot.inbox.state("terminated").await;
+    let result = &last["resultInfo"];
+    assert_eq!(
+        (&result["code"], &result["subcode"]),
+        (&json!(200), &json!(5000))
+    );
+    assert_eq!(bot.get(&call).await.status(), 404);
+    let again = rig.http.delete(&mine).send().await.unwrap();
+    assert_eq!(again.status(), 404);
+    assert_eq!(rig.look(&human).await["isMuted"], false);
 }
 
 #[tokio::test]

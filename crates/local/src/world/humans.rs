@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use openmic_model::{Action, CallKind, Identity, IdentityKind, Participant, ParticipantId};
+use openmic_model::{
+    Action, CallKind, Identity, IdentityKind, Participant, ParticipantId, ResultInfo,
+};
 
 use super::World;
 use super::calls::new_id;
@@ -10,6 +12,9 @@ use crate::error::CallError;
 use crate::leg::{MediaLeg, audio_stream};
 use crate::meeting::{Meeting, Member};
 use crate::sdp::{Direction, Offer};
+
+/// Removed by the host. Source: `contract.md` §5.3.
+const BY_HOST: (i32, i32) = (200, 5000);
 
 impl World {
     /// A human comes in, unmuted; with an offer, also with sound.
@@ -71,18 +76,27 @@ impl World {
         Ok((entry, media))
     }
 
-    /// A human leaves. Bots leave by their own hand.
-    pub(crate) async fn remove_human(&self, thread: &str, id: &str) -> Result<(), CallError> {
+    /// A human leaves. A bot is removed by the host: its call ends.
+    pub(crate) async fn remove(&self, thread: &str, id: &str) -> Result<(), CallError> {
         let (meeting, id) = self.place(thread, id)?;
+        let call = {
+            let state = meeting.state.lock();
+            let member = state.member(&id).ok_or(CallError::NoParticipant)?;
+            member.call.clone()
+        };
+        if let Some(call) = call {
+            let (code, subcode) = BY_HOST;
+            let result = ResultInfo {
+                code,
+                subcode,
+                message: Some("The host removed the bot.".to_owned()),
+            };
+            self.end_call(&meeting, &call, result).await;
+            return Ok(());
+        }
         let gone = {
             let mut registry = self.registry.lock();
             let mut state = meeting.state.lock();
-            let member = state.member(&id).ok_or(CallError::NoParticipant)?;
-            if member.call.is_some() {
-                return Err(CallError::Argument(
-                    "this participant is a bot; it leaves when its call is deleted",
-                ));
-            }
             let gone = state.leave(&id).ok_or(CallError::NoParticipant)?;
             drop(state);
             registry.tidy(&meeting);
