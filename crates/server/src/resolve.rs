@@ -271,6 +271,9 @@ pub(crate) fn local_service(local: &Local) -> Result<LocalConfig, Invalid> {
     };
     config.timing.establish = local.establish.0;
     config.timing.keep_alive = local.keep_alive_expiry.0;
+    config.rules.announce_unchanged = local.announce_unchanged;
+    config.rules.end_when_alone = local.end_when_alone;
+    config.rules.pascal_case = local.pascal_case;
     config.limits.calls = local.max_calls;
     config.limits.meetings = local.max_meetings;
     config.limits.participants = local.max_participants;

@@ -180,6 +180,7 @@ pub(crate) struct Upstream {
     pub(crate) request_timeout: Period,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 #[derive(Debug, Config, Serialize)]
 pub(crate) struct Local {
     /// Address of its Graph surface, token endpoint and lab. Port 0 takes any free one.
@@ -220,6 +221,19 @@ pub(crate) struct Local {
     /// A call that got no keepAlive for so long is ended. Graph: 45 min.
     #[config(default = "45min")]
     pub(crate) keep_alive_expiry: Period,
+
+    /// Also a mute or unmute that changes nothing is followed by a roster notification.
+    #[config(default = true)]
+    pub(crate) announce_unchanged: bool,
+
+    /// A bot's call ends, 200/5002, when everybody else has left the meeting.
+    #[config(default = false)]
+    pub(crate) end_when_alone: bool,
+
+    /// Answers spell an operation's status "Completed" and not "completed"; Graph was seen to do
+    /// both.
+    #[config(default = false)]
+    pub(crate) pascal_case: bool,
 
     /// Calls at one time.
     #[config(default = 10_000)]

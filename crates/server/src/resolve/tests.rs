@@ -238,3 +238,25 @@ fn the_deadline_of_commands_has_bounds() {
         assert_eq!(error, "calls.command_deadline: must be from 1s to 5min");
     }
 }
+
+#[test]
+fn the_switches_of_the_local_service_reach_it() {
+    let switched = [
+        ("local.announce_unchanged", "false"),
+        ("local.end_when_alone", "true"),
+        ("local.pascal_case", "true"),
+    ];
+    let rules = |flags: &[(&str, &str)]| match resolved(flags).unwrap().place {
+        Place::Local(config) => {
+            let rules = config.rules;
+            [
+                rules.announce_unchanged,
+                rules.end_when_alone,
+                rules.pascal_case,
+            ]
+        }
+        Place::Graph(_) => panic!("not local"),
+    };
+    assert_eq!(rules(&[]), [true, false, false]);
+    assert_eq!(rules(&switched), [false, true, true]);
+}
