@@ -18,7 +18,11 @@ struct Embedded {
 }
 
 async fn service() -> LocalService {
-    LocalService::start(LocalConfig::ephemeral(), &prometheus::Registry::new())
+    service_as(LocalConfig::ephemeral()).await
+}
+
+async fn service_as(config: LocalConfig) -> LocalService {
+    LocalService::start(config, &prometheus::Registry::new())
         .await
         .unwrap()
 }
@@ -73,7 +77,14 @@ async fn host_mutes(service: &LocalService, call: &Call, muted: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bot_joins_muted_unmutes_and_mutes() {
-    let service = service().await;
+    let mut config = LocalConfig::ephemeral();
+    goes_all_the_way(config.clone()).await;
+    config.rules.pascal_case = true;
+    goes_all_the_way(config).await;
+}
+
+async fn goes_all_the_way(config: LocalConfig) {
+    let service = service_as(config).await;
     let embedded = embed(&service);
     let call = joined(&embedded).await;
     for _ in 0..20 {
