@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use openmic_model::{
-    Action, CallId, ClientContext, Operation, OperationId, Participant, ParticipantId, RosterUpdate,
+    Action, CallId, ClientContext, Operation, OperationId, Participant, ParticipantId,
 };
 use openmic_wire::call::CallAnswer;
 use openmic_wire::create::CreateCall;
@@ -50,24 +50,6 @@ pub struct Listing {
     pub participants: Vec<Participant>,
     /// False when an entry could not be read, so that whoever is missing may be there.
     pub complete: bool,
-}
-
-impl From<Listing> for RosterUpdate {
-    fn from(listing: Listing) -> Self {
-        if listing.complete {
-            return Self::Full(listing.participants);
-        }
-        let entries = listing.participants.into_iter();
-        Self::Delta {
-            sequence_number: None,
-            entries: entries
-                .map(|participant| openmic_model::DeltaEntry {
-                    participant,
-                    removed: false,
-                })
-                .collect(),
-        }
-    }
 }
 
 /// An answer as it came, to be passed on.
