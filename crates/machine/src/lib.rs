@@ -53,7 +53,6 @@ pub use config::Config;
 pub use effect::{Effect, EndCause, Ending, Origin, Phase, QueryId};
 pub use event::{Ack, AttemptId, Event, PostOutcome, Read, Refusal};
 pub use machine::Machine;
-pub use merge::{Merge, Merged};
 pub use time::{Time, Timer};
 
 #[cfg(test)]

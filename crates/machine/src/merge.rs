@@ -22,7 +22,7 @@ const COUNTED_ANEW: u8 = 2;
 
 /// The merged roster and what it knows of the numbers it saw.
 #[derive(Debug, Clone, Default)]
-pub struct Merge {
+pub(crate) struct Merge {
     roster: Arc<Roster>,
     tombstones: VecDeque<(ParticipantId, u64)>,
     /// The highest number of any entry so far.
@@ -43,20 +43,20 @@ pub struct Merge {
 
 /// What one update did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Merged {
+pub(crate) struct Merged {
     /// Visible changes, in the order of the update.
-    pub changes: Vec<Change>,
+    pub(crate) changes: Vec<Change>,
     /// `isMuted` of the own entry, when the update stated it: as it stands after the merge, since
     /// an older statement than the one held is no news.
-    pub own_muted: Option<bool>,
+    pub(crate) own_muted: Option<bool>,
     /// The `rosterSequenceNumber` of that statement.
-    pub own_number: Option<u64>,
+    pub(crate) own_number: Option<u64>,
     /// The delta's `sequenceNumber`.
-    pub delta_number: Option<u64>,
+    pub(crate) delta_number: Option<u64>,
     /// A number is missing, or the update cannot be trusted alone: ask by GET.
-    pub doubtful: bool,
+    pub(crate) doubtful: bool,
     /// A full roster without numbers: it says nothing about when.
-    pub unnumbered: bool,
+    pub(crate) unnumbered: bool,
 }
 
 /// How far the numbers had got at some moment; what is above it is news since then.
@@ -83,12 +83,12 @@ enum Source {
 
 impl Merge {
     /// Everybody, as merged so far.
-    pub fn roster(&self) -> &Arc<Roster> {
+    pub(crate) fn roster(&self) -> &Arc<Roster> {
         &self.roster
     }
 
     /// Whether every hole in the delta numbers has filled.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.missing.is_empty() && self.lost_up_to == 0
     }
 
@@ -108,7 +108,7 @@ impl Merge {
     }
 
     /// Merges a notification. `me` is `myParticipantId`: its absence is never taken for a leave.
-    pub fn notice(&mut self, update: &RosterUpdate, me: Option<&ParticipantId>) -> Merged {
+    pub(crate) fn notice(&mut self, update: &RosterUpdate, me: Option<&ParticipantId>) -> Merged {
         let mut merged = Merged::default();
         match update {
             RosterUpdate::Delta {

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::rig::{
     Rig, confirmed, count, delta, entry, full, me, millis, own, person, plain_roster, secs,
 };
-use crate::{Effect, Event, Merge, Phase, Read, Timer};
+use crate::merge::Merge;
+use crate::{Effect, Event, Phase, Read, Timer};
 
 fn left(id: &str, number: u64) -> Event {
     Event::RosterNotice(RosterUpdate::Delta {
