@@ -16,17 +16,6 @@ pub enum BearerError {
     Several,
 }
 
-impl BearerError {
-    /// A closed set of words for metric labels.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::NotBearer => "not_bearer",
-            Self::Several => "several",
-        }
-    }
-}
-
 /// The one bearer token of a request, unchecked.
 ///
 /// The scheme's case does not matter (RFC 9110 §11.1).
