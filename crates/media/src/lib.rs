@@ -15,7 +15,8 @@
 //!
 //! What holds:
 //! - Once [`Leg::close`] has answered, no payload that arrives is forwarded until the next
-//!   [`Leg::open`]; what arrived before that open and was still unread is dropped as well.
+//!   [`Leg::open`]; what arrived before that open and was still unread is dropped as well, unless
+//!   the thread was too slow to answer the open.
 //! - The first payload that arrives after [`Leg::open`] has answered is forwarded.
 //! - Packets lost on the way to us while the gate is open stay visible as gaps; packets we dropped
 //!   never do.
