@@ -258,6 +258,16 @@ pub(crate) fn local_service(local: &Local) -> Result<LocalConfig, Invalid> {
             ));
         }
     }
+    if local.rtp_bind.is_unspecified() {
+        return Err(invalid(
+            "local.rtp_bind",
+            format!(
+                "{} is also what participants would be told to send to; give the address of this \
+                 machine that they reach",
+                local.rtp_bind
+            ),
+        ));
+    }
     let mut config = LocalConfig {
         bind: local.bind,
         public_url: local.public_url.clone(),

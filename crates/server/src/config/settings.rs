@@ -195,7 +195,7 @@ pub(crate) struct Local {
     #[config(default = true)]
     pub(crate) dev: bool,
 
-    /// Address that RTP is received on.
+    /// Address that RTP is received on, and that participants are told to send to.
     #[config(default = "127.0.0.1")]
     pub(crate) rtp_bind: IpAddr,
 

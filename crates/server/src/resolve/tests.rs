@@ -260,3 +260,14 @@ fn the_switches_of_the_local_service_reach_it() {
     assert_eq!(rules(&[]), [true, false, false]);
     assert_eq!(rules(&switched), [false, true, true]);
 }
+
+#[test]
+fn participants_are_not_told_to_send_to_all_addresses() {
+    for all in ["0.0.0.0", "::"] {
+        let error = refusal(&[("local.rtp_bind", all)]);
+        assert!(
+            error.starts_with(&format!("local.rtp_bind: {all} is")),
+            "{error}"
+        );
+    }
+}
