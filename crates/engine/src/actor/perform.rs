@@ -97,8 +97,19 @@ impl Actor {
                     seconds = took.as_secs_f64(),
                     "verdict"
                 );
-                if origin == Origin::Bot {
-                    self.answer(command, action, verdict, desk);
+                match origin {
+                    Origin::Bot => self.answer(command, action, verdict, desk),
+                    // Nobody waits for this verdict, so the log must tell of a hot microphone.
+                    Origin::Machine
+                        if !matches!(verdict, Verdict::Superseded | Verdict::CallEnded { .. })
+                            && !verdict.is_success() =>
+                    {
+                        tracing::warn!(
+                            verdict = verdict.as_str(),
+                            "the bot could not be muted on joining; it may be heard"
+                        );
+                    }
+                    Origin::Machine => {}
                 }
             }
             Effect::Publish {
