@@ -81,6 +81,8 @@ pub struct Timing {
     pub delivery: Duration,
     /// The waits before the second and each further attempt. Default 0.25, 0.5, 1, 2, 4 s.
     pub redelivery: Vec<Duration>,
+    /// The body of one request, from its header on. Default 20 s.
+    pub body: Duration,
     /// How long [`crate::LocalService::stop`] waits for answers and notifications. Default 5 s.
     pub drain: Duration,
 }
@@ -221,6 +223,7 @@ impl Default for Timing {
             redelivery: [250, 500, 1000, 2000, 4000]
                 .map(Duration::from_millis)
                 .to_vec(),
+            body: Duration::from_secs(20),
             drain: Duration::from_secs(5),
         }
     }

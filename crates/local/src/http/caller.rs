@@ -99,8 +99,18 @@ impl FromRequest<Arc<World>> for Whole {
 
     async fn from_request(request: Request, world: &Arc<World>) -> Result<Self, Self::Rejection> {
         let limit = world.config.limits.body;
+        let patience = world.config.timing.body;
         let (parts, body) = request.into_parts();
-        let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
+        // The token endpoint takes bodies of strangers: a client that trickles must not hold on for ever.
+        let whole = tokio::time::timeout(patience, axum::body::to_bytes(body, limit));
+        let whole = whole.await.map_err(|_| {
+            Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                format!("The body took longer than {patience:?}. Send it faster."),
+            )
+        })?;
+        let bytes = whole.map_err(|error| {
             // axum tells "too large" from a broken connection by the cause only.
             let too_large = error
                 .source()

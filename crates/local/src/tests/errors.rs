@@ -2,6 +2,10 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::DEV_TENANT;
 
 use super::harness::{Rig, THREAD, config};
 
@@ -181,6 +185,23 @@ async fn bodies_are_checked_before_anything_happens() {
         (413, "invalidRequest".into())
     );
     assert_eq!(bot.inbox.waiting(), 0, "nothing was done");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let mut config = config();
+    config.timing.body = Duration::from_millis(50);
+    let rig = Rig::start(config).await;
+    let mut slow = TcpStream::connect(rig.service.local_addr()).await.unwrap();
+    let head = format!(
+        "POST /{DEV_TENANT}/oauth2/v2.0/token HTTP/1.1\r\nHost: a\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\ngrant"
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    let read = tokio::time::timeout(Duration::from_secs(20), slow.read_exact(&mut answer));
+    read.await.expect("an answer comes").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
 }
 
 #[tokio::test]
