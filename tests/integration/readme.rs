@@ -105,9 +105,9 @@ fn the_demo_holds_and_its_recording_is_silent_where_its_report_says() {
         .collect();
     assert_eq!(silences.len(), muted.len(), "{silences:?} {muted:?}");
     for (silence, muted) in silences.iter().zip(&muted) {
-        assert!((silence.0 - muted.0).abs() < 0.2, "{silences:?} {muted:?}");
+        assert!((silence.0 - muted.0).abs() < 0.35, "{silences:?} {muted:?}");
         assert!(
-            silence.1.is_infinite() || (silence.1 - muted.1).abs() < 0.2,
+            silence.1.is_infinite() || (silence.1 - muted.1).abs() < 0.35,
             "{silences:?} {muted:?}"
         );
     }
