@@ -6,7 +6,8 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use http::StatusCode;
 use openmic_engine::{Call, Phase, Status};
-use openmic_model::{CallKind, IdentityKind, Participant, ResultInfo, Version};
+use openmic_hub::snapshot_document;
+use openmic_model::{CallKind, ResultInfo, RosterVersion, Version};
 use openmic_wire::call::state_word;
 use serde::Serialize;
 
@@ -50,19 +51,14 @@ pub(crate) async fn roster(
     if upgrade::is_wanted(request.headers()) {
         return upgrade::roster(&api, &call, request);
     }
-    let latest = call.roster_now();
-    let version = latest
-        .as_ref()
-        .map_or_else(|| call.state().version, |latest| latest.version);
-    let entries = latest.iter().flat_map(|latest| latest.roster.iter());
-    let view = RosterView {
-        kind: "snapshot",
-        call: call.id().as_str(),
-        epoch: version.epoch,
-        seq: version.seq,
-        participants: entries.map(|entry| Entry::of(entry)).collect(),
-    };
-    Ok(json(StatusCode::OK, bytes(&view), None))
+    // Before the first roster there is an empty one.
+    let version = call.roster_now().unwrap_or_else(|| RosterVersion {
+        call: call.id().clone(),
+        version: call.state().version,
+        roster: Arc::default(),
+        changes: Arc::default(),
+    });
+    Ok(json(StatusCode::OK, snapshot_document(&version), None))
 }
 
 fn bytes(value: &impl Serialize) -> Vec<u8> {
@@ -170,77 +166,4 @@ fn why(status: &Status) -> String {
         }
     }
     .to_owned()
-}
-
-/// The twin of the hub's snapshot frame; a test compares the two.
-#[derive(Serialize)]
-struct RosterView<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    call: &'a str,
-    epoch: u64,
-    seq: u64,
-    participants: Vec<Entry<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry<'a> {
-    id: &'a str,
-    identity: IdentityView<'a>,
-    is_muted: bool,
-    server_muted: Option<bool>,
-    is_in_lobby: bool,
-    roster_sequence_number: Option<u64>,
-    streams: Vec<StreamView<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct IdentityView<'a> {
-    kind: &'static str,
-    id: Option<&'a str>,
-    display_name: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct StreamView<'a> {
-    media_type: &'a str,
-    label: Option<&'a str>,
-    source_id: &'a str,
-    direction: &'a str,
-    server_muted: Option<bool>,
-}
-
-impl<'a> Entry<'a> {
-    fn of(participant: &'a Participant) -> Self {
-        let identity = &participant.identity;
-        let streams = participant.streams.iter().map(|stream| StreamView {
-            media_type: &stream.media_type,
-            label: stream.label.as_deref(),
-            source_id: &stream.source_id,
-            direction: &stream.direction,
-            server_muted: stream.server_muted,
-        });
-        Self {
-            id: participant.id.as_str(),
-            identity: IdentityView {
-                kind: match identity.kind {
-                    IdentityKind::User => "user",
-                    IdentityKind::Application => "application",
-                    IdentityKind::Guest => "guest",
-                    IdentityKind::Phone => "phone",
-                    IdentityKind::Other => "other",
-                },
-                id: identity.id.as_deref(),
-                display_name: identity.display_name.as_deref(),
-            },
-            is_muted: participant.is_muted,
-            server_muted: participant.server_muted(),
-            is_in_lobby: participant.in_lobby,
-            roster_sequence_number: participant.roster_sequence_number,
-            streams: streams.collect(),
-        }
-    }
 }

@@ -67,6 +67,11 @@ pub(crate) struct Encoder {
     buffer: Vec<u8>,
 }
 
+/// The JSON text of a snapshot frame, for whoever asks for a roster once instead of watching it.
+pub fn snapshot_document(version: &RosterVersion) -> Vec<u8> {
+    serde_json::to_vec(&json::Snapshot::new(version)).expect("plain structs always serialise")
+}
+
 impl Encoder {
     pub(crate) fn snapshot(&mut self, version: &RosterVersion) -> Bytes {
         self.text(&json::Snapshot::new(version))

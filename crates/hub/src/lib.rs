@@ -62,7 +62,7 @@ mod topic;
 
 pub use close::{CALL_ENDED, RESYNC, SERVICE_RESTART};
 pub use config::{HubConfig, Subscribe};
-pub use frame::{CallFrame, OperationFrame};
+pub use frame::{CallFrame, OperationFrame, snapshot_document};
 pub use hub::{Hub, Seat, SubscribeError};
 pub use metrics::HubMetrics;
 pub use topic::Topic;
