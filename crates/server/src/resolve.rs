@@ -405,6 +405,12 @@ fn graph_credential(upstream: &Upstream) -> Result<Credential, Invalid> {
             "give the directory (tenant) id of the bot's app registration",
         )
     })?;
+    // The token endpoint takes a domain's name too, but notifications carry the id, and each
+    // would be refused as another tenant's.
+    if tenant.as_str().contains('.') {
+        let problem = format!("{tenant} is a domain; give the directory (tenant) id, a GUID");
+        return Err(invalid("upstream.tenant", problem));
+    }
     let app = upstream.app.clone().ok_or_else(|| {
         missing(
             "upstream.app",

@@ -150,6 +150,19 @@ fn graph_has_built_in_addresses() {
 }
 
 #[test]
+fn a_tenant_that_no_notification_names_is_refused() {
+    let domain = GRAPH.map(|(key, value)| match key {
+        "upstream.tenant" => (key, "contoso.onmicrosoft.com"),
+        _ => (key, value),
+    });
+    let error = refusal(&domain);
+    assert!(
+        error.starts_with("upstream.tenant: contoso.onmicrosoft.com is a domain"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_graph_needs_is_asked_for_by_name() {
     for missing in [
         "upstream.tenant",
