@@ -6,6 +6,7 @@ mod graph;
 mod lab;
 mod oauth;
 mod path;
+mod table;
 
 use std::sync::Arc;
 
@@ -14,47 +15,18 @@ use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{from_fn, map_request};
-use axum::routing::{any, delete, get, post};
+use axum::routing::any;
 
 use crate::world::World;
 use answer::Refusal;
+use table::{GRAPH, LAB};
 
 /// Everything the service answers.
 pub(crate) fn router(world: Arc<World>) -> Router {
-    let calls = "/v1.0/communications/calls";
-    let at = |rest: &str| format!("{calls}/{{call}}{rest}");
-    let mut inner = Router::new()
-        .route(calls, post(graph::create))
-        .route(&at(""), get(graph::get).delete(graph::hang_up))
-        .route(&at("/keepAlive"), post(graph::keep_alive))
-        .route(&at("/mute"), post(graph::mute))
-        .route(&at("/unmute"), post(graph::unmute))
-        .route(&at("/participants"), get(graph::participants))
-        .route(&at("/participants/{participant}"), get(graph::participant))
-        .route(
-            &at("/participants/{participant}/mute"),
-            post(graph::mute_participant),
-        )
-        .route(&at("/operations/{operation}"), get(graph::operation))
-        .route("/{tenant}/oauth2/v2.0/token", post(oauth::token))
-        .route(
-            "/{tenant}/v2.0/.well-known/openid-configuration",
-            get(oauth::tenant_configuration),
-        )
-        .route(
-            "/v1/.well-known/OpenIdConfiguration",
-            get(oauth::configuration),
-        )
-        .route("/v1/keys", get(oauth::keys));
-    if world.config.bind.ip().is_loopback() {
-        let people = "/lab/v1/meetings/{thread}/participants";
-        inner = inner
-            .route(people, post(lab::join))
-            .route(
-                &format!("{people}/{{participant}}"),
-                delete(lab::leave).patch(lab::patch).get(lab::get),
-            )
-            .route(&format!("{people}/{{participant}}/sdp"), get(lab::sdp));
+    let lab = world.config.bind.ip().is_loopback().then_some(LAB);
+    let mut inner = Router::new();
+    for rule in GRAPH.iter().chain(lab.unwrap_or_default()) {
+        inner = inner.route(rule.path, (rule.handler)(rule.method));
     }
     let inner = inner
         .fallback(any(unknown))

@@ -1,0 +1,61 @@
+//! Which route there is. What is not here does not exist.
+
+use std::sync::Arc;
+
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use super::{graph, lab, oauth};
+use crate::world::World;
+
+/// One line of a table.
+pub(super) struct Rule {
+    pub(super) method: MethodFilter,
+    pub(super) path: &'static str,
+    pub(super) handler: fn(MethodFilter) -> MethodRouter<Arc<World>>,
+}
+
+const GET: MethodFilter = MethodFilter::GET;
+const POST: MethodFilter = MethodFilter::POST;
+const PATCH: MethodFilter = MethodFilter::PATCH;
+const DELETE: MethodFilter = MethodFilter::DELETE;
+
+macro_rules! table {
+    ($($(#[$doc:meta])* $name:ident { $($method:ident $path:literal $handler:path;)* })*) => {$(
+        $(#[$doc])*
+        pub(super) static $name: &[Rule] = &[$(
+            Rule {
+                method: $method,
+                path: $path,
+                handler: |method| on(method, $handler),
+            },
+        )*];
+    )*};
+}
+
+table! {
+    /// What Graph and Entra ID have as well.
+    GRAPH {
+    POST   "/v1.0/communications/calls"                                        graph::create;
+    GET    "/v1.0/communications/calls/{call}"                                 graph::get;
+    DELETE "/v1.0/communications/calls/{call}"                                 graph::hang_up;
+    POST   "/v1.0/communications/calls/{call}/keepAlive"                       graph::keep_alive;
+    POST   "/v1.0/communications/calls/{call}/mute"                            graph::mute;
+    POST   "/v1.0/communications/calls/{call}/unmute"                          graph::unmute;
+    GET    "/v1.0/communications/calls/{call}/participants"                    graph::participants;
+    GET    "/v1.0/communications/calls/{call}/participants/{participant}"      graph::participant;
+    POST   "/v1.0/communications/calls/{call}/participants/{participant}/mute" graph::mute_participant;
+    GET    "/v1.0/communications/calls/{call}/operations/{operation}"          graph::operation;
+    POST   "/{tenant}/oauth2/v2.0/token"                                       oauth::token;
+    GET    "/{tenant}/v2.0/.well-known/openid-configuration"                   oauth::tenant_configuration;
+    GET    "/v1/.well-known/OpenIdConfiguration"                               oauth::configuration;
+    GET    "/v1/keys"                                                          oauth::keys;
+    }
+    /// The lab, on loopback only.
+    LAB {
+    POST   "/lab/v1/meetings/{thread}/participants"                            lab::join;
+    GET    "/lab/v1/meetings/{thread}/participants/{participant}"              lab::get;
+    PATCH  "/lab/v1/meetings/{thread}/participants/{participant}"              lab::patch;
+    DELETE "/lab/v1/meetings/{thread}/participants/{participant}"              lab::leave;
+    GET    "/lab/v1/meetings/{thread}/participants/{participant}/sdp"          lab::sdp;
+    }
+}
