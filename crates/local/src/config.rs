@@ -71,6 +71,8 @@ impl fmt::Debug for App {
 pub struct Timing {
     /// From the 201 of a created call to its `established`. Default 20 ms.
     pub establish: Duration,
+    /// How long a call rings before it ends unanswered, 408/1106. Default 15 s, as Graph.
+    pub ring: Duration,
     /// From `terminating` to `terminated`. Default 20 ms.
     pub terminate: Duration,
     /// A call without a keepAlive for so long is ended, 408/8537. Default 45 min, as Graph.
@@ -216,6 +218,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             establish: Duration::from_millis(20),
+            ring: Duration::from_secs(15),
             terminate: Duration::from_millis(20),
             keep_alive: Duration::from_mins(45),
             operations_kept: Duration::from_mins(1),

@@ -1,19 +1,23 @@
 use openmic_auth::Claims;
 use openmic_model::{CallKind, Identity, IdentityKind};
+use openmic_wire::call::Direction;
 use openmic_wire::create::{CreateCall, Destination, MediaConfig};
 use serde_json::{Map, Value, json};
 use url::Url;
 use uuid::Uuid;
 
+use crate::deliver::Callback;
 use crate::error::CallError;
 use crate::sdp::Offer;
 
 /// What a call keeps of its creation, to answer GET and to tell its bot of changes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Created {
-    /// What the bot sent, with the chat thread filled in where the service found or made it.
+    /// What the bot sent, with the chat thread filled in where the service found or made it; of an
+    /// incoming call what the caller asked, and then what the bot answered.
     pub(crate) body: Map<String, Value>,
-    /// The bot, as the call's `source` names it.
+    pub(crate) direction: Direction,
+    /// Who began the call: the bot itself, or its caller.
     pub(crate) source: Identity,
     pub(crate) chain: String,
     pub(crate) delta_roster: bool,
@@ -31,7 +35,7 @@ pub(crate) struct Plan {
     /// Whom a new group call rings; they answer at once.
     pub(crate) callees: Vec<Identity>,
     pub(crate) offer: Option<Offer>,
-    pub(crate) callback: Url,
+    pub(crate) callback: Callback,
 }
 
 impl Plan {
@@ -55,12 +59,7 @@ impl Plan {
 
     /// Checks a create and its caller's roles.
     pub(crate) fn new(request: CreateCall, claims: &Claims) -> Result<Self, CallError> {
-        let callback = Url::parse(request.callback_uri())
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or(CallError::Argument(
-                "callbackUri is not an absolute http(s) URL; give the address the bot serves",
-            ))?;
+        let callback = callback(request.callback_uri())?;
         authorize(&request, claims)?;
         let mut callees = Vec::new();
         let thread = match request.destination() {
@@ -82,14 +81,7 @@ impl Plan {
             Destination::Token(_) => return Err(CallError::JoinToken),
         };
         let kind = request.kind();
-        let blob = match request.media() {
-            MediaConfig::AppHosted { blob } => blob.as_deref().unwrap_or_default().trim(),
-            MediaConfig::ServiceHosted => "",
-        };
-        let offer = match blob {
-            "" => None,
-            blob => Some(Offer::parse(blob)?),
-        };
+        let offer = offer(request.media())?;
         Ok(Self {
             request,
             kind,
@@ -124,21 +116,66 @@ fn authorize(request: &CreateCall, claims: &Claims) -> Result<(), CallError> {
             "Calls.InitiateGroupCall.All",
             "Calls.InitiateGroupCalls.All",
         ],
-        Destination::Meeting { .. } | Destination::JoinId { .. } | Destination::Token(_) => &[
-            "Calls.JoinGroupCall.All",
-            "Calls.JoinGroupCalls.All",
-            "Calls.JoinGroupCallAsGuest.All",
-            "Calls.JoinGroupCallsAsGuest.All",
-            "Calls.JoinGroupCallasGuest.All",
-            "Calls.JoinGroupCallsasGuest.All",
-        ],
+        Destination::Meeting { .. } | Destination::JoinId { .. } | Destination::Token(_) => JOIN,
     };
     if !claims.has_any_role(wanted) {
         return Err(CallError::Role(wanted[0]));
     }
-    let media = "Calls.AccessMedia.All";
-    if matches!(request.media(), MediaConfig::AppHosted { .. }) && !claims.has_any_role(&[media]) {
-        return Err(CallError::Role(media));
+    authorize_media(request.media(), claims)
+}
+
+/// Answering asks for no role in a 1:1 call, and in a group call for the same as joining it.
+/// Source: `contract.md` §6.2.
+pub(crate) fn authorize_answer(
+    kind: CallKind,
+    media: &MediaConfig,
+    claims: &Claims,
+) -> Result<(), CallError> {
+    if kind == CallKind::Group && !claims.has_any_role(JOIN) {
+        return Err(CallError::Role(JOIN[0]));
+    }
+    authorize_media(media, claims)
+}
+
+fn authorize_media(media: &MediaConfig, claims: &Claims) -> Result<(), CallError> {
+    let role = "Calls.AccessMedia.All";
+    if matches!(media, MediaConfig::AppHosted { .. }) && !claims.has_any_role(&[role]) {
+        return Err(CallError::Role(role));
     }
     Ok(())
+}
+
+const JOIN: &[&str] = &[
+    "Calls.JoinGroupCall.All",
+    "Calls.JoinGroupCalls.All",
+    "Calls.JoinGroupCallAsGuest.All",
+    "Calls.JoinGroupCallsAsGuest.All",
+    "Calls.JoinGroupCallasGuest.All",
+    "Calls.JoinGroupCallsasGuest.All",
+];
+
+/// Where notifications are to go.
+pub(crate) fn callback(uri: &str) -> Result<Callback, CallError> {
+    let url = Url::parse(uri)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or(CallError::Argument(
+            "callbackUri is not an absolute http(s) URL; give the address the bot serves",
+        ))?;
+    Ok(Callback {
+        url,
+        uri: uri.to_owned(),
+    })
+}
+
+/// The SDP offer of app-hosted media; an empty blob is none.
+pub(crate) fn offer(media: &MediaConfig) -> Result<Option<Offer>, CallError> {
+    let blob = match media {
+        MediaConfig::AppHosted { blob } => blob.as_deref().unwrap_or_default().trim(),
+        MediaConfig::ServiceHosted => "",
+    };
+    match blob {
+        "" => Ok(None),
+        blob => Ok(Some(Offer::parse(blob)?)),
+    }
 }

@@ -5,7 +5,7 @@ mod outbox;
 mod sender;
 
 pub(crate) use outbox::{CallNews, Everybody, News, Outbox};
-pub(crate) use sender::{Recipient, run};
+pub(crate) use sender::{Callback, Recipient, run};
 
 use std::collections::HashMap;
 use std::sync::Arc;

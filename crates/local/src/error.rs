@@ -22,10 +22,18 @@ pub(crate) enum CallError {
     NotEstablished,
     #[error("The call is terminating. Create another one.")]
     Terminating,
+    #[error(
+        "The call does not ring: it was answered already, or the bot made it. Hang it up by DELETE."
+    )]
+    NotRinging,
+    #[error("No bot with this appId is registered here. Add it to the service's apps.")]
+    NoApp,
     #[error("{0}.")]
     Argument(&'static str),
     #[error("The body was refused")]
     Action(#[source] openmic_wire::action::ActionError),
+    #[error("The answer was refused")]
+    Answer(#[source] openmic_wire::answer::AnswerError),
     #[error("The call was refused")]
     Create(#[source] openmic_wire::create::CreateError),
     #[error("The media offer was refused")]
@@ -62,19 +70,25 @@ impl CallError {
         use http::StatusCode as S;
         let (status, code) = match self {
             Self::NoCall | Self::NoParticipant | Self::NoOperation => (S::NOT_FOUND, "8522"),
-            Self::NoMeeting | Self::NoMedia => (S::NOT_FOUND, "itemNotFound"),
+            Self::NoMeeting | Self::NoMedia | Self::NoApp => (S::NOT_FOUND, "itemNotFound"),
             Self::NotGroup => (S::BAD_REQUEST, "8548"),
             Self::NotEstablished => (S::BAD_REQUEST, "8501"),
+            Self::NotRinging => (S::BAD_REQUEST, "8585"),
             Self::Terminating => (S::BAD_REQUEST, "8528"),
             Self::Action(openmic_wire::action::ActionError::Json(_)) => {
                 (S::BAD_REQUEST, "invalidRequest")
             }
             Self::Create(openmic_wire::create::CreateError::Decode(
                 openmic_wire::DecodeError::Json(_),
+            ))
+            | Self::Answer(openmic_wire::answer::AnswerError::Decode(
+                openmic_wire::DecodeError::Json(_),
             )) => (S::BAD_REQUEST, "invalidRequest"),
-            Self::Argument(_) | Self::Action(_) | Self::Create(_) | Self::Sdp(_) => {
-                (S::BAD_REQUEST, "8523")
-            }
+            Self::Argument(_)
+            | Self::Action(_)
+            | Self::Create(_)
+            | Self::Answer(_)
+            | Self::Sdp(_) => (S::BAD_REQUEST, "8523"),
             Self::JoinToken => (S::BAD_REQUEST, "8526"),
             Self::Role(_) => (S::FORBIDDEN, "7504"),
             Self::Limit { .. } => (S::TOO_MANY_REQUESTS, "8530"),

@@ -6,6 +6,7 @@ mod graph;
 mod lab;
 mod oauth;
 mod path;
+mod ring;
 mod table;
 
 use std::sync::Arc;

@@ -23,8 +23,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::create::Created;
-use crate::deliver::{CallNews, Everybody, News, Outbox};
-use crate::leg::MediaLeg;
+use crate::deliver::{CallNews, Callback, Everybody, News, Outbox};
+use crate::error::CallError;
+use crate::leg::{MediaLeg, audio_stream};
+use crate::sdp::Direction;
 
 /// A meeting, or the two sides of a 1:1 call.
 #[derive(Debug)]
@@ -69,11 +71,32 @@ pub(crate) struct Call {
     pub(crate) participant: ParticipantId,
     /// The bot until it is seen in the roster; in a 1:1 call, which has none, to the end.
     pub(crate) waiting: Option<Member>,
+    /// Of a call that somebody else began.
+    pub(crate) ring: Option<Ring>,
     pub(crate) operations: Operations,
     pub(crate) kept_alive: Instant,
     pub(crate) outbox: Arc<Outbox>,
     /// Cancelled when the call begins to end.
     pub(crate) ends: CancellationToken,
+}
+
+/// What an incoming call has besides.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    /// Whom the roster of a group call shows once it is answered.
+    pub(crate) caller: ParticipantId,
+    /// Cancelled when the bot has answered.
+    pub(crate) answered: CancellationToken,
+}
+
+/// What an answer makes of a ringing call.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) created: Arc<Created>,
+    pub(crate) media: Option<Arc<MediaLeg>>,
+    pub(crate) direction: Direction,
+    /// Where notifications go from now on, when the answer says so.
+    pub(crate) callback: Option<Callback>,
 }
 
 /// The finished operations of a call, the oldest first, bounded.
@@ -154,14 +177,41 @@ impl State {
         self.publish(&Changed::Entry(entry), None);
     }
 
-    /// A call that is being set up; nobody sees it yet.
-    pub(crate) fn admit(&mut self, id: CallId, call: Call) {
-        call.outbox.push(News::Call(CallNews {
-            state: CallState::Establishing,
-            audio_active: None,
-            result: None,
-        }));
+    /// A call that is being set up or rings, and the first its bot is told; nobody sees it yet.
+    pub(crate) fn admit(&mut self, id: CallId, call: Call, first: News) {
+        call.outbox.push(first);
         self.calls.insert(id, call);
+    }
+
+    /// The call, if it rings.
+    pub(crate) fn ringing(&mut self, id: &CallId) -> Result<&mut Call, CallError> {
+        let call = self.calls.get_mut(id).ok_or(CallError::NoCall)?;
+        match call.phase {
+            CallState::Incoming => Ok(call),
+            phase if phase.rank() < CallState::Terminating.rank() => Err(CallError::NotRinging),
+            _ => Err(CallError::Terminating),
+        }
+    }
+
+    /// The bot takes a ringing call, which is then being set up. Later notifications go where the
+    /// answer says; those that wait go where they were to go.
+    pub(crate) fn answer(&mut self, id: &CallId, answered: Answered) -> Result<(), CallError> {
+        let call = self.ringing(id)?;
+        call.phase = CallState::Establishing;
+        call.kept_alive = Instant::now();
+        call.created = answered.created;
+        if let Some(member) = &mut call.waiting {
+            member.media = answered.media;
+            Arc::make_mut(&mut member.entry).streams = vec![audio_stream(1, answered.direction)];
+        }
+        if let Some(callback) = answered.callback {
+            call.outbox.push(News::Moved(callback));
+        }
+        call.outbox.push(News::Call(CallNews::of(call.phase)));
+        if let Some(ring) = &call.ring {
+            ring.answered.cancel();
+        }
+        Ok(())
     }
 
     /// A call is up: it is told so, then who is there; the others are told of it.
@@ -243,14 +293,14 @@ impl State {
         if call.phase.rank() >= CallState::Terminating.rank() {
             return None;
         }
+        // A call that only rang goes without being taken down first.
+        if call.phase != CallState::Incoming {
+            call.outbox
+                .push(News::Call(CallNews::of(CallState::Terminating)));
+        }
         call.phase = CallState::Terminating;
         call.result = Some(result);
         call.ends.cancel();
-        call.outbox.push(News::Call(CallNews {
-            state: CallState::Terminating,
-            audio_active: None,
-            result: None,
-        }));
         let waiting = call.waiting.take();
         let participant = call.participant.clone();
         waiting.or_else(|| self.leave(&participant))

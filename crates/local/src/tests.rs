@@ -4,6 +4,7 @@
 mod calls;
 mod errors;
 mod harness;
+mod incoming;
 mod life;
 mod notifications;
 mod rosters;

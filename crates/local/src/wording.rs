@@ -1,8 +1,9 @@
 //! What the service says, in Graph's words: model values in, bytes of the wire crate out.
 
 use openmic_model::{CallFacts, CallId, CallState, Participant, ParticipantId, ResultInfo};
-use openmic_wire::call::{CallResource, Direction};
+use openmic_wire::call::CallResource;
 use openmic_wire::notification::{self, ChangeType, Data, Outgoing};
+use serde_json::{Map, Value};
 
 use crate::create::Created;
 use crate::deliver::{News, Recipient};
@@ -11,6 +12,9 @@ use crate::deliver::{News, Recipient};
 pub(crate) fn notification(to: &Recipient, news: &News, deltas: u64) -> Vec<u8> {
     let facts;
     let (change, data) = match news {
+        News::Offer(call) => (ChangeType::Created, Data::Call(call.clone())),
+        // The sender goes elsewhere and tells nobody.
+        News::Moved(_) => return Vec::new(),
         News::Call(call) => {
             facts = CallFacts {
                 state: Some(call.state),
@@ -39,7 +43,7 @@ pub(crate) fn notification(to: &Recipient, news: &News, deltas: u64) -> Vec<u8> 
     };
     notification::encode(&[Outgoing {
         call: &to.call,
-        callback_uri: &to.callback_uri,
+        callback_uri: &to.callback.uri,
         change,
         data,
     }])
@@ -54,6 +58,21 @@ pub(crate) struct CallNow {
     pub(crate) audio_active: Option<bool>,
 }
 
+/// A call that rings, as its bot is told of it.
+pub(crate) fn offer(
+    id: &CallId,
+    participant: &ParticipantId,
+    created: &Created,
+) -> Map<String, Value> {
+    let now = CallNow {
+        state: CallState::Incoming,
+        participant: participant.clone(),
+        result: None,
+        audio_active: None,
+    };
+    resource(id, &now, created).to_object()
+}
+
 /// The answer to create and GET; `entity` is what stands behind `$metadata#`.
 pub(crate) fn call(
     id: &CallId,
@@ -62,10 +81,14 @@ pub(crate) fn call(
     graph_url: &str,
     entity: &str,
 ) -> Vec<u8> {
+    resource(id, now, created).answer((graph_url, entity))
+}
+
+fn resource<'a>(id: &'a CallId, now: &'a CallNow, created: &'a Created) -> CallResource<'a> {
     CallResource {
         id,
         state: now.state,
-        direction: Direction::Outgoing,
+        direction: created.direction,
         chain_id: &created.chain,
         my_participant: Some(&now.participant),
         source: Some(&created.source),
@@ -74,5 +97,4 @@ pub(crate) fn call(
         media_blob: created.media_answer.as_deref(),
         request: Some(&created.body),
     }
-    .answer((graph_url, entity))
 }

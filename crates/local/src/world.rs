@@ -4,9 +4,11 @@ mod calls;
 mod humans;
 mod life;
 mod registry;
+mod ring;
 
 pub(crate) use calls::Done;
 pub(crate) use registry::Registry;
+pub(crate) use ring::{Lab, RingAsked};
 
 use std::sync::Arc;
 

@@ -263,7 +263,7 @@ impl CreateCall {
     }
 }
 
-fn media_config(media: &Object) -> Result<MediaConfig, CreateError> {
+pub(crate) fn media_config(media: &Object) -> Result<MediaConfig, CreateError> {
     let blob = json::text(media, "blob").map(str::to_owned);
     if json::is_type(media, "appHostedMediaConfig") {
         Ok(MediaConfig::AppHosted { blob })
@@ -276,7 +276,7 @@ fn media_config(media: &Object) -> Result<MediaConfig, CreateError> {
     }
 }
 
-fn media_json(media: &MediaConfig) -> Value {
+pub(crate) fn media_json(media: &MediaConfig) -> Value {
     match media {
         MediaConfig::AppHosted { blob } => {
             json!({"@odata.type": "#microsoft.graph.appHostedMediaConfig", "blob": blob})

@@ -17,6 +17,7 @@
 //! ```
 
 pub mod action;
+pub mod answer;
 pub mod call;
 pub mod create;
 pub mod error;

@@ -3,9 +3,12 @@ use std::sync::Arc;
 
 use openmic_model::{CallState, DeltaEntry, Participant, ResultInfo};
 use parking_lot::Mutex;
+use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
 use crate::metrics::{Delivery, Metrics};
+
+use super::Callback;
 
 /// Everybody in a meeting at one moment, in the order they came; shared by all who are told.
 pub(crate) type Everybody = Arc<[Arc<Participant>]>;
@@ -13,6 +16,10 @@ pub(crate) type Everybody = Arc<[Arc<Participant>]>;
 /// What a call is told.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum News {
+    /// Somebody rings it: the whole call.
+    Offer(Map<String, Value>),
+    /// Nothing; what follows goes to another address.
+    Moved(Callback),
     /// Its own state changed.
     Call(CallNews),
     /// Its meeting's roster changed, told whole.
@@ -21,12 +28,29 @@ pub(crate) enum News {
     Delta(Vec<DeltaEntry>),
 }
 
+impl News {
+    fn is_roster(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Delta(_))
+    }
+}
+
 /// A change of a call's state.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CallNews {
     pub(crate) state: CallState,
     pub(crate) audio_active: Option<bool>,
     pub(crate) result: Option<ResultInfo>,
+}
+
+impl CallNews {
+    /// A new state and nothing else.
+    pub(crate) fn of(state: CallState) -> Self {
+        Self {
+            state,
+            audio_active: None,
+            result: None,
+        }
+    }
 }
 
 /// The notifications one call is yet to get, in order.
@@ -65,7 +89,7 @@ impl Outbox {
         if waiting.closed {
             return;
         }
-        if matches!(news, News::Call(_)) {
+        if !news.is_roster() {
             waiting.news.push_back(news);
         } else if waiting.rosters < self.capacity {
             waiting.rosters += 1;
@@ -75,7 +99,7 @@ impl Outbox {
             let last = waiting
                 .news
                 .iter_mut()
-                .rfind(|waiting| !matches!(waiting, News::Call(_)))
+                .rfind(|waiting| waiting.is_roster())
                 .expect("the capacity is at least one and is reached by rosters");
             conflate(last, news);
         }
@@ -96,7 +120,7 @@ impl Outbox {
             {
                 let mut waiting = self.waiting.lock();
                 if let Some(news) = waiting.news.pop_front() {
-                    if !matches!(news, News::Call(_)) {
+                    if news.is_roster() {
                         waiting.rosters -= 1;
                     }
                     return Some(news);

@@ -17,15 +17,21 @@ use crate::wording;
 /// Most bytes of a bot's answer that are read, so that its connection can be used again.
 const MAX_ANSWER: usize = 64 * 1024;
 
+/// Where notifications go.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Callback {
+    pub(crate) url: Url,
+    /// The same as the bot spelt it.
+    pub(crate) uri: String,
+}
+
 /// Whom one sender serves.
 #[derive(Debug)]
 pub(crate) struct Recipient {
     pub(crate) call: CallId,
     pub(crate) app: AppId,
     pub(crate) tenant: TenantId,
-    pub(crate) callback: Url,
-    /// The same as the bot spelt it.
-    pub(crate) callback_uri: String,
+    pub(crate) callback: Callback,
     pub(crate) chain: String,
     pub(crate) scenario: String,
 }
@@ -41,7 +47,7 @@ enum Attempt {
 /// Delivers a call's notifications one after the other until its outbox is closed and empty, or
 /// `kill` is cancelled.
 pub(crate) async fn run(
-    to: Recipient,
+    mut to: Recipient,
     outbox: Arc<Outbox>,
     courier: Arc<Courier>,
     kill: CancellationToken,
@@ -54,6 +60,13 @@ pub(crate) async fn run(
             news = outbox.pop() => news,
         };
         let Some(news) = news else { return };
+        let news = match news {
+            News::Moved(callback) => {
+                to.callback = callback;
+                continue;
+            }
+            news => news,
+        };
         if matches!(news, News::Delta(_)) {
             deltas += 1;
         }
@@ -107,7 +120,7 @@ async fn deliver(to: &Recipient, body: Bytes, courier: &Courier) -> Delivery {
 }
 
 async fn attempt(to: &Recipient, message: &str, body: Bytes, courier: &Courier) -> Attempt {
-    let client = match courier.client(&to.callback) {
+    let client = match courier.client(&to.callback.url) {
         Ok(client) => client,
         Err(reason) => return Attempt::Refused(reason),
     };
@@ -115,7 +128,7 @@ async fn attempt(to: &Recipient, message: &str, body: Bytes, courier: &Courier) 
         return Attempt::Again("no token could be signed");
     };
     let request = client
-        .post(to.callback.clone())
+        .post(to.callback.url.clone())
         .headers(headers(to, message, token))
         .body(body);
     let whole = async {

@@ -24,7 +24,7 @@ type Answer = Result<Response, Refusal>;
 const SDP: HeaderValue = HeaderValue::from_static("application/sdp");
 
 /// Longest name taken, in characters.
-const MAX_NAME: usize = 256;
+pub(super) const MAX_NAME: usize = 256;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,7 +39,7 @@ struct Patch {
 }
 
 /// In the dev profile the lab is open to whoever reaches loopback; else it takes a bot's token.
-async fn admit(world: &World, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) async fn admit(world: &World, headers: &HeaderMap) -> Result<(), Refusal> {
     if world.config.dev {
         return Ok(());
     }

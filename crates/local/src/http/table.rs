@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use super::{graph, lab, oauth};
+use super::{graph, lab, oauth, ring};
 use crate::world::World;
 
 /// One line of a table.
@@ -38,6 +38,8 @@ table! {
     POST   "/v1.0/communications/calls"                                        graph::create;
     GET    "/v1.0/communications/calls/{call}"                                 graph::get;
     DELETE "/v1.0/communications/calls/{call}"                                 graph::hang_up;
+    POST   "/v1.0/communications/calls/{call}/answer"                          ring::answer;
+    POST   "/v1.0/communications/calls/{call}/reject"                          ring::reject;
     POST   "/v1.0/communications/calls/{call}/keepAlive"                       graph::keep_alive;
     POST   "/v1.0/communications/calls/{call}/mute"                            graph::mute;
     POST   "/v1.0/communications/calls/{call}/unmute"                          graph::unmute;
@@ -52,6 +54,9 @@ table! {
     }
     /// The lab, on loopback only.
     LAB {
+    POST   "/lab/v1/calls"                                                     ring::ring;
+    GET    "/lab/v1/calls/{call}"                                              ring::look;
+    DELETE "/lab/v1/calls/{call}"                                              ring::give_up;
     POST   "/lab/v1/meetings/{thread}/participants"                            lab::join;
     GET    "/lab/v1/meetings/{thread}/participants/{participant}"              lab::get;
     PATCH  "/lab/v1/meetings/{thread}/participants/{participant}"              lab::patch;

@@ -41,6 +41,7 @@ fn watcher(state: &mut State, name: &str, delta: bool, capacity: usize) -> Arc<O
             phase: CallState::Establishing,
             created: Arc::new(Created {
                 body: serde_json::Map::new(),
+                direction: openmic_wire::call::Direction::Outgoing,
                 source: bot.entry.identity.clone(),
                 chain: String::new(),
                 delta_roster: delta,
@@ -49,11 +50,13 @@ fn watcher(state: &mut State, name: &str, delta: bool, capacity: usize) -> Arc<O
             result: None,
             participant: bot.entry.id.clone(),
             waiting: Some(bot),
+            ring: None,
             operations: Operations::default(),
             kept_alive: Instant::now(),
             outbox: Arc::clone(&outbox),
             ends: CancellationToken::new(),
         },
+        News::Call(CallNews::of(CallState::Establishing)),
     );
     assert!(state.establish(&id, CallKind::Group));
     outbox
@@ -85,7 +88,7 @@ fn fold(outbox: &Outbox) -> Folded {
     let mut folded = Folded::new();
     while let Some(news) = runtime.block_on(outbox.pop()) {
         match news {
-            News::Call(_) => {}
+            News::Call(_) | News::Offer(_) | News::Moved(_) => {}
             News::Full(everybody) => {
                 folded = everybody
                     .iter()

@@ -151,6 +151,17 @@ impl Rig {
         (location, answer.text().await.unwrap())
     }
 
+    /// The lab rings a bot; gives what it says of the ring, and its `Location`.
+    pub(super) async fn ring(&self, asked: &Value) -> (Value, String) {
+        let url = self.url("/lab/v1/calls");
+        let answer = self.http.post(url).json(asked).send().await.unwrap();
+        let location = answer.headers().get("location").cloned();
+        let status = answer.status();
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(status, 201, "{body}");
+        (body, location.unwrap().to_str().unwrap().to_owned())
+    }
+
     pub(super) async fn host(&self, location: &str, muted: bool) {
         let body = json!({ "serverMuted": muted });
         let answer = self.http.patch(location).json(&body).send().await.unwrap();
@@ -299,7 +310,7 @@ struct Shared {
 }
 
 impl Inbox {
-    fn open(rig: &Rig, app: &str) -> Self {
+    pub(super) fn open(rig: &Rig, app: &str) -> Self {
         let mut discovery = Discovery::new(rig.service.openid_configuration_url());
         discovery.allow_loopback_http = true;
         let metrics = openmic_auth::Metrics::new();

@@ -7,7 +7,7 @@ use tokio::net::UdpSocket;
 use super::harness::{Bot, Rig, THREAD, config};
 
 /// A participant's own RTP: one socket to send from and listen on, PCMU.
-struct Phone {
+pub(super) struct Phone {
     socket: UdpSocket,
     to: SocketAddr,
     sequence: u16,
@@ -23,7 +23,7 @@ fn packet(sequence: u16, ssrc: u32, mark: u8) -> Vec<u8> {
     packet
 }
 
-async fn even_socket() -> UdpSocket {
+pub(super) async fn even_socket() -> UdpSocket {
     loop {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         if socket.local_addr().unwrap().port().is_multiple_of(2) {
@@ -32,7 +32,7 @@ async fn even_socket() -> UdpSocket {
     }
 }
 
-fn offer(port: u16, direction: &str) -> String {
+pub(super) fn offer(port: u16, direction: &str) -> String {
     format!(
         "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=t\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
          m=audio {port} RTP/AVP 0\r\na={direction}\r\n"
@@ -48,7 +48,7 @@ fn port_of(answer: &str) -> u16 {
 }
 
 impl Phone {
-    fn new(socket: UdpSocket, answer: &str) -> Self {
+    pub(super) fn new(socket: UdpSocket, answer: &str) -> Self {
         Self {
             socket,
             to: SocketAddr::from(([127, 0, 0, 1], port_of(answer))),
@@ -56,7 +56,7 @@ impl Phone {
         }
     }
 
-    async fn say(&mut self, mark: u8, packets: u16) {
+    pub(super) async fn say(&mut self, mark: u8, packets: u16) {
         let ssrc = u32::from(self.socket.local_addr().unwrap().port());
         for _ in 0..packets {
             let packet = packet(self.sequence, ssrc, mark);
@@ -66,7 +66,7 @@ impl Phone {
     }
 
     /// The first byte of the payload of the next packet.
-    async fn hear(&self) -> u8 {
+    pub(super) async fn hear(&self) -> u8 {
         let mut buffer = [0; 2048];
         let got = self.socket.recv(&mut buffer);
         let length = tokio::time::timeout(Duration::from_secs(20), got).await;

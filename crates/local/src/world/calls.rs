@@ -8,13 +8,15 @@ use openmic_model::{
     Action, AppId, CallId, CallKind, CallState, ClientContext, Identity, IdentityKind, Operation,
     OperationId, OperationKind, OperationStatus, Participant, ParticipantId, ResultInfo, TenantId,
 };
+use openmic_wire::call::Direction as Began;
 use openmic_wire::create::CreateCall;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::World;
+use super::life::callee;
 use crate::create::{Created, Plan};
-use crate::deliver::{Outbox, Recipient};
+use crate::deliver::{CallNews, News, Outbox, Recipient};
 use crate::error::CallError;
 use crate::leg::{MediaLeg, audio_stream};
 use crate::meeting::{Call, Meeting, Member, Operations, State};
@@ -38,7 +40,7 @@ pub(crate) struct Done {
 }
 
 /// Ended by the bot. Source: `contract.md` §5.3.
-const BY_BOT: (i32, i32) = (200, 7000);
+pub(super) const BY_BOT: (i32, i32) = (200, 7000);
 
 impl World {
     /// Creates a call: it is there at once, and up after the time the config names.
@@ -81,6 +83,7 @@ impl World {
             simulated: false,
         };
         let created = Arc::new(Created {
+            direction: Began::Outgoing,
             source: identity,
             chain: Uuid::new_v4().to_string(),
             delta_roster: plan.request.delta_roster(),
@@ -92,10 +95,7 @@ impl World {
             .clone()
             .or_else(|| self.app(app).map(|app| app.tenant.clone()))
             .unwrap_or_else(new_id::<TenantId>);
-        let outbox = Arc::new(Outbox::new(
-            self.config.limits.waiting,
-            self.metrics.clone(),
-        ));
+        let outbox = self.outbox();
         let ends = self.ends.child_token();
         let call = Call {
             app: app.clone(),
@@ -104,29 +104,30 @@ impl World {
             result: None,
             participant: participant.clone(),
             waiting: Some(member),
+            ring: None,
             operations: Operations::default(),
             kept_alive: Instant::now(),
             outbox: Arc::clone(&outbox),
             ends: ends.clone(),
         };
-        let meeting = self.admit(&id, call, plan.kind, &plan.thread, plan.callees.len())?;
-        let recipient = Recipient {
-            call: id.clone(),
-            app: app.clone(),
-            tenant,
-            callback: plan.callback,
-            callback_uri: plan.request.callback_uri().to_owned(),
-            chain: created.chain.clone(),
-            scenario: scenario.unwrap_or_else(|| Uuid::new_v4().to_string()),
-        };
-        self.tasks.spawn(crate::deliver::run(
-            recipient,
+        let first = News::Call(CallNews::of(CallState::Establishing));
+        let place = (plan.kind, plan.thread.as_str());
+        let meeting = self.admit(&id, call, first, place, plan.callees.len())?;
+        self.deliver(
+            Recipient {
+                call: id.clone(),
+                app: app.clone(),
+                tenant,
+                callback: plan.callback,
+                chain: created.chain.clone(),
+                scenario: scenario.unwrap_or_else(|| Uuid::new_v4().to_string()),
+            },
             outbox,
-            Arc::clone(&self.courier),
-            self.kill.clone(),
-        ));
+        );
+        let callees = plan.callees.into_iter();
+        let callees = callees.map(|identity| callee(new_id(), identity)).collect();
         self.tasks
-            .spawn(Arc::clone(self).look_after(meeting, id.clone(), plan.callees, ends));
+            .spawn(Arc::clone(self).look_after(meeting, id.clone(), callees, ends));
         Ok(NewCall {
             id,
             now: CallNow {
@@ -141,12 +142,12 @@ impl World {
 
     /// Takes a call in, within the limits. Registry and meeting are locked together, so that no
     /// meeting is forgotten between being found and being joined.
-    fn admit(
+    pub(super) fn admit(
         &self,
         id: &CallId,
         call: Call,
-        kind: CallKind,
-        thread: &str,
+        first: News,
+        (kind, thread): (CallKind, &str),
         callees: usize,
     ) -> Result<Arc<Meeting>, CallError> {
         let limits = &self.config.limits;
@@ -171,7 +172,7 @@ impl World {
                 limit: limits.participants,
             });
         }
-        state.admit(id.clone(), call);
+        state.admit(id.clone(), call, first);
         drop(state);
         registry.add(id.clone(), Arc::clone(&meeting), app);
         self.metrics.calls.inc();
@@ -180,7 +181,19 @@ impl World {
         Ok(meeting)
     }
 
-    fn find(&self, app: &AppId, id: &str) -> Result<(CallId, Arc<Meeting>), CallError> {
+    pub(super) fn outbox(&self) -> Arc<Outbox> {
+        let waiting = self.config.limits.waiting;
+        Arc::new(Outbox::new(waiting, self.metrics.clone()))
+    }
+
+    /// Sends what is put into `outbox`, to its end.
+    pub(super) fn deliver(&self, to: Recipient, outbox: Arc<Outbox>) {
+        let (courier, kill) = (Arc::clone(&self.courier), self.kill.clone());
+        self.tasks
+            .spawn(crate::deliver::run(to, outbox, courier, kill));
+    }
+
+    pub(super) fn find(&self, app: &AppId, id: &str) -> Result<(CallId, Arc<Meeting>), CallError> {
         let id = CallId::parse(id).map_err(|_| CallError::NoCall)?;
         let meeting = self.registry.lock().call(&id, app)?;
         Ok((id, meeting))

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use openmic_model::{CallId, Identity, Participant, ResultInfo};
+use openmic_model::{CallId, CallState, Identity, Participant, ParticipantId, ResultInfo};
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::calls::new_id;
 use super::{Registry, World};
 use crate::leg::audio_stream;
 use crate::meeting::{Meeting, Member};
@@ -18,7 +17,7 @@ impl World {
         self: Arc<Self>,
         meeting: Arc<Meeting>,
         id: CallId,
-        callees: Vec<Identity>,
+        callees: Vec<Member>,
         ends: CancellationToken,
     ) {
         tokio::select! {
@@ -26,19 +25,49 @@ impl World {
             () = ends.cancelled() => {}
             () = self.live(&meeting, &id, callees) => {}
         }
+        self.bury(&meeting, &id).await;
+    }
+
+    /// A call that rings, until it is answered or over.
+    pub(super) async fn look_after_ring(
+        self: Arc<Self>,
+        meeting: Arc<Meeting>,
+        id: CallId,
+        answered: CancellationToken,
+        ends: CancellationToken,
+    ) {
+        tokio::select! {
+            biased;
+            // Whoever answered looks after it from here on.
+            () = answered.cancelled() => return,
+            () = ends.cancelled() => {}
+            () = sleep(self.config.timing.ring) => {
+                let mut state = meeting.state.lock();
+                match state.call(&id).map(|call| call.phase) {
+                    Some(CallState::Incoming) => drop(state.terminate(&id, unanswered())),
+                    Some(phase) if phase.rank() < CallState::Terminating.rank() => return,
+                    _ => {}
+                }
+            }
+        }
+        self.bury(&meeting, &id).await;
+    }
+
+    /// What is left to do for a call that has begun to end.
+    async fn bury(&self, meeting: &Meeting, id: &CallId) {
         if self.ends.is_cancelled() {
             // The service goes down: nothing more is said, but what waits is still delivered.
-            if let Some(call) = meeting.state.lock().call(&id) {
+            if let Some(call) = meeting.state.lock().call(id) {
                 call.outbox.close();
             }
             return;
         }
         sleep(self.config.timing.terminate).await;
-        self.remove_call(&meeting, &id);
+        self.remove_call(meeting, id);
     }
 
     /// Brings a call up, then waits until it has not been kept alive for too long and ends it.
-    async fn live(&self, meeting: &Meeting, id: &CallId, callees: Vec<Identity>) {
+    async fn live(&self, meeting: &Meeting, id: &CallId, callees: Vec<Member>) {
         sleep(self.config.timing.establish).await;
         let media = {
             let state = meeting.state.lock();
@@ -53,8 +82,8 @@ impl World {
             if !state.establish(id, meeting.kind) {
                 return;
             }
-            for identity in callees {
-                state.join(callee(identity));
+            for member in callees {
+                state.join(member);
                 self.metrics.humans.inc();
             }
         }
@@ -135,11 +164,21 @@ impl World {
     }
 }
 
-/// Whom a bot called: somebody without media who answers at once and stays as long as a bot does.
-fn callee(identity: Identity) -> Member {
+/// Nobody took the call in time. Source: `contract.md` §5.3.
+fn unanswered() -> ResultInfo {
+    ResultInfo {
+        code: 408,
+        subcode: 1106,
+        message: Some("The bot did not answer the call in time.".to_owned()),
+    }
+}
+
+/// Whom a bot called, or who called it: somebody without media who answers at once and stays as
+/// long as a bot does.
+pub(super) fn callee(id: ParticipantId, identity: Identity) -> Member {
     Member {
         entry: Arc::new(Participant {
-            id: new_id(),
+            id,
             identity,
             is_muted: false,
             in_lobby: false,

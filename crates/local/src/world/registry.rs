@@ -34,6 +34,12 @@ impl Registry {
             .ok_or(CallError::NoCall)
     }
 
+    /// The meeting of a call, whosever it is: for the lab, which plays the caller.
+    pub(crate) fn any_call(&self, id: &CallId) -> Result<Arc<Meeting>, CallError> {
+        let found = self.calls.get(id).map(|found| Arc::clone(&found.meeting));
+        found.ok_or(CallError::NoCall)
+    }
+
     pub(crate) fn meeting(&self, thread: &str) -> Option<Arc<Meeting>> {
         self.meetings.get(thread).cloned()
     }

@@ -1,0 +1,169 @@
+//! Incoming calls: the lab rings, the bot answers or rejects. Sources: `contract.md` §1.2.4,
+//! §1.2.11.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use openmic_model::{AppId, CallKind};
+use openmic_wire::answer::{AnswerCall, RejectCall};
+use openmic_wire::call::state_word;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::Refusal;
+use super::caller::{Caller, Whole};
+use super::graph::to_the_end;
+use super::lab::{MAX_NAME, admit};
+use crate::error::CallError;
+use crate::world::{Lab, RingAsked, World};
+
+type Answer = Result<Response, Refusal>;
+
+const HELP: &str = "the body is not {\"appId\": \"..\", \"callbackUri\": \"..\"} with threadId \
+                    for a call into a meeting, kind (peerToPeer or group) and displayName of \
+                    the caller besides";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Asked {
+    app_id: String,
+    callback_uri: String,
+    thread_id: Option<String>,
+    display_name: Option<String>,
+    kind: Option<Kind>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+enum Kind {
+    PeerToPeer,
+    Group,
+}
+
+impl Asked {
+    fn check(self) -> Result<RingAsked, CallError> {
+        let app = AppId::parse(&self.app_id).map_err(|_| {
+            CallError::Argument("appId is no usable id; give the bot's application id")
+        })?;
+        let given = self.thread_id.filter(|thread| !thread.is_empty());
+        let thread = match (self.kind, given) {
+            (Some(Kind::PeerToPeer), Some(_)) => {
+                return Err(CallError::Argument(
+                    "a call into a meeting is none to one other side; leave out threadId or kind",
+                ));
+            }
+            (None | Some(Kind::PeerToPeer), None) => None,
+            (_, Some(thread)) if thread.len() > 1024 => {
+                return Err(CallError::Argument("threadId is longer than 1024 bytes"));
+            }
+            (_, Some(thread)) => Some(thread),
+            (Some(Kind::Group), None) => {
+                let fresh = uuid::Uuid::new_v4().simple();
+                Some(format!("19:meeting_{fresh}@thread.v2"))
+            }
+        };
+        let name = self.display_name.filter(|name| !name.is_empty());
+        let long = |name: &String| name.chars().count() > MAX_NAME;
+        if name.as_ref().is_some_and(long) {
+            return Err(CallError::Argument(
+                "displayName is longer than 256 characters",
+            ));
+        }
+        Ok(RingAsked {
+            app,
+            callback_uri: self.callback_uri,
+            thread,
+            name,
+        })
+    }
+}
+
+/// `POST /lab/v1/calls`.
+pub(super) async fn ring(State(world): State<Arc<World>>, whole: Whole) -> Answer {
+    admit(&world, &whole.headers).await?;
+    let asked: Asked =
+        serde_json::from_slice(whole.json()?).map_err(|_| CallError::Argument(HELP))?;
+    let rings = world.ring(asked.check()?)?;
+    let location = format!("{}/lab/v1/calls/{}", world.base_url, rings.id);
+    let mut response = (StatusCode::CREATED, Json(shown(&rings))).into_response();
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// `GET /lab/v1/calls/{call}`.
+pub(super) async fn look(
+    State(world): State<Arc<World>>,
+    Path(call): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    admit(&world, &headers).await?;
+    Ok(Json(shown(&world.look_at_ring(&call)?)).into_response())
+}
+
+/// `DELETE /lab/v1/calls/{call}`: the caller hangs up.
+pub(super) async fn give_up(
+    State(world): State<Arc<World>>,
+    Path(call): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    admit(&world, &headers).await?;
+    let work = {
+        let world = Arc::clone(&world);
+        async move { world.give_up(&call).await }
+    };
+    to_the_end(&world, work).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn shown(lab: &Lab) -> Value {
+    let kind = match lab.kind {
+        CallKind::Group => "group",
+        CallKind::PeerToPeer => "peerToPeer",
+    };
+    json!({
+        "id": lab.id.as_str(),
+        "appId": lab.app.as_str(),
+        "state": state_word(lab.state),
+        "kind": kind,
+        "threadId": (lab.kind == CallKind::Group).then_some(&lab.thread),
+        "callerId": lab.caller.as_str(),
+    })
+}
+
+/// `POST /communications/calls/{call}/answer`.
+pub(super) async fn answer(
+    State(world): State<Arc<World>>,
+    caller: Caller,
+    Path(call): Path<String>,
+    whole: Whole,
+) -> Answer {
+    let answer = AnswerCall::decode(whole.json()?).map_err(CallError::Answer)?;
+    let work = {
+        let world = Arc::clone(&world);
+        async move {
+            world
+                .answer(&caller.claims, &caller.app, &call, answer)
+                .await
+        }
+    };
+    to_the_end(&world, work).await?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}
+
+/// `POST /communications/calls/{call}/reject`.
+pub(super) async fn reject(
+    State(world): State<Arc<World>>,
+    caller: Caller,
+    Path(call): Path<String>,
+    whole: Whole,
+) -> Answer {
+    let how = RejectCall::decode(whole.json()?).map_err(CallError::Answer)?;
+    world.reject(&caller.app, &call, &how)?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}
