@@ -5,6 +5,8 @@
 //! [`KeySource`]: an OpenID configuration somewhere, or a set given by a service that validates
 //! what it signed itself.
 //!
+//! A caller may have an [`ApiKey`] instead, of which only the hash is kept: see [`ApiKeys`].
+//!
 //! The checks and their order follow what Graph's own sample does for notifications, with the
 //! algorithm pinned: length, `alg` (RS256 and nothing else), `kid`, key, signature, `iss`, `aud`,
 //! `exp`, `nbf`, `tid`. Sources: RFC 7515, RFC 7519, RFC 8725 (best current practices).
@@ -14,6 +16,7 @@
 
 #![expect(clippy::doc_markdown, reason = "OpenID is a name, not an item")]
 
+mod api_key;
 mod bearer;
 mod cache;
 mod claims;
@@ -26,6 +29,7 @@ mod validator;
 #[cfg(test)]
 mod testing;
 
+pub use api_key::{ApiKey, ApiKeyError, ApiKeys, NewKey, NoRandom};
 pub use bearer::{BearerError, bearer};
 pub use claims::Claims;
 pub use error::TokenError;

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
-use openmic_auth::{BearerError, Claims, TokenError, bearer};
+use openmic_auth::{ApiKey, ApiKeys, BearerError, Claims, TokenError, bearer};
 use openmic_engine::{Call, Engine, Owner};
 use openmic_model::{AppId, CallId, TenantId};
 use openmic_wire::create::{CreateCall, Destination, MediaConfig};
@@ -18,12 +18,22 @@ use crate::answer::{Answer, Refusal, chain};
 use crate::surface::Api;
 use crate::table::Who;
 
-/// An application with a good token.
+/// Who has it, in the engine's own tenant, sees every call in the own API.
+pub(crate) const OPERATOR: &str = "openmic.operator";
+
+/// An application that has shown who it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) app: AppId,
     pub(crate) tenant: TenantId,
-    claims: Arc<Claims>,
+    proof: Proof,
+}
+
+/// By what it has.
+#[derive(Debug, Clone)]
+enum Proof {
+    Token(Arc<Claims>),
+    Key(Arc<ApiKey>),
 }
 
 /// What guards one route.
@@ -38,14 +48,17 @@ pub(crate) struct Gate {
 pub(crate) async fn authorize(State(gate): State<Gate>, request: Request, next: Next) -> Answer {
     let (mut parts, body) = request.into_parts();
     let caller = Caller::of(&parts, &gate.api).await?;
+    let engine = &gate.api.engine;
     match gate.who {
         Who::Application => {}
-        Who::Served => caller.check_served(&gate.api.engine)?,
-        Who::Owner => {
-            let call = named_call(&mut parts, &gate.api.engine).await;
-            let call = call
-                .filter(|call| caller.owns(call.owner()))
-                .ok_or_else(Refusal::no_call)?;
+        Who::Served => caller.check_served(engine)?,
+        Who::Owner | Who::Watcher => {
+            let call = named_call(&mut parts, engine).await;
+            let may = |call: &Call| match gate.who {
+                Who::Watcher => caller.sees(call.owner(), engine),
+                _ => caller.owns(call.owner()),
+            };
+            let call = call.filter(may).ok_or_else(Refusal::no_call)?;
             tracing::Span::current().record("call", call.id().as_str());
             parts.extensions.insert(call);
         }
@@ -94,6 +107,9 @@ impl From<TokenError> for Refusal {
 impl Caller {
     async fn of(parts: &Parts, api: &Api) -> Result<Self, Refusal> {
         let token = bearer(&parts.headers)?;
+        if ApiKeys::is_one(token) {
+            return Self::of_key(token, &api.config.api_keys);
+        }
         let claims = api.callers.validate(token, SystemTime::now()).await?;
         if claims.scopes.is_some() && claims.roles.is_empty() {
             return Err(Refusal::new(
@@ -110,13 +126,41 @@ impl Caller {
         Ok(Self {
             app,
             tenant,
-            claims,
+            proof: Proof::Token(claims),
         })
+    }
+
+    fn of_key(text: &str, keys: &ApiKeys) -> Result<Self, Refusal> {
+        let key = keys.find(text).ok_or_else(|| {
+            let message = "the API key is none of those configured: send it as `openmic auth \
+                           new-key` printed it, and its sha256 in auth.api_keys";
+            unauthenticated(message.to_owned(), BAD_TOKEN)
+        })?;
+        tracing::debug!(key = key.name, "called by API key");
+        Ok(Self {
+            app: key.app.clone(),
+            tenant: key.tenant.clone(),
+            proof: Proof::Key(key),
+        })
+    }
+
+    fn has_any_role(&self, wanted: &[&str]) -> bool {
+        match &self.proof {
+            Proof::Token(claims) => claims.has_any_role(wanted),
+            Proof::Key(key) => key.roles.iter().any(|role| wanted.contains(&role.as_str())),
+        }
     }
 
     /// Whether a call of `owner` is this caller's.
     pub(crate) fn owns(&self, owner: &Owner) -> bool {
         self.app == owner.app && self.tenant == owner.tenant
+    }
+
+    /// Whether a call of `owner` is shown to this caller in the own API. The role counts in the
+    /// engine's own tenant only: another tenant's administrator could grant it to an application
+    /// of theirs.
+    pub(crate) fn sees(&self, owner: &Owner, engine: &Engine) -> bool {
+        self.owns(owner) || (self.tenant == engine.owner().tenant && self.has_any_role(&[OPERATOR]))
     }
 
     /// Nothing of the caller's token goes upstream, so the engine must have a credential for it.
@@ -149,9 +193,9 @@ impl Caller {
             _ => JOIN,
         };
         let app_hosted = matches!(call.media(), MediaConfig::AppHosted { .. });
-        let missing = if !self.claims.has_any_role(wanted) {
+        let missing = if !self.has_any_role(wanted) {
             wanted[0]
-        } else if app_hosted && !self.claims.has_any_role(&[ACCESS_MEDIA]) {
+        } else if app_hosted && !self.has_any_role(&[ACCESS_MEDIA]) {
             ACCESS_MEDIA
         } else {
             return Ok(());

@@ -19,7 +19,7 @@ use crate::upgrade;
 /// Calls in one list.
 const MAX_LIST: usize = 1000;
 
-/// `GET /v1/calls`: the caller's calls that are not over.
+/// `GET /v1/calls`: the caller's calls that are not over, an operator's view of all of them.
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
@@ -30,7 +30,7 @@ pub(crate) async fn list(
         total: usize,
     }
     let mut calls = api.engine.calls();
-    calls.retain(|call| caller.owns(call.owner()));
+    calls.retain(|call| caller.sees(call.owner(), &api.engine));
     calls.sort_unstable_by(|a, b| a.id().cmp(b.id()));
     let total = calls.len();
     let calls = calls.iter().take(MAX_LIST).map(CallView::of).collect();

@@ -6,7 +6,7 @@ use axum::middleware::{from_fn_with_state, map_request_with_state};
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
 use http::{StatusCode, Uri};
-use openmic_auth::Validator;
+use openmic_auth::{ApiKeys, Validator};
 use openmic_engine::Engine;
 use url::Url;
 
@@ -46,6 +46,8 @@ pub struct SurfaceConfig {
     pub origins: Vec<String>,
     /// Take the origins of pages served from loopback too. Default true.
     pub loopback_origins: bool,
+    /// Keys that callers may send in the place of a JWT. Default: none.
+    pub api_keys: ApiKeys,
 }
 
 impl Default for SurfaceConfig {
@@ -55,6 +57,7 @@ impl Default for SurfaceConfig {
             join_muted: false,
             origins: Vec::new(),
             loopback_origins: true,
+            api_keys: ApiKeys::default(),
         }
     }
 }

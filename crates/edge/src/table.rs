@@ -7,15 +7,18 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use crate::surface::Api;
 use crate::{calls, command, graph};
 
-/// Who may use a route. Everybody needs a good token first.
+/// Who may use a route. Everybody needs a good token or API key first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
     /// An application that the engine has an upstream credential for; what the call needs of
     /// roles is checked with its body.
     Served,
-    /// The application, of the same tenant, whose call is named by `{call}`.
+    /// The application, of the same tenant, whose call is named by `{call}`. An operator is not:
+    /// what can be done to a call is its bot's.
     Owner,
-    /// Any application; it sees its own calls only.
+    /// The owner of the call named by `{call}`, or an operator.
+    Watcher,
+    /// Any application; it sees its own calls only, an operator all.
     Application,
 }
 
@@ -56,9 +59,11 @@ table! {
     GET    "/v1.0/communications/calls/{call}/participants"               Owner       graph::participants;
     GET    "/v1.0/communications/calls/{call}/participants/{participant}" Owner       graph::participant;
     GET    "/v1/calls"                                                    Application calls::list;
-    GET    "/v1/calls/{call}"                                             Owner       calls::get;
-    GET    "/v1/calls/{call}/roster"                                      Owner       calls::roster;
+    GET    "/v1/calls/{call}"                                             Watcher     calls::get;
+    GET    "/v1/calls/{call}/roster"                                      Watcher     calls::roster;
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walk;

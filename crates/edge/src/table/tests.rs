@@ -53,8 +53,8 @@ async fn ask(router: &Router, method: &Method, path: &str, token: Option<&str>) 
     router.clone().oneshot(request).await.unwrap()
 }
 
-fn methods(filter: MethodFilter) -> (Method, bool) {
-    let all = [Method::GET, Method::POST, Method::DELETE];
+pub(super) fn methods(filter: MethodFilter) -> (Method, bool) {
+    let all = [Method::GET, Method::POST, Method::PATCH, Method::DELETE];
     let found = all.into_iter().find(|method| {
         MethodFilter::try_from(method.clone())
             .is_ok_and(|one| format!("{one:?}") == format!("{filter:?}"))
