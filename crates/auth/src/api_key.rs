@@ -171,11 +171,7 @@ mod tests {
         assert_eq!(keys.find(&one.secret).unwrap().name, "one");
         assert_eq!(keys.find(&two.secret).unwrap().name, "two");
         let stranger = NewKey::generate().unwrap().secret;
-        let hex: String = one
-            .sha256
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash = URL_SAFE_NO_PAD.encode(one.sha256);
         for bad in [
             stranger.as_str(),
             "",
@@ -184,8 +180,8 @@ mod tests {
             &one.secret[..46],
             &format!("{}A", one.secret),
             &one.secret.to_uppercase(),
-            &format!("omk_{hex}"),
-            &hex,
+            &format!("omk_{hash}"),
+            &hash,
         ] {
             assert!(keys.find(bad).is_none(), "{bad}");
         }

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use openmic_model::{AppId, TenantId};
 
 /// Unmutes meeting bots, knows that they really are, and shows it to everybody who watches.
 #[derive(Debug, Parser)]
@@ -55,6 +56,38 @@ http://127.0.0.1:7081/{tenant}/oauth2/v2.0/token to get its token.")]
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Makes what callers show to be let in.
+    Auth {
+        #[command(subcommand)]
+        command: AuthCommand,
+    },
+}
+
+/// `openmic auth`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthCommand {
+    /// Makes an API key, prints it once, and prints the lines of the configuration that take it
+    #[command(after_help = "\
+The key is kept nowhere: copy it now. Callers send it as `Authorization: Bearer omk_...`.
+The configuration holds its hash only, from which nobody gets the key.")]
+    NewKey(NewKeyArgs),
+}
+
+/// `openmic auth new-key`.
+#[derive(Debug, Args)]
+pub(crate) struct NewKeyArgs {
+    /// What the log calls it
+    #[arg(long, value_name = "NAME", default_value = "key-1")]
+    pub(crate) name: String,
+    /// Application (client) id it calls as
+    #[arg(long, value_name = "ID", default_value = openmic_local::DEV_APP)]
+    pub(crate) app: AppId,
+    /// Directory (tenant) id of that application
+    #[arg(long, value_name = "ID", default_value = openmic_local::DEV_TENANT)]
+    pub(crate) tenant: TenantId,
+    /// A role it has, such as Calls.JoinGroupCall.All or openmic.operator; may be repeated
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Vec<String>,
 }
 
 /// `openmic demo`.

@@ -22,7 +22,7 @@ use std::{fs, io};
 
 use confique::{Config as _, Layer as _};
 use serde::Deserialize;
-use settings::{AppEntry, Settings};
+use settings::{ApiKeyEntry, AppEntry, Settings};
 use toml::{Table, Value};
 
 pub(crate) use render::{effective, template};
@@ -285,6 +285,15 @@ impl<'de> Deserialize<'de> for AppEntry {
         type AppLayer = <AppEntry as confique::Config>::Layer;
         let layer = AppLayer::deserialize(deserializer)?;
         Self::from_layer(layer.with_fallback(AppLayer::default_values()))
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for ApiKeyEntry {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        type EntryLayer = <ApiKeyEntry as confique::Config>::Layer;
+        let layer = EntryLayer::deserialize(deserializer)?;
+        Self::from_layer(layer.with_fallback(EntryLayer::default_values()))
             .map_err(serde::de::Error::custom)
     }
 }

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod descriptors;
 mod local;
+mod new_key;
 mod resolve;
 mod serve;
 mod signals;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 
-use cli::{Cli, Command, ConfigArgs, ConfigCommand};
+use cli::{AuthCommand, Cli, Command, ConfigArgs, ConfigCommand};
 use config::Loaded;
 use tokio::runtime;
 
@@ -75,6 +76,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             command: ConfigCommand::Print { config, .. },
         } => {
             print!("{}", config::effective(&load(&config, &[])?));
+        }
+        Command::Auth {
+            command: AuthCommand::NewKey(args),
+        } => {
+            print!("{}", new_key::text(args)?);
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use openmic_auth::{ApiKey, ApiKeys};
 use openmic_edge::SurfaceConfig;
 use openmic_engine::Owner;
 use openmic_graph::Credential;
@@ -19,7 +20,7 @@ use openmic_local::{ALL_ROLES, App, DEV_SECRET, LocalConfig};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use crate::config::settings::{AppEntry, Auth, Listen, Local, Settings, Upstream};
+use crate::config::settings::{ApiKeyEntry, AppEntry, Auth, Listen, Local, Settings, Upstream};
 use crate::config::values::UpstreamKind;
 
 pub(crate) use endpoints::Endpoints;
@@ -124,7 +125,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
         local,
         calls,
         hub,
-        auth,
+        mut auth,
         ..
     } = settings;
     let deadline = calls.command_deadline.0;
@@ -174,6 +175,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
             loopback_origins: listen.public.ip().is_loopback(),
             public_url: listen.public_url,
             origins: listen.origins,
+            api_keys: api_keys(std::mem::take(&mut auth.api_keys))?,
         },
         place,
         credential,
@@ -204,6 +206,18 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
         },
         dev,
     })
+}
+
+/// The keys that callers may have in the place of a token.
+fn api_keys(entries: Vec<ApiKeyEntry>) -> Result<ApiKeys, Invalid> {
+    let keys = entries.into_iter().map(|entry| ApiKey {
+        name: entry.name,
+        sha256: entry.sha256.0,
+        app: entry.app,
+        tenant: entry.tenant,
+        roles: entry.roles,
+    });
+    ApiKeys::new(keys.collect()).map_err(|error| invalid("auth.api_keys", error.to_string()))
 }
 
 /// What both HTTP servers take on.

@@ -364,9 +364,54 @@ fn for_people_there_is_a_banner_and_no_colour_in_a_pipe() {
 fn without_arguments_it_prints_help() {
     let (code, stdout, stderr) = output(&[]);
     assert_eq!((code, stdout.as_str()), (Some(2), ""));
-    for word in ["demo", "serve", "local", "config", "Examples:"] {
+    for word in ["demo", "serve", "local", "config", "auth", "Examples:"] {
         assert!(stderr.contains(word), "{stderr}");
     }
+}
+
+#[test]
+fn a_new_key_is_shown_once_and_its_lines_are_a_configuration() {
+    let make = || {
+        let (code, stdout, stderr) = output(&["auth", "new-key", "--role", "openmic.operator"]);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        stdout
+    };
+    let text = make();
+    let key = text
+        .split_whitespace()
+        .find(|word| word.starts_with("omk_"));
+    let key = key.unwrap();
+    assert_eq!(text.matches(key).count(), 1, "{text}");
+    assert!(!make().contains(key), "two keys are the same");
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    std::fs::write(path, &text).unwrap();
+    let (code, stdout, stderr) = output(&["config", "check", "--config", path]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let (_, shown, _) = output(&["config", "print", "--config", path]);
+    assert!(shown.contains("openmic.operator"), "{shown}");
+
+    // The key in the place of its hash: the error does not repeat it.
+    let hash = text
+        .lines()
+        .find(|line| line.starts_with("sha256"))
+        .unwrap();
+    std::fs::write(path, text.replace(hash, &format!("sha256 = \"{key}\""))).unwrap();
+    let (code, _, stderr) = output(&["config", "check", "--config", path]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("sha256 is not 64 hex digits"), "{stderr}");
+    assert!(!stderr.contains(key), "{stderr}");
+
+    // Twice the same.
+    let lines = &text[text.find("[[").unwrap()..];
+    std::fs::write(path, format!("{lines}{lines}")).unwrap();
+    let (code, _, stderr) = output(&["config", "check", "--config", path]);
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.starts_with("openmic: auth.api_keys: two keys are called key-1"),
+        "{stderr}"
+    );
 }
 
 #[test]

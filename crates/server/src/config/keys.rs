@@ -4,11 +4,14 @@ use confique::Config as _;
 use confique::meta::{Field, FieldKind, Meta};
 use toml::{Table, Value};
 
-use super::settings::{AppEntry, Settings};
+use super::settings::{ApiKeyEntry, AppEntry, Settings};
 use super::{ConfigError, Origin};
 
-/// The one key whose value is a list of tables.
-const APPS: &str = "local.apps";
+/// The keys whose value is a list of tables, and what is in one.
+const TABLES: [(&str, &Meta); 2] = [
+    ("local.apps", &AppEntry::META),
+    ("auth.api_keys", &ApiKeyEntry::META),
+];
 
 /// How alike two keys must be for one to be a slip of the other.
 const ALIKE: f64 = 0.6;
@@ -38,7 +41,8 @@ pub(super) fn exists(key: &str) -> bool {
 
 /// Whether the value of a key is a list of tables.
 pub(super) fn is_tables(section: &str, name: &str) -> bool {
-    APPS.split_once('.') == Some((section, name))
+    let here = Some((section, name));
+    TABLES.iter().any(|(key, _)| key.split_once('.') == here)
 }
 
 /// The key, or the section, that was most likely meant.
@@ -99,10 +103,10 @@ pub(super) fn leaves(file: Table, origin: &Origin) -> Result<Vec<(String, Value)
 
 /// Looks into a value that has keys of its own.
 pub(super) fn check(key: &str, value: &Value, origin: &Origin) -> Result<(), ConfigError> {
-    if key != APPS {
+    let Some((list, meta)) = TABLES.into_iter().find(|(list, _)| *list == key) else {
         return Ok(());
-    }
-    let names = || AppEntry::META.fields.iter().map(|field| field.name);
+    };
+    let names = || meta.fields.iter().map(|field| field.name);
     let tables = value
         .as_array()
         .into_iter()
@@ -112,15 +116,15 @@ pub(super) fn check(key: &str, value: &Value, origin: &Origin) -> Result<(), Con
         if !names().any(|known| known == name) {
             return Err(ConfigError::UnknownKey {
                 origin: origin.clone(),
-                key: format!("{APPS}.{name}"),
+                key: format!("{list}.{name}"),
                 nearest: best(name, names().map(str::to_owned))
-                    .map(|known| format!("{APPS}.{known}")),
+                    .map(|known| format!("{list}.{known}")),
             });
         }
         if name == "secret" && !value.is_str() {
             return Err(ConfigError::Value {
                 origin: origin.clone(),
-                key: format!("{APPS}.{name}"),
+                key: format!("{list}.{name}"),
                 message: "a secret must be a string".to_owned(),
             });
         }

@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use url::Url;
 
-use super::values::{self, LogFormat, Period, PortRange, UpstreamKind};
+use super::values::{self, LogFormat, Period, PortRange, Sha256, UpstreamKind};
 
 /// Configuration of openmic.
 ///
@@ -61,7 +61,7 @@ pub(crate) struct Settings {
     #[config(nested)]
     pub(crate) hub: Hub,
 
-    /// Whose bearer tokens the engine's own HTTP surface takes.
+    /// Whose bearer tokens and API keys the engine's own HTTP surface takes.
     #[config(nested)]
     pub(crate) auth: Auth,
 }
@@ -357,4 +357,40 @@ pub(crate) struct Auth {
     /// Hosts, besides that of `openid_configuration_url`, that the signing keys may be read from.
     #[config(default = [])]
     pub(crate) key_hosts: Vec<String>,
+
+    /// API keys, for callers that have no issuer. `openmic auth new-key` makes one and prints the
+    /// lines to put here. An entry looks so:
+    ///
+    /// [[auth.api_keys]]
+    /// name = "dashboard"                     # for the log
+    /// sha256 = "64 hex digits"               # of the key; the key itself is written nowhere
+    /// app = "22222222-2222-4222-8222-222222222222"
+    /// tenant = "11111111-1111-4111-8111-111111111111"
+    /// roles = ["openmic.operator"]           # without: none; this one sees the calls of all
+    #[config(default = [])]
+    pub(crate) api_keys: Vec<ApiKeyEntry>,
+}
+
+/// One API key, by its hash.
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct ApiKeyEntry {
+    /// What the log calls it.
+    pub(crate) name: String,
+
+    /// SHA-256 of the key, in hex.
+    pub(crate) sha256: Sha256,
+
+    /// The application it calls as.
+    #[config(deserialize_with = values::parsed)]
+    #[serde(serialize_with = "values::shown_one")]
+    pub(crate) app: AppId,
+
+    /// That application's tenant.
+    #[config(deserialize_with = values::parsed)]
+    #[serde(serialize_with = "values::shown_one")]
+    pub(crate) tenant: TenantId,
+
+    /// What it may do, spelled as in the roles of a token.
+    #[config(default = [])]
+    pub(crate) roles: Vec<String>,
 }

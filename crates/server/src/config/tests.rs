@@ -135,6 +135,10 @@ fn an_unknown_key_names_the_nearest() {
             "[[local.apps]]\nsecret_fil = \"x\"",
             "FILE: unknown key 'local.apps.secret_fil': did you mean 'local.apps.secret_file'?",
         ),
+        (
+            "[[auth.api_keys]]\nsha265 = \"x\"",
+            "FILE: unknown key 'auth.api_keys.sha265': did you mean 'auth.api_keys.sha256'?",
+        ),
     ];
     for (text, expected) in cases {
         assert_eq!(refusal(from_file(text)), expected);

@@ -149,6 +149,51 @@ impl<'de> Deserialize<'de> for PortRange {
     }
 }
 
+/// A SHA-256 in hex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sha256(pub(crate) [u8; 32]);
+
+/// The text is no hash. It is not repeated: it may be the key itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "sha256 is not 64 hex digits; give the hash that `openmic auth new-key` prints, not the key"
+)]
+pub(crate) struct Sha256Error;
+
+impl FromStr for Sha256 {
+    type Err = Sha256Error;
+
+    fn from_str(text: &str) -> Result<Self, Sha256Error> {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Sha256Error);
+        }
+        let mut bytes = [0; 32];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let digits = &text[2 * at..2 * at + 2];
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| Sha256Error)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for Sha256 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer)
+    }
+}
+
 /// Which service the calls live on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
