@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use openmic_model::{AppId, TenantId};
+use openmic_outbound::Certificate;
 use url::Url;
 
 /// What the local calling service needs to know before it starts.
@@ -33,6 +34,10 @@ pub struct LocalConfig {
     /// Loopback callbacks over plain http, and the lab without a token. Refused at start unless
     /// `bind` is loopback. Default on.
     pub dev: bool,
+    /// Ports that an https callback may have besides 443. Default none.
+    pub callback_ports: Vec<u16>,
+    /// Certificates that callbacks may be signed by besides those the system trusts. Default none.
+    pub callback_roots: Vec<Certificate>,
     /// How long things take.
     pub timing: Timing,
     /// How much the service takes on before it refuses.
@@ -162,6 +167,8 @@ impl Default for LocalConfig {
             silence_tail: 3,
             mute_keepalive: 20,
             dev: true,
+            callback_ports: Vec::new(),
+            callback_roots: Vec::new(),
             timing: Timing::default(),
             limits: Limits::default(),
             rules: Rules::default(),

@@ -1,6 +1,5 @@
 //! Notifications on their way to a bot: one task per call, in order, with retries, guarded.
 
-mod guard;
 mod outbox;
 mod sender;
 
@@ -13,15 +12,13 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use openmic_model::{AppId, TenantId};
+use openmic_outbound::{Outbound, OutboundConfig};
 use parking_lot::Mutex;
-use reqwest::Client;
-use reqwest::redirect::Policy;
 use tokio::time::Instant;
-use url::Url;
 
+use crate::config::LocalConfig;
 use crate::keys::SigningKey;
 use crate::metrics::Metrics;
-use guard::{GuardedResolver, Reach, Refused};
 
 /// A token is used for so long of its life of 65 minutes, so that it holds while a notification is
 /// retried.
@@ -32,9 +29,7 @@ pub(crate) struct Courier {
     keys: Arc<SigningKey>,
     /// One token per app and tenant, at most as many as there are registered apps.
     tokens: Mutex<HashMap<(AppId, TenantId), (Instant, HeaderValue)>>,
-    public: Client,
-    loopback: Client,
-    dev: bool,
+    outbound: Outbound,
     retries: Vec<Duration>,
     metrics: Metrics,
 }
@@ -48,43 +43,23 @@ impl std::fmt::Debug for Courier {
 impl Courier {
     pub(crate) fn new(
         keys: Arc<SigningKey>,
-        dev: bool,
-        timeout: Duration,
-        retries: Vec<Duration>,
+        config: &LocalConfig,
         metrics: Metrics,
     ) -> Result<Self, reqwest::Error> {
-        let client = |reach| {
-            Client::builder()
-                .redirect(Policy::none())
-                // A proxy would connect in our place, to an address nobody checked.
-                .no_proxy()
-                .dns_resolver(Arc::new(GuardedResolver(reach)))
-                .timeout(timeout)
-                // Bots often share a host; fewer kept connections mean a new one per notification.
-                .pool_max_idle_per_host(256)
-                .user_agent("Microsoft-Skype/3.0,(Calling/1.0)")
-                .build()
-        };
+        let outbound = Outbound::new(OutboundConfig {
+            dev: config.dev,
+            ports: config.callback_ports.clone(),
+            timeout: config.timing.delivery,
+            roots: config.callback_roots.clone(),
+            user_agent: "Microsoft-Skype/3.0,(Calling/1.0)".to_owned(),
+            ..OutboundConfig::default()
+        })?;
         Ok(Self {
             keys,
             tokens: Mutex::default(),
-            public: client(if dev {
-                Reach::PublicAndLoopback
-            } else {
-                Reach::Public
-            })?,
-            loopback: client(Reach::Loopback)?,
-            dev,
-            retries,
+            outbound,
+            retries: config.timing.redelivery.clone(),
             metrics,
-        })
-    }
-
-    /// The client that may be used for `url`, or why none may.
-    fn client(&self, url: &Url) -> Result<&Client, Refused> {
-        Ok(match guard::check(url, self.dev)? {
-            Reach::Loopback => &self.loopback,
-            Reach::Public | Reach::PublicAndLoopback => &self.public,
         })
     }
 

@@ -80,15 +80,8 @@ impl LocalService {
             None => format!("http://{}", listener.local_addr()),
         };
         let metrics = Metrics::new();
-        let timing = &config.timing;
-        let courier = Courier::new(
-            Arc::clone(&keys),
-            config.dev,
-            timing.delivery,
-            timing.redelivery.clone(),
-            metrics.clone(),
-        )
-        .map_err(StartError::Client)?;
+        let courier = Courier::new(Arc::clone(&keys), &config, metrics.clone())
+            .map_err(StartError::Client)?;
         let media = Media::start(MediaConfig {
             bind: config.rtp_ip,
             ports: config.rtp_ports.map(|(first, last)| first..=last),

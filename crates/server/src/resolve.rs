@@ -291,6 +291,7 @@ pub(crate) fn local_service(local: &Local) -> Result<LocalConfig, Invalid> {
         silence_tail: local.silence_tail,
         mute_keepalive: local.mute_keepalive,
         dev: local.dev,
+        callback_ports: local.callback_ports.clone(),
         ..LocalConfig::default()
     };
     config.timing.establish = local.establish.0;

@@ -1,21 +1,17 @@
-use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use openmic_model::{AppId, CallId, TenantId};
+use openmic_outbound::{PostError, Refused};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
-use super::guard::Refused;
 use super::{Courier, News, Outbox};
 use crate::metrics::Delivery;
 use crate::wording;
-
-/// Most bytes of a bot's answer that are read, so that its connection can be used again.
-const MAX_ANSWER: usize = 64 * 1024;
 
 /// Where notifications go.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,38 +116,16 @@ async fn deliver(to: &Recipient, body: Bytes, courier: &Courier) -> Delivery {
 }
 
 async fn attempt(to: &Recipient, message: &str, body: Bytes, courier: &Courier) -> Attempt {
-    let client = match courier.client(&to.callback.url) {
-        Ok(client) => client,
-        Err(reason) => return Attempt::Refused(reason),
-    };
     let Ok(token) = courier.authorization(&to.app, &to.tenant) else {
         return Attempt::Again("no token could be signed");
     };
-    let request = client
-        .post(to.callback.url.clone())
-        .headers(headers(to, message, token))
-        .body(body);
-    let whole = async {
-        let mut answer = request.send().await?;
-        let status = answer.status();
-        let mut left = MAX_ANSWER;
-        while let Some(chunk) = answer.chunk().await? {
-            let Some(rest) = left.checked_sub(chunk.len()) else {
-                break;
-            };
-            left = rest;
-        }
-        Ok::<_, reqwest::Error>(status)
-    };
-    // The client's own time limit covers all of it, the answer's body too.
-    match whole.await {
-        Ok(status) => outcome(status),
-        Err(error) => match refusal(&error) {
-            Some(reason) => Attempt::Refused(reason),
-            None if error.is_timeout() => Attempt::Again("the bot did not answer in time"),
-            None if error.is_connect() => Attempt::Again("no connection to the bot"),
-            None => Attempt::Again("the exchange with the bot broke off"),
-        },
+    let headers = headers(to, message, token);
+    match courier.outbound.post(&to.callback.url, headers, body).await {
+        Ok(answer) => outcome(answer.status),
+        Err(PostError::Refused(reason)) => Attempt::Refused(reason),
+        Err(PostError::Timeout) => Attempt::Again("the bot did not answer in time"),
+        Err(PostError::Connect(_)) => Attempt::Again("no connection to the bot"),
+        Err(_) => Attempt::Again("the exchange with the bot broke off"),
     }
 }
 
@@ -169,18 +143,6 @@ fn outcome(status: StatusCode) -> Attempt {
     } else {
         Attempt::Rejected(status)
     }
-}
-
-/// The guard's word, wherever in the chain of causes the HTTP client put it.
-fn refusal(error: &reqwest::Error) -> Option<Refused> {
-    let mut cause: Option<&(dyn Error + 'static)> = error.source();
-    while let Some(error) = cause {
-        if let Some(reason) = error.downcast_ref::<Refused>() {
-            return Some(*reason);
-        }
-        cause = error.source();
-    }
-    None
 }
 
 /// The headers Graph was seen to send. Source: `contract.md` §4.1.

@@ -195,6 +195,10 @@ pub(crate) struct Local {
     #[config(default = true)]
     pub(crate) dev: bool,
 
+    /// Ports that an https callback may have besides 443.
+    #[config(default = [])]
+    pub(crate) callback_ports: Vec<u16>,
+
     /// Address that RTP is received on, and that participants are told to send to.
     #[config(default = "127.0.0.1")]
     pub(crate) rtp_bind: IpAddr,
