@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::answer::Refusal;
 use crate::metrics::EdgeMetrics;
+use crate::surface::Base;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
@@ -42,6 +43,8 @@ fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
 
 async fn attend(State(metrics): State<EdgeMetrics>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
+    // Whatever was addressed as Graph's is answered as Graph answers, also where nothing is.
+    let is_graph = request.extensions().get::<Base>().is_some();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = method_label(request.method());
@@ -70,7 +73,7 @@ async fn attend(State(metrics): State<EdgeMetrics>, request: Request, next: Next
     }
     metrics.answered(route, method, response.status(), begun.elapsed());
     let headers = response.headers_mut();
-    if route.starts_with("/v1.0/") {
+    if is_graph {
         headers.insert(ODATA_VERSION, HeaderValue::from_static("4.0"));
     }
     ids.write(headers);

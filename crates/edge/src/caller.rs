@@ -13,6 +13,7 @@ use openmic_auth::{ApiKey, ApiKeys, BearerError, Claims, TokenError, bearer};
 use openmic_engine::{Call, Engine, Owner};
 use openmic_model::{AppId, CallId, TenantId};
 use openmic_wire::create::{CreateCall, Destination, MediaConfig};
+use openmic_wire::errand::Errand;
 
 use crate::answer::{Answer, Refusal, chain};
 use crate::surface::Api;
@@ -192,14 +193,35 @@ impl Caller {
             Destination::Group(_) => INITIATE,
             _ => JOIN,
         };
-        let app_hosted = matches!(call.media(), MediaConfig::AppHosted { .. });
-        let missing = if !self.has_any_role(wanted) {
-            wanted[0]
-        } else if app_hosted && !self.has_any_role(&[ACCESS_MEDIA]) {
-            ACCESS_MEDIA
-        } else {
+        self.check_role(wanted)?;
+        match call.media() {
+            MediaConfig::AppHosted { .. } => self.check_role(&[ACCESS_MEDIA]),
+            MediaConfig::ServiceHosted => Ok(()),
+        }
+    }
+
+    /// The same of an errand. Source: `contract.md` §6.1, §6.2; what has no role there needs none.
+    pub(crate) fn check_errand(&self, errand: Errand) -> Result<(), Refusal> {
+        match errand {
+            Errand::Redirect | Errand::Transfer => self.check_role(&INITIATE[..1]),
+            Errand::Invite => self.check_role(&INITIATE[1..]),
+            Errand::RemoveParticipant => self.check_role(JOIN),
+            Errand::RecordResponse
+            | Errand::SubscribeToTone
+            | Errand::UpdateRecordingStatus
+            | Errand::ChangeScreenSharingRole => self.check_role(&[ACCESS_MEDIA]),
+            Errand::AddLargeGalleryView => self
+                .check_role(JOIN)
+                .or_else(|lacks| self.check_role(&INITIATE[1..]).map_err(|_| lacks)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_role(&self, wanted: &[&str]) -> Result<(), Refusal> {
+        if self.has_any_role(wanted) {
             return Ok(());
-        };
+        }
+        let missing = wanted[0];
         Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "7504",

@@ -1,8 +1,7 @@
 //! Mute, unmute and their operations: the engine's own. The answer comes with the verdict.
 
 use axum::Extension;
-use axum::extract::{Path, Request};
-use axum::response::Response;
+use axum::extract::{Path, RawQuery, Request};
 use http::{HeaderName, HeaderValue, StatusCode};
 use openmic_engine::{Call, CommandOptions, OperationRecord};
 use openmic_model::{Action, CallId, OperationId, Verdict};
@@ -12,7 +11,7 @@ use openmic_wire::resource::Resource;
 
 use crate::answer::{Answer, Refusal, json};
 use crate::body;
-use crate::graph::location;
+use crate::graph::{bytes, location, rebase};
 use crate::prefer;
 use crate::surface::Base;
 
@@ -110,24 +109,33 @@ impl From<ActionError> for Refusal {
     }
 }
 
-/// `GET /communications/calls/{call}/operations/{operation}`.
+/// `GET /communications/calls/{call}/operations/{operation}`: the engine's own, else Graph's.
 pub(crate) async fn operation(
     Extension(call): Extension<Call>,
     Extension(base): Extension<Base>,
     Path((_, operation)): Path<(String, String)>,
-) -> Result<Response, Refusal> {
-    let record = OperationId::parse(&operation)
-        .ok()
-        .and_then(|id| call.operation(&id))
-        .ok_or_else(|| {
-            Refusal::new(
-                StatusCode::NOT_FOUND,
-                "8522",
-                "Operation not found. Use the id from the answer to mute or unmute; finished \
-                 operations are kept for a while only.",
-            )
-        })?;
-    Ok(json(StatusCode::OK, encode(&record, &base), None))
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let id = OperationId::parse(&operation).map_err(|_| no_operation())?;
+    if let Some(record) = call.operation(&id) {
+        return Ok(json(StatusCode::OK, encode(&record, &base), None));
+    }
+    let read = call.read_operation(&id, query.as_deref()).await;
+    let mut body = read.map_err(|error| match error.status {
+        404 | 405 | 501 => no_operation(),
+        _ => Refusal::from(error),
+    })?;
+    rebase(&mut body, &base);
+    Ok(json(StatusCode::OK, bytes(&body), None))
+}
+
+fn no_operation() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "8522",
+        "Operation not found. Use the id from the answer that began it; finished operations are \
+         kept for a while only.",
+    )
 }
 
 #[cfg(test)]

@@ -108,19 +108,21 @@ pub(crate) async fn participant(
     RawQuery(query): RawQuery,
 ) -> Answer {
     still_there(&call)?;
-    let id = ParticipantId::parse(&participant).map_err(|_| {
-        Refusal::new(
-            StatusCode::NOT_FOUND,
-            "8522",
-            "Participant not found. Ids are in the list of participants.",
-        )
-    })?;
+    let id = ParticipantId::parse(&participant).map_err(|_| no_participant())?;
     let part = Part::Participant(&id);
     let Value::Object(mut read) = call.read(part, query.as_deref()).await? else {
         return Err(not_an_object());
     };
     rebase(&mut read, &base);
     Ok(json(StatusCode::OK, bytes(&read), None))
+}
+
+pub(crate) fn no_participant() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "8522",
+        "Participant not found. Ids are in the list of participants.",
+    )
 }
 
 /// Graph answers 404 once a call is over.
@@ -146,7 +148,7 @@ fn as_ours(mut read: Map<String, Value>, named: Option<&str>, base: &Base) -> Ma
 }
 
 /// `@odata.context` names the service that answers; that is us.
-fn rebase(read: &mut Map<String, Value>, base: &Base) {
+pub(crate) fn rebase(read: &mut Map<String, Value>, base: &Base) {
     if let Some(Value::String(context)) = read.get_mut("@odata.context")
         && let Some(at) = context.find("/$metadata#")
     {
@@ -160,7 +162,7 @@ fn rebase(read: &mut Map<String, Value>, base: &Base) {
     }
 }
 
-fn bytes(object: &Map<String, Value>) -> Vec<u8> {
+pub(crate) fn bytes(object: &Map<String, Value>) -> Vec<u8> {
     serde_json::to_vec(object).expect("what was read from JSON is written as JSON")
 }
 

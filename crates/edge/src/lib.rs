@@ -15,6 +15,9 @@
 //! at before a byte of the body is read. A caller sees the calls of its own app and tenant, any
 //! other is 404 as if unknown.
 //!
+//! What the engine has no part in is an errand (`errand.rs`): passed on with the engine's own
+//! token and passed back, its operation tracked.
+//!
 //! Once a POST of mute, unmute or create may have reached Graph, the answer is never 429, 503 or
 //! 504: SDK middlewares repeat a POST on those.
 //!
@@ -28,6 +31,7 @@ mod body;
 mod caller;
 mod calls;
 mod command;
+mod errand;
 mod graph;
 mod metrics;
 mod path;

@@ -22,7 +22,8 @@ pub(crate) fn graph(path: &str) -> Option<GraphPath> {
         "beta" => "beta",
         _ => return None,
     };
-    let (root, rest) = rest.split_once('/')?;
+    // A base URL that ends in a slash gives two of them.
+    let (root, rest) = rest.trim_start_matches('/').split_once('/')?;
     if root != "communications" && root != "app" {
         return None;
     }
@@ -31,9 +32,9 @@ pub(crate) fn graph(path: &str) -> Option<GraphPath> {
         let plain = segment.strip_prefix("microsoft.graph.").unwrap_or(segment);
         canonical.push('/');
         if let Some((collection, key)) = keyed(plain) {
-            canonical.push_str(collection);
+            canonical.push_str(&collection);
             canonical.push('/');
-            canonical.push_str(key);
+            canonical.push_str(&key);
         } else {
             canonical.push_str(plain);
         }
@@ -41,15 +42,18 @@ pub(crate) fn graph(path: &str) -> Option<GraphPath> {
     Some(GraphPath { canonical, version })
 }
 
-/// Takes `calls('x')` apart; the quotes may be percent-encoded.
-fn keyed(segment: &str) -> Option<(&str, &str)> {
-    let (collection, rest) = segment.split_once('(')?;
-    let rest = rest.strip_suffix(')')?;
-    let key = ["'", "%27"]
-        .iter()
-        .find_map(|quote| rest.strip_prefix(quote)?.strip_suffix(quote))?;
+/// Takes `calls('x')` apart. Quotes and parentheses may be percent-encoded; a quote inside of the
+/// key stands doubled (`OData` 4.01 ABNF, `SQUOTE-in-string`).
+fn keyed(segment: &str) -> Option<(String, String)> {
+    let marks = [("%28", "("), ("%29", ")"), ("%27", "'")];
+    let plain = marks.iter().fold(segment.to_owned(), |text, (from, to)| {
+        text.replace(from, to)
+    });
+    let (collection, rest) = plain.split_once("('")?;
+    let key = rest.strip_suffix("')")?;
     let known = ["calls", "participants", "operations"].contains(&collection);
-    (known && !key.is_empty()).then_some((collection, key))
+    let whole = !key.is_empty() && !key.replace("''", "").contains('\'');
+    (known && whole).then(|| (collection.to_owned(), key.replace("''", "'")))
 }
 
 #[cfg(test)]
@@ -73,6 +77,8 @@ mod tests {
                 "beta",
             ),
             ("/beta/app/calls(%27a%27)/unmute", "beta"),
+            ("/beta/app/calls%28%27a%27%29/unmute", "beta"),
+            ("/v1.0//communications/calls/a/unmute//", "v1.0"),
         ] {
             let read = graph(path).unwrap();
             assert_eq!(
@@ -106,6 +112,14 @@ mod tests {
                 "/v1.0/app/calls('a')/participants('b')",
                 "/calls/a/participants/b",
             ),
+            (
+                "/v1.0/app/calls('o''neil')/participants",
+                "/calls/o'neil/participants",
+            ),
+            ("/v1.0/app/calls(%27o%27%27neil%27)", "/calls/o'neil"),
+            ("/v1.0/app/calls('o'neil')", "/calls('o'neil')"),
+            ("/v1.0/app/calls('''')", "/calls/'"),
+            ("/v1.0/app/calls(''')", "/calls(''')"),
             ("/v1.0/app/calls('')", "/calls('')"),
             ("/v1.0/app/calls(a)", "/calls(a)"),
             ("/v1.0/app/people('a')", "/people('a')"),

@@ -74,6 +74,13 @@ pub(crate) struct Api {
 #[derive(Debug, Clone)]
 pub(crate) struct Base(pub(crate) Arc<str>);
 
+impl Base {
+    /// Whether the caller addressed that version.
+    pub(crate) fn is_beta(&self) -> bool {
+        self.0.ends_with("/beta")
+    }
+}
+
 /// Everything the public listener answers: the Graph surface, the own API, the webhook, and
 /// errors for the rest. It has a fallback, so it cannot be merged into another router: nest it,
 /// or mount [`callback_routes`](crate::callback_routes) alone.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::surface::Api;
-use crate::{calls, command, graph};
+use crate::{calls, command, errand, graph};
 
 /// Who may use a route. Everybody needs a good token or API key first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,18 +49,35 @@ macro_rules! table {
 }
 
 table! {
-    POST   "/v1.0/communications/calls"                                   Served      graph::create;
-    GET    "/v1.0/communications/calls/{call}"                            Owner       graph::get;
-    DELETE "/v1.0/communications/calls/{call}"                            Owner       graph::hang_up;
-    POST   "/v1.0/communications/calls/{call}/keepAlive"                  Owner       graph::keep_alive;
-    POST   "/v1.0/communications/calls/{call}/mute"                       Owner       command::mute;
-    POST   "/v1.0/communications/calls/{call}/unmute"                     Owner       command::unmute;
-    GET    "/v1.0/communications/calls/{call}/operations/{operation}"     Owner       command::operation;
-    GET    "/v1.0/communications/calls/{call}/participants"               Owner       graph::participants;
-    GET    "/v1.0/communications/calls/{call}/participants/{participant}" Owner       graph::participant;
-    GET    "/v1/calls"                                                    Application calls::list;
-    GET    "/v1/calls/{call}"                                             Watcher     calls::get;
-    GET    "/v1/calls/{call}/roster"                                      Watcher     calls::roster;
+    POST   "/v1.0/communications/calls"                                                  Served      graph::create;
+    POST   "/v1.0/communications/calls/logTeleconferenceDeviceQuality"                   Served      errand::log_device_quality;
+    GET    "/v1.0/communications/calls/{call}"                                           Owner       graph::get;
+    DELETE "/v1.0/communications/calls/{call}"                                           Owner       graph::hang_up;
+    POST   "/v1.0/communications/calls/{call}/keepAlive"                                 Owner       graph::keep_alive;
+    POST   "/v1.0/communications/calls/{call}/mute"                                      Owner       command::mute;
+    POST   "/v1.0/communications/calls/{call}/unmute"                                    Owner       command::unmute;
+    POST   "/v1.0/communications/calls/{call}/redirect"                                  Owner       errand::redirect;
+    POST   "/v1.0/communications/calls/{call}/transfer"                                  Owner       errand::transfer;
+    POST   "/v1.0/communications/calls/{call}/playPrompt"                                Owner       errand::play_prompt;
+    POST   "/v1.0/communications/calls/{call}/recordResponse"                            Owner       errand::record_response;
+    POST   "/v1.0/communications/calls/{call}/cancelMediaProcessing"                     Owner       errand::cancel_media_processing;
+    POST   "/v1.0/communications/calls/{call}/subscribeToTone"                           Owner       errand::subscribe_to_tone;
+    POST   "/v1.0/communications/calls/{call}/sendDtmfTones"                             Owner       errand::send_dtmf_tones;
+    POST   "/v1.0/communications/calls/{call}/updateRecordingStatus"                     Owner       errand::update_recording_status;
+    POST   "/v1.0/communications/calls/{call}/changeScreenSharingRole"                   Owner       errand::change_screen_sharing_role;
+    POST   "/v1.0/communications/calls/{call}/addLargeGalleryView"                       Owner       errand::add_large_gallery_view;
+    GET    "/v1.0/communications/calls/{call}/operations/{operation}"                    Owner       command::operation;
+    GET    "/v1.0/communications/calls/{call}/participants"                              Owner       graph::participants;
+    POST   "/v1.0/communications/calls/{call}/participants/invite"                       Owner       errand::invite;
+    POST   "/v1.0/communications/calls/{call}/participants/muteAll"                      Owner       errand::mute_all;
+    GET    "/v1.0/communications/calls/{call}/participants/{participant}"                Owner       graph::participant;
+    DELETE "/v1.0/communications/calls/{call}/participants/{participant}"                Owner       errand::remove_participant;
+    POST   "/v1.0/communications/calls/{call}/participants/{participant}/mute"           Owner       errand::mute_participant;
+    POST   "/v1.0/communications/calls/{call}/participants/{participant}/startHoldMusic" Owner       errand::start_hold_music;
+    POST   "/v1.0/communications/calls/{call}/participants/{participant}/stopHoldMusic"  Owner       errand::stop_hold_music;
+    GET    "/v1/calls"                                                                   Application calls::list;
+    GET    "/v1/calls/{call}"                                                            Watcher     calls::get;
+    GET    "/v1/calls/{call}/roster"                                                     Watcher     calls::roster;
 }
 
 #[cfg(test)]

@@ -167,6 +167,10 @@ impl Actor {
         let event = match item {
             Item::Call(facts) => Event::CallNotice(facts),
             Item::Roster(update) => Event::RosterNotice(update),
+            // The machine wants those of mute and unmute only.
+            Item::Operation(operation) if self.call.errands.noted(&operation) => {
+                Event::CallNotice(CallFacts::default())
+            }
             Item::Operation(operation) => Event::OperationNotice(operation),
             // Whatever it says, the call exists.
             Item::Incoming(_) | Item::Other => Event::CallNotice(CallFacts::default()),

@@ -8,12 +8,16 @@ use openmic_model::{
     Action, AppId, CallId, CallKind, CallState, ClientContext, CommandId, OperationId,
     ParticipantId, RosterVersion, TenantId, Verdict, Version,
 };
+use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::resource::Resource;
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::engine::Inner;
+use crate::errand::{Errands, Passed};
 use crate::join::Created;
 use crate::mail::{CommandMail, Mail, RESERVED};
 use crate::operations::{OperationRecord, Operations};
@@ -112,6 +116,7 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Sender<Status>,
     pub(crate) roster: watch::Sender<Option<RosterVersion>>,
     pub(crate) operations: Operations,
+    pub(crate) errands: Errands,
 }
 
 impl Shared {
@@ -324,11 +329,7 @@ impl Call {
     ///
     /// # Errors
     /// [`UpstreamError`] as Graph answered.
-    pub async fn read(
-        &self,
-        part: Part<'_>,
-        query: Option<&str>,
-    ) -> Result<serde_json::Value, UpstreamError> {
+    pub async fn read(&self, part: Part<'_>, query: Option<&str>) -> Result<Value, UpstreamError> {
         let call = self.id().clone();
         let resource = match part {
             Part::Call => Resource::Call(call),
@@ -336,6 +337,98 @@ impl Call {
             Part::Participant(participant) => Resource::Participant(call, participant.clone()),
         };
         self.engine.upstream.raw(&resource, query).await
+    }
+
+    /// Passes an errand on to Graph and tracks the operation it begins. It is sent once, and runs
+    /// to its end when the future is dropped. `participant` is for those about one, `body` for all
+    /// but [`Errand::RemoveParticipant`]; `beta` sends it to that version of Graph.
+    ///
+    /// The notifications that a redirected call is yet to get go on coming to the engine, wherever
+    /// `body` wants them: it must see how its call ends.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] as Graph answered; 502 when it may have taken effect, 503 and nothing sent
+    /// while the engine drains.
+    pub async fn errand(
+        &self,
+        errand: Errand,
+        participant: Option<ParticipantId>,
+        mut body: Option<Body>,
+        beta: bool,
+    ) -> Result<Passed, UpstreamError> {
+        if self.engine.is_draining() {
+            return Err(UpstreamError {
+                status: 503,
+                code: "serviceNotAvailable".to_owned(),
+                message: "The engine is going down; nothing was sent.".to_owned(),
+                retry_after: Some(Duration::from_secs(5)),
+            });
+        }
+        if let (Errand::Redirect, Some(body)) = (errand, &mut body) {
+            body.set_callback_uri(self.engine.callback(&self.shared.key).as_str());
+        }
+        let call = self.id().clone();
+        let place = match participant {
+            None => Place::Call(call),
+            Some(participant) => Place::Participant(call, participant),
+        };
+        let (engine, shared) = (Arc::clone(&self.engine), Arc::clone(&self.shared));
+        let run = async move {
+            let _under_way = shared.errands.begin();
+            let upstream = &engine.upstream;
+            let passed = upstream.errand(errand, &place, body.as_ref(), beta).await?;
+            if let Some(body) = &passed.body {
+                shared.errands.answered(body);
+            }
+            Ok(passed)
+        };
+        match tokio::spawn(run.in_current_span()).await {
+            Ok(passed) => passed,
+            Err(error) => {
+                tracing::error!(%error, "an errand broke off");
+                Err(UpstreamError {
+                    status: 500,
+                    code: "generalException".to_owned(),
+                    message: "The errand broke off by a fault of openmic; it may have been sent."
+                        .to_owned(),
+                    retry_after: None,
+                })
+            }
+        }
+    }
+
+    /// An operation of Graph's as Graph shows it, members unknown to openmic included. Where Graph
+    /// has forgotten one that an errand began, its end as it was last seen. `query` is what stands
+    /// behind `?`.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] as Graph answered.
+    pub async fn read_operation(
+        &self,
+        id: &OperationId,
+        query: Option<&str>,
+    ) -> Result<Map<String, Value>, UpstreamError> {
+        let resource = Resource::Operation(self.id().clone(), Some(id.clone()));
+        match self.engine.upstream.raw(&resource, query).await {
+            Ok(Value::Object(body)) => {
+                if query.is_none() {
+                    self.shared.errands.read(id, &body);
+                }
+                Ok(body)
+            }
+            Ok(_) => Err(UpstreamError {
+                status: 502,
+                code: "generalException".to_owned(),
+                message: "Graph's answer is no JSON object.".to_owned(),
+                retry_after: None,
+            }),
+            Err(error) => {
+                // 405 and 501: there is no such GET, so nothing but the notification tells.
+                let lost = matches!(error.status, 404 | 405 | 501);
+                let held = self.shared.errands.finished(id).filter(|_| lost);
+                held.ok_or(error)
+            }
+        }
     }
 }
 

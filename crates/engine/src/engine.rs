@@ -11,6 +11,7 @@ use openmic_hub::Hub;
 use openmic_machine::{Config, Machine, Phase, Time};
 use openmic_model::{AppId, CallId, CallKind, CommandId, TenantId, Version};
 use openmic_wire::create::{self, CreateCall, MediaConfig};
+use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::notification::Notification;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -22,13 +23,14 @@ pub use builder::{BuildError, EngineBuilder};
 
 use crate::actor::Actor;
 use crate::call::{Call, Owner, Shared, Status};
+use crate::errand::{Errands, Passed};
 use crate::join::{Join, JoinError, Media};
 use crate::mail::{CAPACITY, ENTRIES, Mail};
 use crate::metrics::EngineMetrics;
 use crate::operations::Operations;
 use crate::registry::Registry;
 use crate::supervise::{Lanes, supervise};
-use crate::upstream::{Upstream, chain};
+use crate::upstream::{Upstream, UpstreamError, chain};
 
 /// Calls hung up at the same time while draining.
 const DRAIN_AT_ONCE: usize = 64;
@@ -78,6 +80,16 @@ impl Inner {
     pub(crate) fn instant(&self, at: Time) -> Instant {
         self.origin + at.since_origin()
     }
+
+    /// Where Graph sends the notifications of the call that has `key`.
+    pub(crate) fn callback(&self, key: &str) -> Url {
+        let mut url = self.public_url.clone();
+        let path = format!("{}/callbacks/{key}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        url.set_query(None);
+        url.set_fragment(None);
+        url
+    }
 }
 
 /// Why a webhook was not taken.
@@ -109,7 +121,7 @@ impl Engine {
     /// [`JoinError`] says what to do.
     pub async fn join(&self, join: Join) -> Result<Call, JoinError> {
         let key = new_key();
-        let callback = self.callback(&key);
+        let callback = self.inner.callback(&key);
         let media = match join.media {
             Media::ServiceHosted => MediaConfig::ServiceHosted,
             Media::AppHosted { blob } => MediaConfig::AppHosted { blob: Some(blob) },
@@ -141,7 +153,7 @@ impl Engine {
     ) -> Result<Call, JoinError> {
         let key = new_key();
         let caller_callback = Some(body.callback_uri().to_owned());
-        body.set_callback_uri(self.callback(&key).as_str());
+        body.set_callback_uri(self.inner.callback(&key).as_str());
         // The only documented order of rosters is that of delta rosters.
         body.set_delta_roster(true);
         self.start(key, body, owner, caller_callback, join_muted)
@@ -198,6 +210,7 @@ impl Engine {
             status: watch::Sender::new(status),
             roster: watch::Sender::new(None),
             operations: Operations::default(),
+            errands: Errands::default(),
         });
         // Before the POST: a notification that beats its answer must find the mailbox.
         inner.registry.insert(&shared);
@@ -321,6 +334,23 @@ impl Engine {
             .collect()
     }
 
+    /// Passes on what is of no call in particular: [`Errand::LogDeviceQuality`]. `beta` as for
+    /// [`Call::errand`].
+    ///
+    /// # Errors
+    /// [`UpstreamError`] as Graph answered.
+    pub async fn errand(
+        &self,
+        errand: Errand,
+        body: &Body,
+        beta: bool,
+    ) -> Result<Passed, UpstreamError> {
+        let upstream = &self.inner.upstream;
+        upstream
+            .errand(errand, &Place::Calls, Some(body), beta)
+            .await
+    }
+
     /// The bot this engine speaks for.
     pub fn owner(&self) -> &Owner {
         &self.inner.owner
@@ -377,15 +407,6 @@ impl Engine {
             );
         }
         self.inner.registry.live_count()
-    }
-
-    fn callback(&self, key: &str) -> Url {
-        let mut url = self.inner.public_url.clone();
-        let path = format!("{}/callbacks/{key}", url.path().trim_end_matches('/'));
-        url.set_path(&path);
-        url.set_query(None);
-        url.set_fragment(None);
-        url
     }
 }
 

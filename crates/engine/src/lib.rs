@@ -19,6 +19,7 @@
 //! | mailbox of a call | 128 letters, 64 entries of a webhook are one | at 64 commands are refused, at 128 webhooks |
 //! | open commands of a call | 32 for one aim (the machine's `max_open`) | one more is refused, 409 |
 //! | operations of a call | 256 | the oldest with a verdict is forgotten |
+//! | operations of errands on a call | 256 | the oldest that is finished is forgotten, else the oldest |
 //! | roster stream | the latest version | whoever is slower gets a snapshot |
 //!
 //! It knows no HTTP server and no media. What it deliberately lacks: durable records.
@@ -26,6 +27,7 @@
 mod actor;
 mod call;
 mod engine;
+mod errand;
 mod join;
 mod mail;
 mod metrics;
@@ -43,6 +45,7 @@ pub use call::{
     Call, CommandError, CommandOptions, Moments, Outcome, Owner, Part, Pending, Status,
 };
 pub use engine::{BuildError, DeliverError, Delivered, Engine, EngineBuilder};
+pub use errand::Passed;
 pub use join::{Created, Join, JoinError, Media};
 pub use metrics::EngineMetrics;
 pub use openmic_machine::{EndCause, Ending, Phase};

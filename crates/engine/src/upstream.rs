@@ -9,10 +9,13 @@ use openmic_model::{
     Action, CallFacts, CallId, ClientContext, Operation, OperationId, Participant, ParticipantId,
 };
 use openmic_wire::create::CreateCall;
+use openmic_wire::errand::{Body, Errand, Place};
+use openmic_wire::operation;
 use openmic_wire::resource::Resource;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::errand::Passed;
 use crate::join::{Created, JoinError};
 
 /// A request with its repeats. The graph client's own limit for one try is shorter.
@@ -185,22 +188,7 @@ impl Upstream {
     ) -> Result<Value, UpstreamError> {
         let raw = self.client.get_raw(resource, query, soon(PATIENCE)).await?;
         if !(200..300).contains(&raw.status) {
-            let error = openmic_wire::error::decode(&raw.body);
-            let (code, message) = error.map_or_else(
-                || {
-                    (
-                        "UnknownError".to_owned(),
-                        "Graph gave no reason.".to_owned(),
-                    )
-                },
-                |error| (error.code, error.message),
-            );
-            return Err(UpstreamError {
-                status: raw.status,
-                code,
-                message,
-                retry_after: None,
-            });
+            return Err(refused(&raw));
         }
         serde_json::from_slice(&raw.body).map_err(|_| UpstreamError {
             status: 502,
@@ -208,6 +196,93 @@ impl Upstream {
             message: "Graph's answer is no JSON.".to_owned(),
             retry_after: None,
         })
+    }
+
+    /// An errand passed on. The error of one that may have taken effect is a 502: on 429, 503 and
+    /// 504 a middleware would send it again.
+    pub(crate) async fn errand(
+        &self,
+        errand: Errand,
+        place: &Place,
+        body: Option<&Body>,
+        beta: bool,
+    ) -> Result<Passed, UpstreamError> {
+        let sent = self
+            .client
+            .errand(errand, place, body, beta, soon(PATIENCE));
+        let raw = sent.await.map_err(|error| {
+            let known = error.had_no_effect();
+            let error = UpstreamError::from(error);
+            if known {
+                error
+            } else {
+                in_doubt(&error.message)
+            }
+        })?;
+        if !(200..300).contains(&raw.status) {
+            return Err(refused(&raw));
+        }
+        let body = match serde_json::from_slice(&raw.body) {
+            _ if raw.body.trim_ascii().is_empty() => None,
+            Ok(Value::Null) => None,
+            Ok(Value::Object(body)) => Some(body),
+            _ => return Err(in_doubt("Graph's answer is no JSON object")),
+        };
+        Ok(Passed {
+            status: raw.status,
+            resource: resource(place, raw.location.as_deref(), body.as_ref()),
+            body,
+        })
+    }
+}
+
+/// What of the call an answer leads to: where its `Location` points, else to the operation that
+/// it shows. What is somewhere else is not for the bot: its token is good here only.
+fn resource(
+    place: &Place,
+    location: Option<&str>,
+    body: Option<&serde_json::Map<String, Value>>,
+) -> Option<Resource> {
+    let call = match place {
+        Place::Calls => return None,
+        Place::Call(call) | Place::Participant(call, _) => call,
+    };
+    let named = location.map(Resource::parse);
+    let ours = named.filter(|named| named.call() == Some(call) && named.path().is_some());
+    ours.or_else(|| {
+        let id = operation::from_object(body?).id?;
+        Some(Resource::Operation(call.clone(), Some(id)))
+    })
+}
+
+/// A definite no that came as an answer.
+fn refused(raw: &openmic_graph::Raw) -> UpstreamError {
+    let (code, message) = openmic_wire::error::decode(&raw.body).map_or_else(
+        || {
+            (
+                "UnknownError".to_owned(),
+                "Graph gave no reason.".to_owned(),
+            )
+        },
+        |error| (error.code, error.message),
+    );
+    UpstreamError {
+        status: raw.status,
+        code,
+        message,
+        retry_after: None,
+    }
+}
+
+fn in_doubt(reason: &str) -> UpstreamError {
+    UpstreamError {
+        status: 502,
+        code: "generalException".to_owned(),
+        message: format!(
+            "{reason}. It may have taken effect: read the call, its participants or the \
+             operation before you send it again."
+        ),
+        retry_after: None,
     }
 }
 

@@ -6,6 +6,7 @@ use openmic_model::{
 };
 use openmic_wire::call::CallAnswer;
 use openmic_wire::create::CreateCall;
+use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::resource::Resource;
 use openmic_wire::{DecodeError, MAX_ITEMS, action, call, operation, participant};
 use tokio::time::Instant;
@@ -24,7 +25,7 @@ const MAX_PAGES: usize = 50;
 
 /// One application's client of Graph. Cheap to clone; clones share connections and tokens.
 ///
-/// Every method but [`GraphClient::act`] repeats a request that certainly had no effect (no
+/// Every method but [`GraphClient::act`] and [`GraphClient::errand`] repeats a request that certainly had no effect (no
 /// connection, no token, 429, 503) until `deadline`, and honours `Retry-After`; credentials that
 /// are turned down (400, 401, 403) end it at once. No request takes
 /// longer than the configured limit, nor beyond its deadline. Must be used inside a tokio runtime.
@@ -55,8 +56,10 @@ pub struct Listing {
 /// An answer as it came, to be passed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Raw {
-    /// HTTP status; never 401, 429 or 5xx.
+    /// HTTP status; never 401 or 429, and of 5xx only 501.
     pub status: u16,
+    /// Where what was made can be read.
+    pub location: Option<String>,
     /// Its body, as a rule JSON.
     pub body: Vec<u8>,
 }
@@ -301,16 +304,48 @@ impl GraphClient {
         url.set_query(query);
         let answer = repeating(deadline, false, || async {
             let answer = self.transport.send(endpoint, &url, None, deadline).await?;
-            match answer.status {
-                401 | 408 | 429 | 500..=599 => accept(answer),
-                _ => Ok(answer),
+            passable(answer)
+        });
+        raw(answer.await?)
+    }
+
+    /// Runs an errand, to pass the answer on as it came, refusals too: one request, repeated only
+    /// while no connection or token is to be had, and once when Graph turned the token down.
+    ///
+    /// `beta` sends it to that version of Graph, for what the other does not have. `body` is left
+    /// out for an errand that has none.
+    ///
+    /// # Errors
+    /// [`RequestError`] when there is no answer to pass on. After [`RequestError::Ambiguous`],
+    /// [`RequestError::Cut`] and [`RequestError::Unreadable`] it may have taken effect.
+    pub async fn errand(
+        &self,
+        errand: Errand,
+        place: &Place,
+        body: Option<&Body>,
+        beta: bool,
+        deadline: Instant,
+    ) -> Result<Raw, RequestError> {
+        let missing = RequestError::Unreadable(DecodeError::Missing("the path of the errand"));
+        let path = errand.path(place).ok_or(missing)?;
+        let mut url = self.url(&path);
+        if beta && let Some(root) = self.base.strip_suffix("/v1.0") {
+            url = Url::parse(&format!("{root}/beta{path}")).expect("as good as the other version");
+        }
+        let body = body.map(Body::encode);
+        let endpoint = Endpoint::Errand(errand);
+        let answer = repeating(deadline, false, || async {
+            match self
+                .transport
+                .send(endpoint, &url, body.clone(), deadline)
+                .await
+            {
+                Err(error @ RequestError::NotSent(_)) => Err(error),
+                // Whatever was answered, the request left: it is not for us to send it again.
+                sent => Ok(sent),
             }
         });
-        let answer = answer.await?;
-        Ok(Raw {
-            status: answer.status,
-            body: whole(answer)?,
-        })
+        raw(passable(answer.await??)?)
     }
 
     async fn get(
@@ -346,6 +381,28 @@ impl fmt::Debug for GraphClient {
             .field("base", &self.base)
             .finish_non_exhaustive()
     }
+}
+
+/// Lets an answer through that may be passed on.
+fn passable(answer: Answer) -> Result<Answer, RequestError> {
+    match answer.status {
+        501 => Ok(answer),
+        401 | 408 | 429 | 500..=599 => accept(answer),
+        _ => Ok(answer),
+    }
+}
+
+fn raw(mut answer: Answer) -> Result<Raw, RequestError> {
+    let status = answer.status;
+    if !(200..300).contains(&status) {
+        // A no is one, however much of its reason came.
+        answer.body.get_or_insert_default();
+    }
+    Ok(Raw {
+        status,
+        location: answer.location.take(),
+        body: whole(answer)?,
+    })
 }
 
 fn whole(answer: Answer) -> Result<Vec<u8>, RequestError> {

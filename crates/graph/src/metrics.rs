@@ -1,5 +1,7 @@
+use std::sync::Arc;
 use std::time::Duration;
 
+use openmic_wire::errand::Errand;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
@@ -17,10 +19,12 @@ pub(crate) enum Endpoint {
     Participants,
     Participant,
     Operation,
+    Errand(Errand),
 }
 
 impl Endpoint {
-    const ALL: [Self; 10] = [
+    /// Those that are no errands.
+    const OWN: [Self; 10] = [
         Self::Token,
         Self::CreateCall,
         Self::GetCall,
@@ -46,7 +50,13 @@ impl Endpoint {
             Self::Participants => ("GET", "participants"),
             Self::Participant => ("GET", "participant"),
             Self::Operation => ("GET", "operation"),
+            Self::Errand(errand) => errand.labels(),
         }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        let errands = Errand::ALL.into_iter().map(Self::Errand);
+        Self::OWN.into_iter().chain(errands)
     }
 }
 
@@ -61,7 +71,7 @@ pub struct Metrics {
     throttled: IntCounter,
     retry_after: Histogram,
     token_refresh: IntCounterVec,
-    routes: [Route; Endpoint::ALL.len()],
+    routes: Arc<[(Endpoint, Route)]>,
     token_ok: IntCounter,
     token_failed: IntCounter,
 }
@@ -116,15 +126,16 @@ impl Metrics {
             &["result"],
         )
         .expect("the literals are valid names");
-        let routes = Endpoint::ALL.map(|endpoint| {
+        let routes = Endpoint::all().map(|endpoint| {
             let (method, route) = endpoint.labels();
-            Route {
+            let route = Route {
                 classes: CLASSES.map(|class| requests.with_label_values(&[method, route, class])),
                 seconds: seconds.with_label_values(&[route]),
-            }
+            };
+            (endpoint, route)
         });
         Self {
-            routes,
+            routes: routes.collect(),
             token_ok: token_refresh.with_label_values(&["ok"]),
             token_failed: token_refresh.with_label_values(&["failed"]),
             requests,
@@ -149,7 +160,8 @@ impl Metrics {
 
     /// One request ended; `status` is `None` when no answer came.
     pub(crate) fn request(&self, endpoint: Endpoint, status: Option<u16>, took: Duration) {
-        let route = &self.routes[endpoint as usize];
+        let found = self.routes.iter().find(|(known, _)| *known == endpoint);
+        let (_, route) = found.expect("every endpoint has its counters");
         let class = match status {
             Some(status @ 100..=599) => usize::from(status / 100) - 1,
             _ => CLASSES.len() - 1,

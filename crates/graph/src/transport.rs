@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use openmic_wire::error;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+};
 use reqwest::{Method, Response};
 use tokio::time::Instant;
 use url::Url;
@@ -34,6 +36,7 @@ pub(crate) struct Transport {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<Duration>,
+    pub(crate) location: Option<String>,
     /// `None` when it broke off or is over the limit.
     pub(crate) body: Option<Vec<u8>>,
 }
@@ -113,6 +116,7 @@ impl Transport {
         let date: Option<String> = header(DATE);
         let pause = header(RETRY_AFTER)
             .and_then(|raw: String| retry_after(&raw, date.as_deref(), SystemTime::now()));
+        let location = header(LOCATION);
         let body = read_body(response, LIMIT).await;
         self.metrics
             .request(endpoint, Some(status), begun.elapsed());
@@ -123,6 +127,7 @@ impl Transport {
         Ok(Answer {
             status,
             retry_after: pause,
+            location,
             body,
         })
     }

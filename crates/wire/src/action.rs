@@ -4,7 +4,7 @@ use openmic_model::{ClientContext, IdError};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::json;
+use crate::json::{self, Object};
 
 /// Why the body of an action is refused; Graph's surface answers it 400.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +29,22 @@ pub enum ActionError {
 /// # Errors
 /// [`ActionError`] for anything else; the message may be shown to the caller.
 pub fn decode(body: &[u8]) -> Result<Option<ClientContext>, ActionError> {
+    context(&object(body)?)
+}
+
+/// Reads the body of any action: one object, or nothing.
+pub(crate) fn object(body: &[u8]) -> Result<Object, ActionError> {
     if body.trim_ascii().is_empty() {
-        return Ok(None);
+        return Ok(Object::new());
     }
-    let Value::Object(object) = serde_json::from_slice(body).map_err(ActionError::Json)? else {
-        return Err(ActionError::NotAnObject);
-    };
+    match serde_json::from_slice(body).map_err(ActionError::Json)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(ActionError::NotAnObject),
+    }
+}
+
+/// The context in the body of any action.
+pub(crate) fn context(object: &Object) -> Result<Option<ClientContext>, ActionError> {
     match object.get("clientContext") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(raw)) => ClientContext::parse(raw)

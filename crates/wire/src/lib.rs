@@ -20,6 +20,7 @@ pub mod action;
 pub mod answer;
 pub mod call;
 pub mod create;
+pub mod errand;
 pub mod error;
 mod identity;
 mod json;

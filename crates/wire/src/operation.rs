@@ -2,8 +2,9 @@
 
 use openmic_model::{ClientContext, Operation, OperationId, OperationKind, OperationStatus};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use crate::json::{self, DecodeError, Object};
+use crate::json::{self, DecodeError};
 use crate::result_info::{self, ResultInfoJson};
 
 /// How the words of `status` are spelt on the wire.
@@ -41,8 +42,9 @@ pub fn decode(body: &[u8]) -> Result<Operation, DecodeError> {
     Ok(from_object(&json::object(body, "the operation")?))
 }
 
-/// Reads an operation; what is missing or unreadable is left out, an unknown status is running.
-pub(crate) fn from_object(object: &Object) -> Operation {
+/// Reads an operation that was parsed already; what is missing or unreadable is left out, an
+/// unknown status is running.
+pub fn from_object(object: &Map<String, Value>) -> Operation {
     let id = json::text(object, "id").and_then(|raw| OperationId::parse(raw).ok());
     let context = json::text(object, "clientContext");
     Operation {
@@ -94,6 +96,33 @@ pub fn encode(base: &str, kind: OperationKind, operation: &Operation, casing: Ca
     let base = base.trim_end_matches('/');
     twin.context = Some(format!("{base}/$metadata#{}", kind_name(kind)));
     json::bytes(&twin)
+}
+
+/// An operation of which only this is known, as an object.
+pub fn to_object(operation: &Operation) -> Map<String, Value> {
+    let mut object = Map::new();
+    object.insert(
+        "@odata.type".to_owned(),
+        "#microsoft.graph.commsOperation".into(),
+    );
+    let id = operation.id.as_ref().map(OperationId::as_str);
+    object.insert("id".to_owned(), id.into());
+    let context = operation.client_context.as_ref();
+    let context = context.map(ClientContext::as_str);
+    object.insert("clientContext".to_owned(), context.into());
+    update(&mut object, operation);
+    object
+}
+
+/// Writes how far `operation` is into an object that shows it; what else there is stays.
+pub fn update(object: &mut Map<String, Value>, operation: &Operation) {
+    let word = status_word(operation.status, Casing::Camel);
+    object.insert("status".to_owned(), word.into());
+    if let Some(result) = &operation.result {
+        let twin = serde_json::to_value(ResultInfoJson::from(result));
+        let twin = twin.expect("the twin holds strings and whole numbers only");
+        object.insert("resultInfo".to_owned(), twin);
+    }
 }
 
 /// The twin of an [`Operation`].

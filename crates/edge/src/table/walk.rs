@@ -213,7 +213,10 @@ async fn every_row_lets_in_whom_it_names_and_nobody_else() {
     let call = house.call().await;
     // What ends the call comes last.
     let mut rows: Vec<_> = TABLE.iter().collect();
-    rows.sort_by_key(|rule| methods(rule.method).0 == Method::DELETE);
+    rows.sort_by_key(|rule| {
+        let deletes = methods(rule.method).0 == Method::DELETE;
+        (deletes, std::cmp::Reverse(rule.path.len()))
+    });
     let (mut asked, mut wrong) = (0, Vec::new());
     for rule in rows {
         let path = rule.path.replace("{call}", &call).replace(['{', '}'], "");

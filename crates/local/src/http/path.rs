@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 /// The one spelling of a Graph path that is routed, for all that Graph takes: `/beta` beside
 /// `/v1.0`, `/app` beside `/communications`, `calls('{id}')` beside `calls/{id}`, and
 /// `microsoft.graph.unmute` beside `unmute`. `None` where the path is no Graph path.
@@ -9,39 +7,57 @@ pub(crate) fn canonical(path: &str) -> Option<String> {
     let rest = path
         .strip_prefix("/v1.0/")
         .or_else(|| path.strip_prefix("/beta/"))?;
+    // A base URL that ends in a slash doubles it.
+    let rest = rest.trim_start_matches('/');
     let rest = rest
         .strip_prefix("communications/")
         .or_else(|| rest.strip_prefix("app/"))?;
     let mut out = String::with_capacity(path.len() + 16);
     out.push_str("/v1.0/communications");
-    for segment in rest.strip_suffix('/').unwrap_or(rest).split('/') {
+    for segment in rest.trim_end_matches('/').split('/') {
         let segment = segment.strip_prefix("microsoft.graph.").unwrap_or(segment);
-        let (name, key) = keyed(segment).map_or((segment, None), |(name, key)| (name, Some(key)));
         out.push('/');
-        out.push_str(name);
-        if let Some(key) = key {
-            out.push('/');
-            out.push_str(&key);
+        match keyed(segment) {
+            None => out.push_str(segment),
+            Some((name, key)) => {
+                out.push_str(name);
+                out.push('/');
+                out.push_str(&key);
+            }
         }
     }
     Some(out)
 }
 
-/// Takes `calls('x')` apart. Clients may encode the quotes.
-fn keyed(segment: &str) -> Option<(&str, Cow<'_, str>)> {
-    let (name, key) = segment.split_once('(')?;
-    let key = key.strip_suffix(')')?;
-    if !matches!(name, "calls" | "participants" | "operations") {
-        return None;
+const COLLECTIONS: [&str; 3] = ["calls", "participants", "operations"];
+
+/// Takes `calls('x')` apart. Clients may percent-encode quotes and parentheses, and write a quote
+/// that belongs to the key twice.
+fn keyed(segment: &str) -> Option<(&'static str, String)> {
+    let name = COLLECTIONS.into_iter().find(|n| segment.starts_with(n))?;
+    let rest = mark(&segment[name.len()..], "(", "%28")?;
+    let mut rest = mark(rest, "'", "%27")?;
+    let mut key = String::new();
+    loop {
+        if let Some(after) = mark(rest, "'", "%27") {
+            if let Some(again) = mark(after, "'", "%27") {
+                key.push('\'');
+                rest = again;
+                continue;
+            }
+            let end = mark(after, ")", "%29")?;
+            return (end.is_empty() && !key.is_empty()).then_some((name, key));
+        }
+        let next = rest.chars().next()?;
+        key.push(next);
+        rest = &rest[next.len_utf8()..];
     }
-    let key = match key
-        .strip_prefix('\'')
-        .and_then(|key| key.strip_suffix('\''))
-    {
-        Some(key) => Cow::Borrowed(key),
-        None => Cow::Borrowed(key.strip_prefix("%27")?.strip_suffix("%27")?),
-    };
-    (!key.is_empty()).then_some((name, key))
+}
+
+/// What follows a mark, be it plain or encoded.
+fn mark<'a>(text: &'a str, plain: &str, encoded: &str) -> Option<&'a str> {
+    text.strip_prefix(plain)
+        .or_else(|| text.strip_prefix(encoded))
 }
 
 #[cfg(test)]
@@ -59,6 +75,8 @@ mod tests {
             "/v1.0/communications/calls/a/microsoft.graph.unmute",
             "/v1.0/communications/calls('a')/microsoft.graph.unmute",
             "/beta/app/calls(%27a%27)/unmute/",
+            "/beta/app/calls%28%27a%27%29/microsoft.graph.unmute//",
+            "/v1.0//communications/calls%28'a'%29/unmute",
         ] {
             assert_eq!(
                 canonical(path).as_deref(),
@@ -82,9 +100,20 @@ mod tests {
         ] {
             assert_eq!(canonical(path), None, "{path}");
         }
+        for odd in [
+            "calls()",
+            "calls('')",
+            "calls('a'b')",
+            "calls('a",
+            "calls('a')b",
+            "callsx('a')",
+        ] {
+            let path = format!("/v1.0/communications/{odd}");
+            assert_eq!(canonical(&path).as_deref(), Some(&*path));
+        }
         assert_eq!(
-            canonical("/v1.0/communications/calls()").as_deref(),
-            Some("/v1.0/communications/calls()")
+            canonical("/beta/app/calls('it''s')/operations(%27%27%27%27)").as_deref(),
+            Some("/v1.0/communications/calls/it's/operations/'")
         );
     }
 

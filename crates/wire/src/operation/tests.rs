@@ -108,3 +108,22 @@ proptest! {
         let _operation = decode(&body);
     }
 }
+
+#[test]
+fn an_object_takes_on_how_far_its_operation_is() {
+    let mut object =
+        json::object(br#"{"id":"o1","status":"Running","participants":[1]}"#, "x").unwrap();
+    let mut operation = from_object(&object);
+    operation.status = OperationStatus::Failed;
+    operation.result = Some(openmic_model::ResultInfo {
+        code: 400,
+        subcode: 8508,
+        message: None,
+    });
+    update(&mut object, &operation);
+    assert_eq!(object["status"], "failed");
+    assert_eq!(object["resultInfo"]["subcode"], 8508);
+    assert_eq!(object["participants"], serde_json::json!([1]));
+    assert_eq!(from_object(&object), operation);
+    assert_eq!(from_object(&to_object(&operation)), operation);
+}
