@@ -1,6 +1,7 @@
 //! Tests of the real actor against a scripted Graph over loopback sockets.
 
 mod create;
+mod errands;
 mod graph;
 mod life;
 mod mailbox;

@@ -3,6 +3,7 @@
 pub(crate) mod server;
 
 mod acts;
+mod errands;
 mod reads;
 mod secrecy;
 

@@ -173,6 +173,8 @@ fn own_entry() -> Value {
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) route: Route,
+    /// Method and path.
+    pub(crate) line: String,
     pub(crate) call: String,
     pub(crate) query: Option<String>,
     pub(crate) body: Value,
@@ -366,6 +368,7 @@ async fn answer(request: Request<Incoming>, inner: &Inner) -> Answer {
             .to_owned();
         let seen = Seen {
             route,
+            line: format!("{} {}", head.method, head.uri.path()),
             call: call.clone(),
             query: head.uri.query().map(str::to_owned),
             body: serde_json::from_slice(&body).unwrap_or(Value::Null),
