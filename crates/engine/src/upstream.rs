@@ -304,13 +304,11 @@ impl From<RequestError> for UpstreamError {
             }
             RequestError::Gone => plain(404, "8522", "Call not found.".to_owned()),
             RequestError::Throttled {
-                status,
+                refusal,
                 retry_after,
             } => Self {
-                status,
-                code: "TooManyRequests".to_owned(),
-                message: "Graph throttles this application; come again later.".to_owned(),
                 retry_after,
+                ..plain(refusal.status, &refusal.code, refusal.message)
             },
             RequestError::NotSent(cause) => plain(502, "serviceNotAvailable", chain(&cause)),
             error => plain(

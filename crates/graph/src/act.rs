@@ -42,11 +42,11 @@ pub(crate) fn outcome(answer: Result<Answer, RequestError>) -> Result<Operation,
         Err(RequestError::NotSent(cause)) => return Err(ActError::NotSent(cause)),
         Err(RequestError::Ambiguous(cause)) => return Err(ActError::Ambiguous(cause)),
         Err(RequestError::Throttled {
-            status,
+            refusal,
             retry_after,
         }) => {
             return Err(ActError::Throttled {
-                status,
+                status: refusal.status,
                 retry_after,
             });
         }

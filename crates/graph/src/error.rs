@@ -61,10 +61,11 @@ pub enum RequestError {
     #[error("the request was not sent")]
     NotSent(#[source] NotSent),
     /// 429 or 503: it had no effect, come again.
-    #[error("Graph throttles ({status})")]
+    #[error("Graph throttles")]
     Throttled {
-        /// 429 or 503.
-        status: u16,
+        /// What Graph said; its status is 429 or 503.
+        #[source]
+        refusal: Refusal,
         /// `Retry-After`, when the answer had one.
         retry_after: Option<Duration>,
     },

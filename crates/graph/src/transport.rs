@@ -166,7 +166,7 @@ pub(crate) fn accept(answer: Answer) -> Result<Answer, RequestError> {
         200..=299 => Ok(answer),
         404 | 410 if names_a_call_gone(&answer) => Err(RequestError::Gone),
         429 | 503 => Err(RequestError::Throttled {
-            status,
+            refusal: refusal(&answer),
             retry_after: answer.retry_after,
         }),
         // Graph cannot do it: it did not

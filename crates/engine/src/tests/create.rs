@@ -123,18 +123,20 @@ async fn no_handle_is_given_out_before_the_call_has_its_id() {
 #[tokio::test]
 async fn throttled_for_longer_than_a_create_may_take() {
     let stage = Stage::new(patient).await;
-    let busy = Reply::new(429, "").with("retry-after", "90");
+    let busy = Reply::error(429, "8530", "No more calls.").with("retry-after", "90");
     stage.graph.once(Route::Create, busy);
     let error = within(stage.engine.join(join(None))).await.unwrap_err();
     let JoinError::Refused {
         status: 429,
         retry_after: Some(wait),
-        ..
+        code,
+        message,
     } = error
     else {
         panic!("{error:?}");
     };
     assert_eq!(wait, Duration::from_secs(90));
+    assert_eq!((&*code, &*message), ("8530", "No more calls."));
     assert_eq!(stage.graph.count(Route::Create), 1);
 }
 

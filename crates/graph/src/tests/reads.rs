@@ -105,15 +105,26 @@ async fn a_create_is_repeated_only_when_it_had_no_effect() {
 
 #[tokio::test]
 async fn a_pause_beyond_the_deadline_is_not_begun() {
-    let server = Server::start([Reply::new(429, "").with("Retry-After", "3600")]).await;
+    let full = Reply::error(429, "8530", "No more calls.").with("Retry-After", "3600");
+    let server = Server::start([full]).await;
     let deadline = Instant::now() + Duration::from_mins(10);
     let error = client(&server)
         .get_call(&call(), deadline)
         .await
         .unwrap_err();
     let pause = Some(Duration::from_hours(1));
-    assert!(
-        matches!(error, RequestError::Throttled { status: 429, retry_after } if retry_after == pause)
+    let RequestError::Throttled {
+        refusal,
+        retry_after,
+    } = error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!((refusal.status, retry_after), (429, pause));
+    // What Graph said reaches whoever asked, as that of any other refusal.
+    assert_eq!(
+        (&*refusal.code, &*refusal.message),
+        ("8530", "No more calls.")
     );
 }
 
