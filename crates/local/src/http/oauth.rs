@@ -217,6 +217,8 @@ pub(super) async fn tenant_configuration(
     let base = &world.base_url;
     Json(json!({
         "issuer": world.issuer(&tenant),
+        // Nobody signs in here, but OpenID Connect Discovery §3 demands it, and MSAL reads it.
+        "authorization_endpoint": format!("{base}/{tenant}/oauth2/v2.0/authorize"),
         "token_endpoint": format!("{base}/{tenant}/oauth2/v2.0/token"),
         "token_endpoint_auth_methods_supported": ["client_secret_post"],
         "jwks_uri": format!("{base}/v1/keys"),

@@ -123,6 +123,17 @@ async fn the_documents_lead_to_the_keys() {
         .unwrap();
     let tenant = crate::config::App::dev().tenant;
     assert_eq!(document["issuer"], rig.service.issuer(&tenant));
+    // All that OpenID Connect Discovery §3 requires: Microsoft's own libraries fail where one lacks.
+    for required in [
+        "authorization_endpoint",
+        "token_endpoint",
+        "jwks_uri",
+        "response_types_supported",
+        "subject_types_supported",
+        "id_token_signing_alg_values_supported",
+    ] {
+        assert!(!document[required].is_null(), "no {required}: {document}");
+    }
 }
 
 #[tokio::test]
