@@ -86,6 +86,12 @@ fn method_label(method: &http::Method) -> &'static str {
     known.copied().unwrap_or("other")
 }
 
+/// The caller's own id of a request, where it can be echoed.
+pub(crate) fn client_request_id(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(CLIENT_REQUEST_ID)?.to_str().ok()?;
+    (!text.is_empty() && text.len() <= MAX_CLIENT_ID).then_some(text)
+}
+
 /// The ids of a request: ours, and the caller's where it sent one that can be echoed.
 struct Ids {
     own: String,
@@ -94,13 +100,9 @@ struct Ids {
 
 impl Ids {
     fn of(headers: &HeaderMap) -> Self {
-        let client = headers
-            .get(CLIENT_REQUEST_ID)
-            .and_then(|value| value.to_str().ok())
-            .filter(|text| !text.is_empty() && text.len() <= MAX_CLIENT_ID);
         Self {
             own: Uuid::new_v4().to_string(),
-            client: client.map(str::to_owned),
+            client: client_request_id(headers).map(str::to_owned),
         }
     }
 

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use crate::answer::Refusal;
 
 /// Longest body of a Graph request. Create calls with an SDP blob are a few KiB.
-const MAX_REQUEST: usize = 256 * 1024;
+pub(crate) const MAX_REQUEST: usize = 256 * 1024;
 /// Longest time a body may take. A client that trickles must not hold a handler for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
 

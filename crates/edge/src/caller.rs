@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::body::Body;
 use axum::extract::{FromRequestParts as _, Path, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -16,6 +17,7 @@ use openmic_wire::create::{CreateCall, Destination, MediaConfig};
 use openmic_wire::errand::Errand;
 
 use crate::answer::{Answer, Refusal, chain};
+use crate::replay::{Named, Scope};
 use crate::surface::Api;
 use crate::table::Who;
 
@@ -42,38 +44,81 @@ enum Proof {
 pub(crate) struct Gate {
     pub(crate) api: Arc<Api>,
     pub(crate) who: Who,
+    pub(crate) replayed: bool,
 }
 
 /// Lets a request through when its caller may use the route. The handler finds the [`Caller`] in
 /// the extensions, and the [`Call`] where the route names one.
 pub(crate) async fn authorize(State(gate): State<Gate>, request: Request, next: Next) -> Answer {
     let (mut parts, body) = request.into_parts();
-    let caller = Caller::of(&parts, &gate.api).await?;
-    let engine = &gate.api.engine;
-    match gate.who {
-        Who::Application => {}
-        Who::Served => caller.check_served(engine)?,
-        Who::Owner | Who::Watcher => {
-            let call = named_call(&mut parts, engine).await;
-            let may = |call: &Call| match gate.who {
-                Who::Watcher => caller.sees(call.owner(), engine),
-                _ => caller.owns(call.owner()),
-            };
-            let call = call.filter(may).ok_or_else(Refusal::no_call)?;
-            tracing::Span::current().record("call", call.id().as_str());
-            parts.extensions.insert(call);
+    let api = &gate.api;
+    let caller = Caller::of(&parts, api).await?;
+    let named = if gate.replayed {
+        Named::of(&parts.headers)?
+    } else {
+        None
+    };
+    let id = named_call(&mut parts).await;
+    let entered = gate.enter(&caller, id.as_ref());
+    let scope = named.map(|named| {
+        let scope = Scope {
+            tenant: caller.tenant.clone(),
+            app: caller.app.clone(),
+            call: id,
+            key: named.key.clone(),
+        };
+        (scope, named)
+    });
+    let call = match (entered, scope) {
+        (Ok(call), None) => call,
+        (Ok(call), Some((scope, named))) => {
+            let request = admitted(parts, body, caller, call);
+            return api.replays.once(scope, named, request, next).await;
         }
-    }
-    parts.extensions.insert(caller);
-    let response: Response = next.run(Request::from_parts(parts, body)).await;
+        (Err(refusal), None) => return Err(refusal),
+        (Err(refusal), Some((scope, named))) => {
+            let request = Request::from_parts(parts, body);
+            let earlier = api.replays.earlier(scope, &named, request).await;
+            return earlier.unwrap_or(Err(refusal));
+        }
+    };
+    let response: Response = next.run(admitted(parts, body, caller, call)).await;
     Ok(response)
 }
 
-async fn named_call(parts: &mut Parts, engine: &Engine) -> Option<Call> {
+fn admitted(mut parts: Parts, body: Body, caller: Caller, call: Option<Call>) -> Request {
+    if let Some(call) = call {
+        parts.extensions.insert(call);
+    }
+    parts.extensions.insert(caller);
+    Request::from_parts(parts, body)
+}
+
+impl Gate {
+    /// The call that the route names, where it names one and the caller may do this with it.
+    fn enter(&self, caller: &Caller, id: Option<&CallId>) -> Result<Option<Call>, Refusal> {
+        let engine = &self.api.engine;
+        match self.who {
+            Who::Application => Ok(None),
+            Who::Served => caller.check_served(engine).map(|()| None),
+            Who::Owner | Who::Watcher => {
+                let may = |call: &Call| match self.who {
+                    Who::Watcher => caller.sees(call.owner(), engine),
+                    _ => caller.owns(call.owner()),
+                };
+                let call = id.and_then(|id| engine.call(id)).filter(may);
+                let call = call.ok_or_else(Refusal::no_call)?;
+                tracing::Span::current().record("call", call.id().as_str());
+                Ok(Some(call))
+            }
+        }
+    }
+}
+
+async fn named_call(parts: &mut Parts) -> Option<CallId> {
     let Path(named): Path<HashMap<String, String>> =
         Path::from_request_parts(parts, &()).await.ok()?;
-    let id = CallId::parse(named.get("call")?).ok()?;
-    engine.call(&id)
+    CallId::parse(named.get("call")?).ok()
 }
 
 /// 401 as Graph words it. Source: RFC 6750 §3 for the challenge.

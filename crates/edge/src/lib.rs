@@ -13,7 +13,11 @@
 //!
 //! Who may do what is one table (`table.rs`); what is not in it does not exist. A token is looked
 //! at before a byte of the body is read. A caller sees the calls of its own app and tenant, any
-//! other is 404 as if unknown.
+//! other is 404 as if unknown; in the own API an operator, who has the role `openmic.operator`,
+//! sees all.
+//!
+//! A POST that an SDK's middleware repeats, or that names itself by `Idempotency-Key`, gets the
+//! first answer and `Idempotent-Replay: true` (`replay.rs`).
 //!
 //! What the engine has no part in is an errand (`errand.rs`): passed on with the engine's own
 //! token and passed back, its operation tracked.
@@ -36,6 +40,7 @@ mod graph;
 mod metrics;
 mod path;
 mod prefer;
+mod replay;
 mod surface;
 mod table;
 mod upgrade;

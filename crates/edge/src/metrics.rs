@@ -3,7 +3,7 @@ use std::time::Duration;
 use http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     exponential_buckets,
 };
 
@@ -15,6 +15,9 @@ pub struct EdgeMetrics {
     pub(crate) webhook_ack: Histogram,
     webhooks_rejected: IntCounterVec,
     rejected: [IntCounter; Rejected::ALL.len()],
+    replays: IntCounterVec,
+    replayed: [IntCounter; Replay::ALL.len()],
+    replay_records: IntGauge,
     upgrades: IntCounterVec,
     upgraded: [IntCounter; Upgrade::ALL.len()],
 }
@@ -62,6 +65,42 @@ impl Rejected {
     }
 }
 
+/// The label of `openmic_named_requests_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replay {
+    /// It ran.
+    First,
+    /// It got the answer of the first one.
+    Replayed,
+    /// It waited for the first one's answer.
+    Joined,
+    /// Its key was another request's.
+    Mismatch,
+    /// As many ran as can be remembered.
+    Full,
+}
+
+impl Replay {
+    /// In the order of the variants.
+    const ALL: [Self; 5] = [
+        Self::First,
+        Self::Replayed,
+        Self::Joined,
+        Self::Mismatch,
+        Self::Full,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Replayed => "replayed",
+            Self::Joined => "joined",
+            Self::Mismatch => "mismatch",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// The label of `openmic_websocket_upgrades_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Upgrade {
@@ -104,6 +143,9 @@ impl EdgeMetrics {
     /// - `openmic_http_request_seconds{route}`, to the head of the answer
     /// - `openmic_webhook_ack_seconds`, from a webhook's head to its 202
     /// - `openmic_webhooks_rejected_total{reason}`
+    /// - `openmic_named_requests_total{result}`: POSTs with an `Idempotency-Key` or a
+    ///   `client-request-id`, `first` or a repeat
+    /// - `openmic_named_requests_kept`, running ones included
     /// - `openmic_websocket_upgrades_total{result}`
     pub fn new() -> Self {
         let valid = "names and labels are constants that prometheus accepts";
@@ -125,6 +167,11 @@ impl EdgeMetrics {
             "Webhooks that were not queued",
             &["reason"],
         );
+        let replays = counters(
+            "openmic_named_requests_total",
+            "POSTs that can be known again, by whether they had come before",
+            &["result"],
+        );
         let upgrades = counters(
             "openmic_websocket_upgrades_total",
             "Requests for a roster WebSocket, by how they ended",
@@ -144,6 +191,13 @@ impl EdgeMetrics {
             rejected: Rejected::ALL
                 .map(|reason| webhooks_rejected.with_label_values(&[reason.as_str()])),
             webhooks_rejected,
+            replayed: Replay::ALL.map(|result| replays.with_label_values(&[result.as_str()])),
+            replays,
+            replay_records: IntGauge::new(
+                "openmic_named_requests_kept",
+                "POSTs that a repeat would be known of, running ones included",
+            )
+            .expect(valid),
             upgraded: Upgrade::ALL.map(|result| upgrades.with_label_values(&[result.as_str()])),
             upgrades,
         }
@@ -154,11 +208,13 @@ impl EdgeMetrics {
     /// # Errors
     /// When one of the names is taken there.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let all: [Box<dyn Collector>; 5] = [
+        let all: [Box<dyn Collector>; 7] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.webhook_ack.clone()),
             Box::new(self.webhooks_rejected.clone()),
+            Box::new(self.replays.clone()),
+            Box::new(self.replay_records.clone()),
             Box::new(self.upgrades.clone()),
         ];
         for collector in all {
@@ -169,6 +225,15 @@ impl EdgeMetrics {
 
     pub(crate) fn rejected(&self, reason: Rejected) {
         self.rejected[reason as usize].inc();
+    }
+
+    pub(crate) fn replayed(&self, result: Replay) {
+        self.replayed[result as usize].inc();
+    }
+
+    pub(crate) fn replay_records(&self, count: usize) {
+        self.replay_records
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn upgraded(&self, result: Upgrade) {

@@ -15,6 +15,7 @@ use crate::attend::attended;
 use crate::caller::{Gate, authorize};
 use crate::metrics::EdgeMetrics;
 use crate::path;
+use crate::replay::{Bounds, Replays};
 use crate::table::TABLE;
 use crate::webhook;
 
@@ -68,6 +69,7 @@ pub(crate) struct Api {
     pub(crate) callers: Arc<Validator>,
     pub(crate) config: SurfaceConfig,
     pub(crate) metrics: EdgeMetrics,
+    pub(crate) replays: Arc<Replays>,
 }
 
 /// Root of the Graph surface as the caller addressed it, such as `http://127.0.0.1:7080/v1.0`.
@@ -97,6 +99,7 @@ pub fn routes(surface: Surface) -> Router {
         engine,
         callers,
         config,
+        replays: Replays::new(Bounds::default(), metrics.clone()),
         metrics,
     });
     let mut router = Router::new();
@@ -104,6 +107,7 @@ pub fn routes(surface: Surface) -> Router {
         let gate = Gate {
             api: Arc::clone(&api),
             who: rule.who,
+            replayed: rule.is_replayed(),
         };
         let handler = (rule.handler)(rule.method);
         let guarded = handler.route_layer(from_fn_with_state(gate, authorize));

@@ -30,6 +30,14 @@ pub(crate) struct Rule {
     pub(crate) handler: fn(MethodFilter) -> MethodRouter<Arc<Api>>,
 }
 
+impl Rule {
+    /// Whether a request that comes again gets the first answer (`replay.rs`): every POST of the
+    /// Graph surface, since SDK middlewares repeat them.
+    pub(crate) fn is_replayed(&self) -> bool {
+        self.method == POST && self.path.starts_with("/v1.0/")
+    }
+}
+
 const GET: MethodFilter = MethodFilter::GET;
 const POST: MethodFilter = MethodFilter::POST;
 const DELETE: MethodFilter = MethodFilter::DELETE;

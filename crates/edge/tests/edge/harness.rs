@@ -2,6 +2,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http_body_util::BodyExt as _;
 use openmic_auth::{Discovery, KeySource, Validator, ValidatorConfig};
 use openmic_edge::{EdgeMetrics, Readiness, Surface, SurfaceConfig, admin_routes, routes};
 use openmic_engine::{Call, Engine, Owner, Phase};
@@ -296,4 +300,22 @@ pub(crate) async fn head_only(url: &str, authorization: Option<&str>) -> String 
     };
     tokio::time::timeout(PATIENCE, whole).await.unwrap();
     String::from_utf8(answer).unwrap()
+}
+
+/// What a proxy does with a request that it does not answer by itself; `to` is the local
+/// service's `/v1.0` address.
+pub(crate) async fn pass_on(http: &reqwest::Client, to: &str, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let path = parts.uri.path().strip_prefix("/v1.0").unwrap();
+    let query = parts.uri.query().map(|query| format!("?{query}"));
+    let url = format!("{to}{path}{}", query.unwrap_or_default());
+    let mut headers = parts.headers;
+    headers.remove("host");
+    let request = http.request(parts.method, url).headers(headers);
+    let answer = request.body(body).send().await.unwrap();
+    let mut response = Response::builder().status(answer.status());
+    *response.headers_mut().unwrap() = answer.headers().clone();
+    let bytes = answer.bytes().await.unwrap();
+    response.body(Body::from(bytes)).unwrap()
 }

@@ -5,6 +5,7 @@
 mod admin;
 mod harness;
 mod refusals;
+mod replay;
 mod surface;
 mod tenants;
 mod upstream;

@@ -8,12 +8,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http_body_util::BodyExt as _;
 use openmic_listen::{Limits, Listener, Running};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::harness::{Answer, Plan, Rig};
+use crate::harness::{Answer, Plan, Rig, pass_on};
 
 #[derive(Clone)]
 struct Proxy {
@@ -24,10 +23,7 @@ struct Proxy {
 }
 
 async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    let path = parts.uri.path().strip_prefix("/v1.0").unwrap();
-    if path.ends_with("/unmute") {
+    if request.uri().path().ends_with("/unmute") {
         return Response::builder()
             .status(proxy.status)
             .header("content-type", "application/json")
@@ -35,16 +31,7 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
             .body(Body::from(proxy.body.clone()))
             .unwrap();
     }
-    let query = parts.uri.query().map(|query| format!("?{query}"));
-    let url = format!("{}{path}{}", proxy.to, query.unwrap_or_default());
-    let mut headers = parts.headers;
-    headers.remove("host");
-    let request = proxy.http.request(parts.method, url).headers(headers);
-    let answer = request.body(body).send().await.unwrap();
-    let mut response = Response::builder().status(answer.status());
-    *response.headers_mut().unwrap() = answer.headers().clone();
-    let bytes = answer.bytes().await.unwrap();
-    response.body(Body::from(bytes)).unwrap()
+    pass_on(&proxy.http, &proxy.to, request).await
 }
 
 fn envelope(code: &str) -> Value {
