@@ -2,6 +2,8 @@ mod document;
 mod fetch;
 mod source;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use document::{Configuration, key_set};
 pub(crate) use fetch::Fetch;
 pub use fetch::FetchError;
 pub use source::{Discovery, KeySource, KeySourceError};

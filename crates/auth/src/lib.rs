@@ -21,6 +21,9 @@ mod bearer;
 mod cache;
 mod claims;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 mod metrics;
 mod token;

@@ -36,6 +36,9 @@ mod caller;
 mod calls;
 mod command;
 mod errand;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod graph;
 mod metrics;
 mod path;

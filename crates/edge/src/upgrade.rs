@@ -164,7 +164,7 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 }
 
 /// `?since=epoch:seq`; the colon may be percent-encoded.
-fn since(query: Option<&str>) -> Result<Option<Version>, Refusal> {
+pub(crate) fn since(query: Option<&str>) -> Result<Option<Version>, Refusal> {
     let pairs = url::form_urlencoded::parse(query.unwrap_or("").as_bytes());
     let mut given = pairs.filter(|(name, _)| name == "since");
     let Some((_, text)) = given.next() else {

@@ -366,7 +366,7 @@ impl GraphClient {
     }
 
     /// The next page, if it belongs to the same list on the same server.
-    fn next(&self, from: &Url, raw: &str, call: &CallId) -> Option<Url> {
+    pub(crate) fn next(&self, from: &Url, raw: &str, call: &CallId) -> Option<Url> {
         let next = from.join(raw).ok()?;
         let below = next.as_str().strip_prefix(&*self.base)?;
         let same = below.starts_with('/')

@@ -59,10 +59,10 @@ pub(crate) struct Token {
     /// When to renew it.
     renew_at: Instant,
     /// When it is over.
-    ends_at: Instant,
+    pub(crate) ends_at: Instant,
 }
 
-type Flight = Result<Arc<Token>, TokenError>;
+pub(crate) type Flight = Result<Arc<Token>, TokenError>;
 
 /// Where tokens come from. Clones share them.
 #[derive(Clone)]
@@ -288,7 +288,7 @@ impl Shared {
 }
 
 /// Reads a grant. Its life is counted from before the request, so that we end it early, not late.
-fn granted(body: &[u8], begun: Instant, status: u16) -> Flight {
+pub(crate) fn granted(body: &[u8], begun: Instant, status: u16) -> Flight {
     let unreadable = TokenError::Unreadable(status);
     let Ok(grant) = serde_json::from_slice::<Granted>(body) else {
         return Err(unreadable);

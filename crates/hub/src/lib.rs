@@ -53,6 +53,9 @@ mod config;
 mod connection;
 mod feed;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hub;
 mod metrics;
 mod reader;

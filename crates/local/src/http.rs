@@ -5,7 +5,7 @@ mod caller;
 mod graph;
 mod lab;
 mod oauth;
-mod path;
+pub(crate) mod path;
 mod ring;
 mod table;
 

@@ -38,6 +38,9 @@ mod config;
 mod create;
 mod deliver;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod keys;
 mod leg;

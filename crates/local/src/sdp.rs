@@ -27,7 +27,7 @@ pub(crate) enum SdpError {
     TooLong,
     #[error("the SDP offer does not begin with v=0; send the offer as text, not encoded")]
     NotSdp,
-    #[error("line {0} of the SDP offer is not <letter>=<value>")]
+    #[error("line {0} of the SDP offer is not <letter>=<value> of printable text")]
     BadLine(usize),
     #[error(
         "line {0} of the SDP offer is no c=IN IP4 or IP6 with a numeric unicast address; host names are not looked up"
@@ -277,7 +277,12 @@ fn read_lines(text: &str) -> Result<Vec<Line>, SdpError> {
             continue;
         }
         let (kind, value) = match (raw.as_bytes().first(), raw.get(1..2), raw.get(2..)) {
-            (Some(kind), Some("="), Some(value)) if kind.is_ascii_lowercase() => (*kind, value),
+            // Values come back in the answer, where a lone CR would begin a line of the offerer's own.
+            (Some(kind), Some("="), Some(value))
+                if kind.is_ascii_lowercase() && !value.contains(char::is_control) =>
+            {
+                (*kind, value)
+            }
             _ => return Err(SdpError::BadLine(number)),
         };
         match kind {

@@ -212,8 +212,8 @@ impl<'a> Iterator for Extensions<'a> {
                     continue;
                 }
                 Form::OneByte => {
-                    // 15 means: stop here (RFC 8285 §4.2)
-                    if first >> 4 == 15 {
+                    // 15 means: stop here, and so does 0 with a length (RFC 8285 §4.2)
+                    if matches!(first >> 4, 0 | 15) {
                         return None;
                     }
                     (first >> 4, usize::from(first & 0x0f) + 1, after)

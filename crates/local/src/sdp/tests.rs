@@ -102,6 +102,11 @@ fn what_cannot_be_served_is_refused_by_name() {
         ("v=0\nm=audio 99999 RTP/AVP 0\n", SdpError::BadMedia(2)),
         ("v=0\nm=audio 4000 RTP/AVP\n", SdpError::BadMedia(2)),
         ("v=0\nnonsense\n", SdpError::BadLine(2)),
+        // found by the fuzz target `sdp`: the answer repeated it
+        (
+            "v=0\nc=IN IP4 1.2.3.4\nm=audio 4000 RTP/AVP 111\na=rtpmap:111 opus/48000/2\na=fmtp:111 x\rm=audio 1 RTP/AVP 0\n",
+            SdpError::BadLine(5),
+        ),
         (
             "v=0\nm=audio 9 RTP/AVP 96\na=rtpmap:96 opus\n",
             SdpError::BadRtpmap(3),

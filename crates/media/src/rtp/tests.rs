@@ -135,3 +135,25 @@ proptest! {
         prop_assert_eq!(view.payload(), payload);
     }
 }
+
+/// Found by the fuzz target `rtp`.
+#[test]
+fn an_element_of_id_0_with_a_length_ends_the_extensions() {
+    let header = Header {
+        marker: false,
+        payload_type: 0,
+        sequence: 1,
+        timestamp: 2,
+        ssrc: 3,
+    };
+    let mut bytes = header.to_bytes().to_vec();
+    bytes[0] |= 0x10;
+    // id 1 with a byte, then id 0 with two, then id 2 with a byte
+    bytes.extend([
+        0xbe, 0xde, 0, 2, 0x10, 0xaa, 0x01, 0xbb, 0xbb, 0x20, 0xcc, 0,
+    ]);
+    let view = View::parse(&bytes).unwrap();
+    let found: Vec<_> = view.extensions().collect();
+    assert_eq!(found, [(1, &[0xaa][..])]);
+    assert_eq!(view.audio_level(2), None);
+}
