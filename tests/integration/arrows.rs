@@ -138,7 +138,10 @@ fn no_file_is_a_maze() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                todo.push(path);
+                // cargo-fuzz builds beside its targets
+                if !path.ends_with("target") {
+                    todo.push(path);
+                }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let lines = std::fs::read_to_string(&path).unwrap().lines().count();
                 if lines > 620 {

@@ -16,10 +16,7 @@ pub fn prefer(headers: &HeaderMap) -> Option<Duration> {
     crate::prefer::patience(headers).map(|patience| patience.limit)
 }
 
-/// `?since=` of a subscriber; `Err` where it is refused.
-///
-/// # Errors
-/// Says only that it was.
-pub fn since(query: &str) -> Result<Option<Version>, ()> {
-    crate::upgrade::since(Some(query)).map_err(|_| ())
+/// `?since=` of a subscriber; `None` where there is none or it is refused.
+pub fn since(query: &str) -> Option<Version> {
+    crate::upgrade::since(Some(query)).ok()?
 }

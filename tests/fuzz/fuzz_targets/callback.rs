@@ -17,13 +17,19 @@ fuzz_target!(|data: &[u8]| {
     };
     if openmic_outbound::check(&url, false, &[8443]).is_ok() {
         assert_eq!(url.scheme(), "https");
-        assert!(matches!(url.port_or_known_default(), Some(443 | 8443)), "{url}");
+        assert!(
+            matches!(url.port_or_known_default(), Some(443 | 8443)),
+            "{url}"
+        );
         assert!(url.username().is_empty() && url.password().is_none());
         assert!(literal.is_none_or(outside), "{url}");
     }
     if openmic_outbound::check(&url, true, &[]).is_ok() {
         assert!(matches!(url.scheme(), "http" | "https"));
-        assert!(literal.is_none_or(|ip| ip.is_loopback() || outside(ip)), "{url}");
+        assert!(
+            literal.is_none_or(|ip| ip.is_loopback() || outside(ip)),
+            "{url}"
+        );
     }
 });
 

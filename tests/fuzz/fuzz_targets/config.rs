@@ -23,9 +23,14 @@ fuzz_target!(|data: &[u8]| {
         (name, value.clone())
     });
     let mut env: Vec<_> = env.collect();
-    env.push(("OPENMIC__UPSTREAM__SECRET".to_owned(), openmic_fuzz::CANARY.to_owned()));
+    env.push((
+        "OPENMIC__UPSTREAM__SECRET".to_owned(),
+        openmic_fuzz::CANARY.to_owned(),
+    ));
     let mut on_disk = tempfile::NamedTempFile::new().expect("a file can be made");
-    on_disk.write_all(file.as_bytes()).expect("it can be written");
+    on_disk
+        .write_all(file.as_bytes())
+        .expect("it can be written");
     let (_, said) = openmic_fuzz::configuration(Some(on_disk.path()), env, flags);
     assert!(!said.contains(openmic_fuzz::CANARY), "{said}");
 });

@@ -16,8 +16,11 @@ static CLIENT: LazyLock<GraphClient> = LazyLock::new(|| {
         app: AppId::parse("a").expect("an id"),
         secret: "s".to_owned().into(),
     };
-    GraphClient::new(&GraphConfig::new(base.clone(), base, credential), &Metrics::new())
-        .expect("plain http needs nothing")
+    GraphClient::new(
+        &GraphConfig::new(base.clone(), base, credential),
+        &Metrics::new(),
+    )
+    .expect("plain http needs nothing")
 });
 
 fuzz_target!(|data: &[u8]| {

@@ -16,7 +16,10 @@ fuzz_target!(|data: &[u8]| {
         assert!(id != 0 && extension.len() <= 255);
     }
     for id in 0..=15 {
-        assert!(view.audio_level(id).is_none_or(|level| level.below_overload < 128));
+        assert!(
+            view.audio_level(id)
+                .is_none_or(|level| level.below_overload < 128)
+        );
     }
     let rewritten = view.header().to_bytes();
     let again = View::parse(&rewritten).expect("we wrote it");

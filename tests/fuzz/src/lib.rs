@@ -5,7 +5,11 @@ use std::path::Path;
 
 /// The configuration of the binary, compiled from its own source, since a binary has no library.
 #[path = "../../../crates/server/src"]
-#[allow(dead_code, unused_imports, reason = "only what reads a configuration is used")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "only what reads a configuration is used"
+)]
 mod server {
     pub(super) mod config;
 }
@@ -19,7 +23,9 @@ pub fn configuration(
     env: Vec<(String, String)>,
     flags: &[(String, String)],
 ) -> (bool, String) {
-    let env = env.into_iter().map(|(name, value)| (name.into(), value.into()));
+    let env = env
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()));
     match server::config::load(file, env, flags) {
         Ok(loaded) => (
             true,
