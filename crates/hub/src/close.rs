@@ -7,8 +7,66 @@ use crate::frame;
 pub const CALL_ENDED: u16 = 4004;
 /// Close code: frames that may not be left out did not fit; reconnect, read operations by GET.
 pub const RESYNC: u16 = 4010;
+/// Close code: the token that let the subscriber in expired; reconnect with a new one.
+pub const TOKEN_EXPIRED: u16 = 4401;
 /// Close code: the service restarts (RFC 6455, 7.4.1 and the IANA registry).
 pub const SERVICE_RESTART: u16 = 1012;
+
+/// One code that a subscriber may be closed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CloseCode {
+    /// As in the close frame (RFC 6455, 7.4).
+    pub code: u16,
+    /// What happened.
+    pub meaning: &'static str,
+    /// What a subscriber does about it.
+    pub remedy: &'static str,
+}
+
+/// Every code that the hub closes a subscriber with by itself. [`Hub::close_all`](crate::Hub::close_all)
+/// takes others too, and a subscriber's own close is answered with its own code.
+pub const CLOSE_CODES: [CloseCode; 8] = [
+    CloseCode {
+        code: 1002,
+        meaning: "the peer broke RFC 6455",
+        remedy: "mend the client",
+    },
+    CloseCode {
+        code: 1007,
+        meaning: "a text message was not UTF-8",
+        remedy: "mend the client",
+    },
+    CloseCode {
+        code: 1008,
+        meaning: "too many messages: 20 in a second by default",
+        remedy: "send less; subscribers have nothing to say",
+    },
+    CloseCode {
+        code: 1009,
+        meaning: "a message was over 16 KiB",
+        remedy: "send less",
+    },
+    CloseCode {
+        code: SERVICE_RESTART,
+        meaning: "the service restarts",
+        remedy: "reconnect with `since` after a random wait",
+    },
+    CloseCode {
+        code: CALL_ENDED,
+        meaning: "call ended",
+        remedy: "stop",
+    },
+    CloseCode {
+        code: RESYNC,
+        meaning: "resync: too many frames were not taken",
+        remedy: "reconnect with `since`, read operations by GET",
+    },
+    CloseCode {
+        code: TOKEN_EXPIRED,
+        meaning: "the token expired",
+        remedy: "reconnect with `since` and a new token",
+    },
+];
 
 /// Longest reason that fits a control frame (RFC 6455, 5.5): 125 bytes less the code.
 const MAX_REASON: usize = 123;
@@ -32,6 +90,8 @@ pub(crate) enum Reason {
     Slow,
     /// It missed a frame that may not be left out.
     Resync,
+    /// Its token expired.
+    Expired,
     /// The call ended.
     CallEnded,
     /// The embedder closed all.
@@ -39,7 +99,7 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Client,
         Self::Gone,
         Self::Protocol,
@@ -48,6 +108,7 @@ impl Reason {
         Self::Unresponsive,
         Self::Slow,
         Self::Resync,
+        Self::Expired,
         Self::CallEnded,
         Self::Closed,
     ];
@@ -62,6 +123,7 @@ impl Reason {
             Self::Unresponsive => "unresponsive",
             Self::Slow => "slow",
             Self::Resync => "resync",
+            Self::Expired => "expired",
             Self::CallEnded => "call_ended",
             Self::Closed => "closed",
         }
@@ -82,7 +144,7 @@ pub(crate) fn close_frame(code: u16, reason: &str) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::{Reason, close_frame};
+    use super::{CLOSE_CODES, Reason, close_frame};
 
     #[test]
     fn a_long_reason_is_cut_between_characters() {
@@ -90,6 +152,21 @@ mod tests {
         assert_eq!(frame[..4], [0x88, 2 + 122, 0x0f, 0xaa]);
         assert_eq!(frame.len(), 4 + 122);
         assert!(std::str::from_utf8(&frame[4..]).is_ok());
+    }
+
+    #[test]
+    fn every_code_stands_in_the_documentation() {
+        let documentation = include_str!("lib.rs");
+        for entry in CLOSE_CODES {
+            let (code, meaning, remedy) = (entry.code, entry.meaning, entry.remedy);
+            let row = format!("//! | {code} | {meaning} | {remedy} |");
+            assert!(documentation.contains(&row), "{row}");
+        }
+        let rows = documentation.lines().filter(|line| {
+            let cell = line.strip_prefix("//! | ").and_then(|rest| rest.get(..4));
+            cell.is_some_and(|code| code.parse::<u16>().is_ok())
+        });
+        assert_eq!(rows.count(), CLOSE_CODES.len());
     }
 
     #[test]

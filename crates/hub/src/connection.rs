@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
 
-use crate::close::{CALL_ENDED, RESYNC, Reason, close_frame};
+use crate::close::{CALL_ENDED, RESYNC, Reason, TOKEN_EXPIRED, close_frame};
 use crate::config::HubConfig;
 use crate::feed::{Feed, Key, Missed, Position};
 use crate::frame::{self, Encoder};
@@ -55,7 +55,7 @@ pub(crate) struct Connection {
     /// The second in which `received` messages came.
     second: u32,
     received: u16,
-    _permit: Permit,
+    permit: Permit,
 }
 
 struct Rest {
@@ -125,7 +125,7 @@ impl Connection {
             reader: Reader::default(),
             second: 0,
             received: 0,
-            _permit: permit,
+            permit,
         }
     }
 
@@ -322,6 +322,16 @@ impl Connection {
         if self.silent >= MAX_SILENT {
             return Step::Drop(self.final_reason(Reason::Unresponsive));
         }
+        // Here and not by a deadline of its own: that would cost each subscriber memory until its
+        // token expires, also when it is long gone.
+        if self
+            .permit
+            .until
+            .is_some_and(|until| until <= Instant::now())
+        {
+            let why = "the token expired; connect again with a new one";
+            self.leave(close_frame(TOKEN_EXPIRED, why), true, Reason::Expired);
+        }
         self.silent += 1;
         self.ping_due = true;
         Step::Rest
@@ -392,7 +402,7 @@ impl Connection {
             let (code, why, reason) = match violation {
                 Violation::Protocol => (1002, "not as RFC 6455 has it", Reason::Protocol),
                 Violation::NotUtf8 => (1007, "text is UTF-8", Reason::Protocol),
-                Violation::TooBig => (1009, "messages are at most 64 KiB", Reason::TooBig),
+                Violation::TooBig => (1009, "messages are at most 16 KiB", Reason::TooBig),
             };
             self.refuse(code, why, reason);
         } else if self.received > config.max_inbound_per_second {

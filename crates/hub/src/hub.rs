@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::close::{SERVICE_RESTART, close_frame};
 use crate::config::{HubConfig, Subscribe};
 use crate::metrics::HubMetrics;
+use crate::quota::{Place, Quota};
 use crate::shard::{Shard, WAKE};
 use crate::topic::{Slot, Topic};
 
@@ -52,6 +53,12 @@ pub enum SubscribeError {
          max_subscribers_per_call"
     )]
     CallFull(usize),
+    /// The quota that the subscriber counts for is used up.
+    #[error(
+        "this caller has {0} roster WebSockets, as many as one may have; close some, or raise \
+         callers.max_websockets"
+    )]
+    QuotaFull(usize),
     /// [`Hub::shutdown`] was called.
     #[error("the service is going down; connect again in a moment")]
     ShuttingDown,
@@ -141,6 +148,8 @@ impl Hub {
             permit: Permit {
                 all: Arc::clone(&self.inner.seats),
                 slot,
+                until: None,
+                place: None,
             },
         })
     }
@@ -235,6 +244,27 @@ pub struct Seat {
 }
 
 impl Seat {
+    /// Counts it for `quota` too.
+    ///
+    /// # Errors
+    /// [`SubscribeError::QuotaFull`]; the seat is then given back.
+    pub fn within(mut self, quota: &Quota) -> Result<Self, SubscribeError> {
+        let place = quota.take();
+        let place = place.ok_or_else(|| SubscribeError::QuotaFull(quota.limit()))?;
+        self.permit.place = Some(place);
+        Ok(self)
+    }
+
+    /// Whoever takes it may stay until then; it is closed with [`TOKEN_EXPIRED`] within one
+    /// [`HubConfig::ping_interval`] after.
+    ///
+    /// [`TOKEN_EXPIRED`]: crate::TOKEN_EXPIRED
+    #[must_use]
+    pub fn until(mut self, when: Instant) -> Self {
+        self.permit.until = Some(when);
+        self
+    }
+
     /// Hands over a socket whose handshake is answered with 101. `leftover` is what was already
     /// read from it after the request.
     ///
@@ -276,6 +306,9 @@ impl fmt::Debug for Seat {
 pub(crate) struct Permit {
     all: Arc<AtomicUsize>,
     pub(crate) slot: Arc<Slot>,
+    /// What let it in is good until then.
+    pub(crate) until: Option<Instant>,
+    place: Option<Place>,
 }
 
 impl Drop for Permit {

@@ -34,15 +34,18 @@
 //!
 //! # Close codes
 //!
+//! The same as [`CLOSE_CODES`].
+//!
 //! | code | reason | what a subscriber does |
 //! |--:|---|---|
 //! | 1002 | the peer broke RFC 6455 | mend the client |
 //! | 1007 | a text message was not UTF-8 | mend the client |
-//! | 1008 | too many messages | send less; subscribers have nothing to say |
-//! | 1009 | a message was over 64 KiB | send less |
+//! | 1008 | too many messages: 20 in a second by default | send less; subscribers have nothing to say |
+//! | 1009 | a message was over 16 KiB | send less |
 //! | 1012 | the service restarts | reconnect with `since` after a random wait |
 //! | 4004 | call ended | stop |
 //! | 4010 | resync: too many frames were not taken | reconnect with `since`, read operations by GET |
+//! | 4401 | the token expired | reconnect with `since` and a new token |
 //!
 //! A subscriber that was silent for two rounds of pings, or whose socket took no byte for
 //! [`HubConfig::slow_after`], finds its connection gone without a close frame: its socket takes
@@ -58,14 +61,16 @@ mod frame;
 pub mod fuzzing;
 mod hub;
 mod metrics;
+mod quota;
 mod reader;
 mod shard;
 mod slab;
 mod topic;
 
-pub use close::{CALL_ENDED, RESYNC, SERVICE_RESTART};
+pub use close::{CALL_ENDED, CLOSE_CODES, CloseCode, RESYNC, SERVICE_RESTART, TOKEN_EXPIRED};
 pub use config::{HubConfig, Subscribe};
 pub use frame::{CallFrame, OperationFrame, snapshot_document};
 pub use hub::{Hub, Seat, SubscribeError};
 pub use metrics::HubMetrics;
+pub use quota::{Place, Quota};
 pub use topic::Topic;

@@ -4,7 +4,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 /// Longest message a subscriber may send, in bytes.
-pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
+pub(crate) const MAX_MESSAGE: usize = 16 * 1024;
 
 /// What came from a subscriber. Messages carry no meaning yet and are only counted.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use openmic_hub::{CALL_ENDED, RESYNC, SERVICE_RESTART, Subscribe};
+use openmic_hub::{CALL_ENDED, RESYNC, SERVICE_RESTART, Subscribe, TOKEN_EXPIRED};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -90,6 +90,69 @@ fn what_breaks_the_protocol_is_closed_with_its_code() {
         });
     }
     eventually("all places are free", || hub.subscribers() == 0);
+}
+
+#[test]
+fn a_message_may_have_16_kib_and_no_byte_more() {
+    let hub = hub(|_| ());
+    let call = call("call-1");
+    let mut publisher = Publisher::new(&hub, &call);
+    publisher.fill(1);
+    let mut watcher = watch(&hub, &call, Subscribe::default(), Buffers::Default);
+    watcher.read_to(7, 1);
+    let fits = "x".repeat(16 * 1024);
+    watcher.socket.send(Message::Text(fits.into())).unwrap();
+    watcher
+        .socket
+        .send(Message::Ping("still there".into()))
+        .unwrap();
+    let pong = Message::Pong("still there".into());
+    assert_eq!(watcher.socket.read().unwrap(), pong);
+    let over = "x".repeat(16 * 1024 + 1);
+    watcher.socket.send(Message::Text(over.into())).unwrap();
+    assert_eq!(watcher.read_to_close(), 1009);
+    // Also in pieces: the message counts, not its frames.
+    let mut watcher = watch(&hub, &call, Subscribe::default(), Buffers::Default);
+    let half = [&[0x02, 0xfe, 0x30, 0, 0, 0, 0, 0][..], &[0; 0x3000]].concat();
+    let more = [&[0x80, 0xfe, 0x30, 0, 0, 0, 0, 0][..], &[0; 0x3000]].concat();
+    watcher.socket.get_mut().write_all(&half).unwrap();
+    watcher.socket.get_mut().write_all(&more).unwrap();
+    assert_eq!(watcher.read_to_close(), 1009);
+}
+
+#[test]
+fn twenty_messages_in_a_second_are_taken() {
+    let hub = hub(|_| ());
+    let call = call("call-1");
+    let mut publisher = Publisher::new(&hub, &call);
+    publisher.fill(1);
+    let mut watcher = watch(&hub, &call, Subscribe::default(), Buffers::Default);
+    watcher.read_to(7, 1);
+    let message = [0x81, 0x81, 0, 0, 0, 0, b'a'].repeat(19);
+    let ping = [0x89, 0x80, 0, 0, 0, 0];
+    let all = [&message[..], &ping].concat();
+    watcher.socket.get_mut().write_all(&all).unwrap();
+    assert_eq!(watcher.socket.read().unwrap(), Message::Pong("".into()));
+}
+
+#[test]
+fn who_was_let_in_until_then_is_closed_then() {
+    let hub = hub(|config| config.ping_interval = Duration::from_millis(320));
+    let call = call("call-1");
+    let mut publisher = Publisher::new(&hub, &call);
+    publisher.fill(1);
+    let until = Instant::now() + Duration::from_millis(100);
+    let (client, server) = pair(Buffers::Default);
+    let seat = hub.reserve(&call).unwrap().until(until);
+    seat.attach(server, Bytes::new(), Subscribe::default())
+        .unwrap();
+    let mut expires = Watcher::new(client);
+    expires.read_to(7, 1);
+    assert_eq!(expires.read_to_close(), TOKEN_EXPIRED);
+    assert!(Instant::now() >= until, "not before its time");
+    eventually("it is counted", || {
+        metric(&hub, "openmic_subscribers_closed_total", "expired") >= 1.0
+    });
 }
 
 #[test]

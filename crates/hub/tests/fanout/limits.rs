@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use openmic_hub::{Subscribe, SubscribeError};
+use openmic_hub::{Quota, Subscribe, SubscribeError};
 
 use crate::support::{Buffers, Publisher, call, eventually, hub, pair, watch};
 
@@ -38,6 +38,32 @@ fn places_are_limited_and_given_back() {
     watcher.read_to(7, 1);
     drop(hub.reserve(&one).unwrap());
     assert_eq!(hub.subscribers(), 2);
+}
+
+#[test]
+fn a_quota_is_shared_over_calls_and_given_back() {
+    let hub = hub(|_| ());
+    let (one, two) = (call("call-1"), call("call-2"));
+    let (mut first, mut second) = (Publisher::new(&hub, &one), Publisher::new(&hub, &two));
+    first.fill(1);
+    second.fill(1);
+    let (mine, yours) = (Quota::new(2), Quota::new(1));
+    let (client, server) = pair(Buffers::Default);
+    let seat = hub.reserve(&one).unwrap().within(&mine).unwrap();
+    seat.attach(server, Bytes::new(), Subscribe::default())
+        .unwrap();
+    let mut watcher = crate::watcher::Watcher::new(client);
+    watcher.read_to(7, 1);
+    let seat = hub.reserve(&two).unwrap().within(&mine).unwrap();
+    let full = hub.reserve(&two).unwrap().within(&mine);
+    assert!(matches!(full, Err(SubscribeError::QuotaFull(2))));
+    assert_eq!(hub.subscribers(), 2, "a refused seat is given back");
+    assert!(hub.reserve(&two).unwrap().within(&yours).is_ok());
+    drop(seat);
+    assert_eq!(mine.taken(), 1);
+    drop(watcher);
+    eventually("its place is free", || mine.taken() == 0);
+    assert_eq!(yours.taken(), 0);
 }
 
 #[test]
