@@ -17,6 +17,8 @@ pub type QueryId = u32;
 pub enum Effect {
     /// POST the create body; answer with `Created` or `CreateFailed`.
     Create,
+    /// POST the answer to a call that rings; answer with `Created` or `CreateFailed`.
+    Answer,
     /// POST mute or unmute; answer with `Posted`.
     Post {
         /// To be named in the answer.

@@ -13,18 +13,18 @@ pub type AttemptId = u32;
 /// Everything that can happen to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The create POST was answered.
+    /// The POST of the create, or of the answer to a ringing call, was answered.
     Created {
         /// What the answer states.
         facts: CallFacts,
         /// What the call connects.
         kind: CallKind,
     },
-    /// The create POST failed.
+    /// The POST of the create, or of the answer to a ringing call, failed.
     CreateFailed {
         /// What to tell the bot.
         refusal: Refusal,
-        /// True when no call can have come of it.
+        /// True when it certainly had no effect: there is no call, or the bot is not in it.
         definite: bool,
     },
     /// The bot asks for something.

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use openmic_model::{CallKind, CallState, ParticipantId, Roster, Version};
+use openmic_model::{CallFacts, CallKind, CallState, ParticipantId, Roster, Version};
 use statig::blocking::{IntoStateMachineExt as _, StateMachine};
 
 use crate::attempt::{Http, Op};
@@ -36,8 +36,24 @@ impl fmt::Debug for Machine {
 impl Machine {
     /// A new call in `Establishing`. Pushes [`Effect::Create`].
     pub fn start(config: Config, now: Time, effects: &mut Vec<Effect>) -> Self {
+        Self::begin(Model::new(config), now, effects)
+    }
+
+    /// A call that rings, and that the bot takes: in `Establishing` like a new one. Pushes
+    /// [`Effect::Answer`]. `facts` and `kind` are what the ring states.
+    pub fn answer(
+        config: Config,
+        facts: &CallFacts,
+        kind: CallKind,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Self {
+        Self::begin(Model::offered(config, facts, kind), now, effects)
+    }
+
+    fn begin(model: Model, now: Time, effects: &mut Vec<Effect>) -> Self {
         let mut timers = Timers::default();
-        let mut inner = Model::new(config).state_machine();
+        let mut inner = model.state_machine();
         inner.init_with_context(&mut Turn {
             now,
             effects,
@@ -129,6 +145,11 @@ impl Machine {
             State::Terminated { ending } => Some(ending),
             _ => None,
         }
+    }
+
+    /// Whether something showed that the create or the answer took effect.
+    pub fn took_effect(&self) -> bool {
+        self.inner.inner().exists
     }
 
     /// Graph's own state of the call, as far as it was told.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use openmic_model::{
-    Action, CallKind, CallState, Operation, ParticipantId, ResultInfo, Verdict, Version,
+    Action, CallFacts, CallKind, CallState, Operation, ParticipantId, ResultInfo, Verdict, Version,
 };
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
@@ -84,7 +84,10 @@ pub(crate) struct Outstanding {
 pub(crate) struct Model {
     pub(crate) config: Config,
     pub(crate) kind: CallKind,
-    /// Something showed that Graph has the call: the create's answer or a notification.
+    /// The call rang before the bot did anything: Graph has it, whatever becomes of the answer.
+    pub(crate) offered: bool,
+    /// Something showed that the create or the bot's answer took effect: what it was answered, or
+    /// a notification.
     pub(crate) exists: bool,
     pub(crate) me: Option<ParticipantId>,
     /// Graph's own state of the call, merged by rank.
@@ -112,6 +115,8 @@ pub(crate) struct Model {
     pub(crate) resync: Option<QueryId>,
     /// The doubt is one that no notification can settle.
     pub(crate) audit: bool,
+    /// Until when an answer whose outcome was lost may show itself.
+    pub(crate) lost_until: Option<Time>,
     /// GETs made since Graph said established; `None` before.
     pub(crate) patience: Option<usize>,
     pub(crate) jitter: u64,
@@ -124,7 +129,7 @@ pub(crate) struct Model {
     after_transition = "Self::entered"
 )]
 impl Model {
-    #[state(superstate = "live", entry_action = "create")]
+    #[state(superstate = "live", entry_action = "first_request")]
     fn establishing(&mut self, context: &mut Turn<'_>, event: &Event) -> Outcome<State> {
         match event {
             Event::Created { facts, kind } => {
@@ -147,6 +152,9 @@ impl Model {
                 self.absorb(facts);
                 if self.is_terminated() {
                     return Super;
+                }
+                if self.still_rings() {
+                    return Handled;
                 }
                 self.establish(context)
             }
@@ -350,8 +358,12 @@ impl Model {
     }
 
     #[action]
-    fn create(context: &mut Turn<'_>) {
-        context.effects.push(Effect::Create);
+    fn first_request(&mut self, context: &mut Turn<'_>) {
+        context.effects.push(if self.offered {
+            Effect::Answer
+        } else {
+            Effect::Create
+        });
     }
 
     #[action]
@@ -411,6 +423,7 @@ impl Model {
         };
         Self {
             kind: CallKind::Group,
+            offered: false,
             exists: false,
             me: None,
             graph: None,
@@ -429,10 +442,21 @@ impl Model {
             reads_unnumbered: false,
             resync: None,
             audit: false,
+            lost_until: None,
             patience: None,
             jitter: seed,
             config,
         }
+    }
+
+    /// A call that rings, with what the ring states of it.
+    pub(crate) fn offered(config: Config, facts: &CallFacts, kind: CallKind) -> Self {
+        let mut model = Self::new(config);
+        model.offered = true;
+        model.kind = kind;
+        model.graph = Some(CallState::Incoming);
+        model.absorb(facts);
+        model
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openmic_model::{Action, CallKind, CommandId, Verdict};
+use openmic_model::{Action, CallKind, CallState, CommandId, Verdict};
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
 
@@ -21,6 +21,8 @@ const PATIENCE: [Duration; 3] = [
 ];
 /// How often a call that is not up yet is read, in case its notification was lost.
 const UP_YET: Duration = Duration::from_secs(10);
+/// How often a call is read whose answer's outcome was lost; it rings for seconds only.
+const ANSWERED_YET: Duration = Duration::from_secs(1);
 /// How long the mute on joining may take.
 const JOIN_MUTED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -128,12 +130,27 @@ impl Model {
     }
 
     /// The create's answer was lost. Should there be a call with a hot microphone, its
-    /// notifications show it; the wait for them ends.
+    /// notifications show it; the wait for them ends. A call that rang has an id to ask by.
     pub(crate) fn maybe_created(&mut self, context: &mut Turn<'_>) {
-        if !self.exists {
-            let patience = self.config.orphan_patience;
-            context.timers.set(Timer::Patience, context.now + patience);
+        if self.exists {
+            return;
         }
+        let until = context.now + self.config.orphan_patience;
+        if self.offered {
+            self.lost_until.get_or_insert(until);
+            self.read_call(context);
+            context
+                .timers
+                .set(Timer::Patience, context.now + ANSWERED_YET);
+        } else {
+            context.timers.set(Timer::Patience, until);
+        }
+    }
+
+    /// Nothing has shown yet that the answer took effect.
+    pub(crate) fn still_rings(&self) -> bool {
+        let held = self.graph.map_or(0, CallState::rank);
+        self.offered && !self.exists && held == CallState::Incoming.rank()
     }
 
     /// The call exists. Leaves establishing once it is up and the own entry known, or not to be
@@ -195,8 +212,18 @@ impl Model {
 
     pub(crate) fn lose_patience(&mut self, context: &mut Turn<'_>) -> Outcome<State> {
         if !self.exists {
-            // Nothing showed that the create took effect.
-            return over(EndCause::NotCreated, None);
+            let Some(until) = self.lost_until else {
+                // Nothing showed that the create took effect.
+                return over(EndCause::NotCreated, None);
+            };
+            if context.now >= until {
+                // Nobody can tell whether the bot is in the call; it shall not be.
+                return Transition(State::Terminating { tries: 0 });
+            }
+            self.read_call(context);
+            let next = (context.now + ANSWERED_YET).min(until);
+            context.timers.set(Timer::Patience, next);
+            return Handled;
         }
         let Some(step) = self.patience else {
             self.read_call(context);

@@ -1,5 +1,6 @@
 mod rig;
 
+mod answering;
 mod attempts;
 mod chaos;
 mod diagram;

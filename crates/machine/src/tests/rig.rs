@@ -46,6 +46,20 @@ impl Rig {
         }
     }
 
+    /// A call that rings and that the bot takes.
+    pub(crate) fn answer(config: Config, kind: CallKind) -> Self {
+        let mut rig = Self::start(config.clone());
+        rig.log.clear();
+        rig.machine = Machine::answer(
+            config,
+            &facts(CallState::Incoming),
+            kind,
+            Time::ZERO,
+            &mut rig.log,
+        );
+        rig
+    }
+
     /// The default config, without the mute on joining.
     pub(crate) fn plain() -> Config {
         Config {

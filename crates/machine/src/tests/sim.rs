@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use openmic_model::{Action, CommandId, Evidence, RosterSeen, Verdict};
+use openmic_model::{Action, CallKind, CallState, CommandId, Evidence, RosterSeen, Verdict};
 
-use super::rig::{OWN_COMMAND, millis, secs};
+use super::rig::{OWN_COMMAND, facts, millis, secs};
 use crate::{Config, Effect, Event, Machine, Phase, Time};
 
 mod graph;
@@ -48,7 +48,12 @@ impl Run {
             ..Config::new(1, OWN_COMMAND)
         };
         let mut effects = Vec::new();
-        let machine = Machine::start(config, Time::ZERO, &mut effects);
+        let machine = if graph.random.chance(30) {
+            let ring = facts(CallState::Incoming);
+            Machine::answer(config, &ring, CallKind::Group, Time::ZERO, &mut effects)
+        } else {
+            Machine::start(config, Time::ZERO, &mut effects)
+        };
         let mut run = Self {
             seed,
             machine,

@@ -70,6 +70,29 @@ fn create_lost() -> Rig {
     rig
 }
 
+fn answering() -> Rig {
+    Rig::answer(Rig::plain(), CallKind::Group)
+}
+
+fn answer_lost() -> Rig {
+    let mut rig = answering();
+    rig.fire(events::create_failed(false));
+    rig
+}
+
+/// Nothing told for 29 s what became of the answer.
+fn answer_long_lost() -> Rig {
+    let mut rig = answer_lost();
+    rig.pass(secs(29));
+    rig
+}
+
+fn hanging_up_unanswered() -> Rig {
+    let mut rig = answering();
+    rig.fire(Event::HangUp);
+    rig
+}
+
 fn one_to_one() -> Rig {
     let mut rig = creating();
     rig.fire(created(CallState::Established, CallKind::PeerToPeer));
@@ -169,6 +192,18 @@ pub(super) const PLACES: &[Place] = &[
     Place {
         name: "Establishing: create's answer lost",
         reach: create_lost,
+    },
+    Place {
+        name: "Establishing: answer unanswered",
+        reach: answering,
+    },
+    Place {
+        name: "Establishing: answer's answer lost",
+        reach: answer_lost,
+    },
+    Place {
+        name: "Establishing: answer's answer long lost",
+        reach: answer_long_lost,
     },
     Place {
         name: "Establishing: not up",
@@ -279,6 +314,10 @@ pub(super) const PLACES: &[Place] = &[
         reach: hanging_up_unborn,
     },
     Place {
+        name: "Terminating: answer unanswered",
+        reach: hanging_up_unanswered,
+    },
+    Place {
         name: "Terminated",
         reach: over,
     },
@@ -385,6 +424,7 @@ pub(super) const fn name(phase: Phase) -> &'static str {
 fn word(effect: &Effect) -> Option<String> {
     Some(match effect {
         Effect::Create => "create".to_owned(),
+        Effect::Answer => "answer".to_owned(),
         Effect::Post {
             attempt, action, ..
         } => format!("post {action} #{attempt}"),

@@ -169,7 +169,7 @@ impl Graph {
     pub(super) fn ask(&mut self, now: Time, effect: &Effect) {
         let delay = self.delay();
         match effect {
-            Effect::Create => {
+            Effect::Create | Effect::Answer => {
                 let event = created(CallState::Established, CallKind::Group);
                 self.schedule(now + delay, Doing::Arrive(event));
                 let roster = self.whole_update();
