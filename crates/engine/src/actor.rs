@@ -7,14 +7,13 @@ use std::sync::Arc;
 
 use openmic_hub::Topic;
 use openmic_machine::{Effect, Event, Machine, Refusal, Time};
-use openmic_model::{CallFacts, CallId, CommandId};
-use openmic_wire::create::CreateCall;
+use openmic_model::{CallFacts, CallId, CallKind, CommandId};
 use openmic_wire::notification::{Item, Notification};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::call::{Outcome, Shared, Status};
-use crate::engine::Inner;
+use crate::engine::{First, Inner};
 use crate::join::{Created, JoinError};
 use crate::mail::Mail;
 use crate::moments::Timeline;
@@ -27,6 +26,8 @@ pub(crate) type CreatedReply = oneshot::Sender<Result<Created, JoinError>>;
 pub(crate) enum Done {
     Event(Event),
     Created(Result<(Created, Event), (JoinError, Event)>),
+    /// Nobody knows whether an answer took effect.
+    AnswerLost(CallKind, Event),
     /// Nothing that the call needs to know.
     Nothing,
 }
@@ -37,8 +38,10 @@ pub(crate) struct Actor {
     pub(crate) call: Arc<Shared>,
     pub(crate) machine: Machine,
     pub(crate) effects: Vec<Effect>,
-    /// The create body, until it is sent.
-    pub(crate) body: Option<Box<CreateCall>>,
+    /// The request it begins with, until it is sent.
+    pub(crate) first: Option<First>,
+    /// It begins with a ring.
+    pub(crate) offered: bool,
     pub(crate) created: Option<CreatedReply>,
     pub(crate) begun: Instant,
 }
@@ -52,6 +55,8 @@ struct Desk<'a> {
     timeline: Timeline,
     /// The create's answer was lost: should the call show itself, it is hung up.
     unwanted: bool,
+    /// The answer's answer was lost: should it have taken effect, its creator is told.
+    lost: Option<CallKind>,
     /// The end of the retention, once the call is over.
     leave: Option<Instant>,
 }
@@ -66,8 +71,12 @@ impl Actor {
             replies: HashMap::new(),
             timeline: Timeline::default(),
             unwanted: false,
+            lost: None,
             leave: None,
         };
+        if let Some(id) = self.call.id.get() {
+            self.known_as(id, &mut desk);
+        }
         self.settle_in(&mut desk);
         loop {
             let deadline = self
@@ -111,6 +120,11 @@ impl Actor {
         }
         if self.machine.is_over() && desk.leave.is_none() {
             self.over(desk);
+        }
+        if self.machine.took_effect()
+            && let Some(kind) = desk.lost.take()
+        {
+            self.read_answered(kind, desk);
         }
     }
 
@@ -193,14 +207,20 @@ impl Actor {
                 self.step(&event, desk);
                 self.tell_creator(Ok(created));
             }
+            Done::AnswerLost(kind, event) => {
+                tracing::warn!("the answer's outcome is lost; looking for what became of it");
+                desk.lost = Some(kind);
+                self.step(&event, desk);
+            }
             Done::Created(Err((error, event))) => {
                 let (status, code) = match &error {
                     JoinError::Refused { status, code, .. } => (Some(*status), Some(code.as_str())),
                     _ => (None, None),
                 };
-                tracing::warn!(status, code, "the call could not be created");
+                tracing::warn!(status, code, "the call could not be created or answered");
                 self.tell_creator(Err(error));
-                desk.unwanted = true;
+                // Of an answer that was refused there is nothing to be hung up: it rings on.
+                desk.unwanted = !self.offered || self.machine.took_effect();
                 self.step(&event, desk);
                 self.reject_unwanted(desk);
             }
@@ -246,13 +266,18 @@ impl Actor {
         }
         let fresh = self.call.id.set(id.clone());
         debug_assert!(fresh.is_ok(), "only this task sets it");
+        self.known_as(id, desk);
+        true
+    }
+
+    /// The call has its id: what is told of it can be.
+    fn known_as(&self, id: &CallId, desk: &mut Desk<'_>) {
         desk.span.record("id", id.as_str());
         if !self.machine.is_over() {
             let topic = self.engine.hub.topic(id.clone());
             topic.call_state(perform::frame_of(self.machine.phase(), None));
             desk.topic = Some(topic);
         }
-        true
     }
 
     fn tell_creator(&mut self, result: Result<Created, JoinError>) {

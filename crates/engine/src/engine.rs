@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use openmic_hub::Hub;
 use openmic_machine::{Config, Machine, Phase, Time};
-use openmic_model::{AppId, CallId, CallKind, CommandId, TenantId, Version};
+use openmic_model::{AppId, CallFacts, CallId, CallKind, CommandId, TenantId, Version};
+use openmic_wire::answer::AnswerCall;
 use openmic_wire::create::{self, CreateCall, MediaConfig};
 use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::notification::Notification;
@@ -24,6 +25,7 @@ pub use builder::{BuildError, EngineBuilder};
 use crate::actor::Actor;
 use crate::call::{Call, Owner, Shared, Status};
 use crate::errand::{Errands, Passed};
+use crate::incoming::Rings;
 use crate::join::{Join, JoinError, Media};
 use crate::mail::{CAPACITY, ENTRIES, Mail};
 use crate::metrics::EngineMetrics;
@@ -49,9 +51,10 @@ pub(crate) struct Inner {
     pub(crate) metrics: EngineMetrics,
     pub(crate) command_deadline: Duration,
     pub(crate) retention: Duration,
+    pub(crate) rings: Rings,
     owner: Owner,
     public_url: Url,
-    join_muted: bool,
+    pub(crate) join_muted: bool,
     max_calls: usize,
     places: Arc<Semaphore>,
     tuning: Option<fn(&mut Config)>,
@@ -90,6 +93,65 @@ impl Inner {
         url.set_fragment(None);
         url
     }
+
+    /// Puts the notifications into a call's mailbox, all or none.
+    pub(crate) fn post(
+        &self,
+        call: &Shared,
+        mut notifications: Vec<Notification>,
+    ) -> Result<Delivered, DeliverError> {
+        let metrics = &self.metrics;
+        let refuse = |notifications: &[Notification], result, error| {
+            metrics.notified(notifications, result);
+            Err(error)
+        };
+        // The actor looks again: the id may become known while these wait.
+        let bound = call.id.get();
+        let is_ours = |notification: &Notification| match (&notification.call, bound) {
+            (Some(id), Some(bound)) => id == bound,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        let foreign: Vec<_> = notifications
+            .extract_if(.., |notification| !is_ours(notification))
+            .collect();
+        metrics.notified(&foreign, "unknown_call");
+        let delivered = Delivered {
+            queued: notifications.len(),
+            foreign: foreign.len(),
+        };
+        let letters = notifications.len().div_ceil(ENTRIES);
+        match call.mail.try_reserve_many(letters) {
+            Ok(permits) => {
+                metrics.notified(&notifications, "queued");
+                let mut rest = notifications.into_iter();
+                for permit in permits {
+                    permit.send(Mail::Notices(rest.by_ref().take(ENTRIES).collect()));
+                }
+                Ok(delivered)
+            }
+            Err(mpsc::error::TrySendError::Full(())) => {
+                refuse(&notifications, "busy", DeliverError::Busy)
+            }
+            Err(mpsc::error::TrySendError::Closed(())) => {
+                refuse(&notifications, "unknown_call", DeliverError::Unknown)
+            }
+        }
+    }
+}
+
+/// The request that a call begins with.
+pub(crate) enum First {
+    /// It is made.
+    Create(Box<CreateCall>),
+    /// It rings, and is taken.
+    Answer {
+        id: CallId,
+        body: Box<AnswerCall>,
+        /// What the ring states.
+        kind: CallKind,
+        facts: CallFacts,
+    },
 }
 
 /// Why a webhook was not taken.
@@ -137,7 +199,8 @@ impl Engine {
         .map_err(|error| JoinError::Invalid(chain(&error)))?;
         let join_muted = join.join_muted.unwrap_or(self.inner.join_muted);
         let owner = self.inner.owner.clone();
-        self.start(key, body, owner, None, join_muted).await
+        let first = First::Create(Box::new(body));
+        self.start(key, first, owner, None, join_muted).await
     }
 
     /// Creates a call as a body of Graph's own surface asks, its `callbackUri` replaced by ours.
@@ -156,14 +219,15 @@ impl Engine {
         body.set_callback_uri(self.inner.callback(&key).as_str());
         // The only documented order of rosters is that of delta rosters.
         body.set_delta_roster(true);
-        self.start(key, body, owner, caller_callback, join_muted)
+        let first = First::Create(Box::new(body));
+        self.start(key, first, owner, caller_callback, join_muted)
             .await
     }
 
-    async fn start(
+    pub(crate) async fn start(
         &self,
         key: Arc<str>,
-        body: CreateCall,
+        first: First,
         owner: Owner,
         caller_callback: Option<String>,
         join_muted: bool,
@@ -190,7 +254,7 @@ impl Engine {
         let status = Status {
             phase: Phase::Establishing,
             graph: None,
-            kind: CallKind::Group,
+            kind: first.kind(),
             me: None,
             version: Version {
                 epoch: config.epoch,
@@ -219,18 +283,35 @@ impl Engine {
             inner.registry.remove(&shared);
             return Err(JoinError::Draining);
         }
+        if let First::Answer { id, .. } = &first {
+            // It has its id from the start: what comes by the app's key finds it.
+            if !inner.registry.bind(id.clone(), &shared) {
+                inner.registry.remove(&shared);
+                let message = "a call of this engine that is not over has the same id".to_owned();
+                return Err(JoinError::Invalid(message));
+            }
+            let fresh = shared.id.set(id.clone());
+            debug_assert!(fresh.is_ok(), "nobody else has the call yet");
+        }
         inner.metrics.begun();
         let unclaimed = Unclaimed(Some(Arc::clone(&shared)));
         let begun = Instant::now();
         let mut effects = Vec::new();
         let orphan_patience = config.orphan_patience;
-        let machine = Machine::start(config, inner.time(begun), &mut effects);
+        let at = inner.time(begun);
+        let machine = match &first {
+            First::Create(_) => Machine::start(config, at, &mut effects),
+            First::Answer { kind, facts, .. } => {
+                Machine::answer(config, facts, *kind, at, &mut effects)
+            }
+        };
         let actor = Actor {
             engine: Arc::clone(inner),
             call: Arc::clone(&shared),
             machine,
             effects,
-            body: Some(Box::new(body)),
+            offered: matches!(first, First::Answer { .. }),
+            first: Some(first),
             created: Some(reply),
             begun,
         };
@@ -250,6 +331,8 @@ impl Engine {
     }
 
     /// Hands the entries of one webhook to the call whose key it came by. All are queued, or none.
+    /// What comes by the app's own key rings, or goes to the calls it is about.
+    ///
     /// Check the webhook's token first; `tenant` is its `tid`, `None` when it has none.
     ///
     /// # Errors
@@ -259,57 +342,32 @@ impl Engine {
         &self,
         key: &str,
         tenant: Option<&TenantId>,
-        mut notifications: Vec<Notification>,
+        notifications: Vec<Notification>,
     ) -> Result<Delivered, DeliverError> {
-        let metrics = &self.inner.metrics;
-        let refuse = |notifications: &[Notification], result, error| {
-            metrics.notified(notifications, result);
-            Err(error)
+        let inner = &self.inner;
+        let refuse = |result| {
+            inner.metrics.notified(&notifications, result);
+            Err(DeliverError::Unknown)
         };
-        let Some(call) = self.inner.registry.by_key(key) else {
-            return refuse(&notifications, "unknown_call", DeliverError::Unknown);
-        };
-        if tenant.is_some_and(|tenant| *tenant != call.owner.tenant) {
-            return refuse(&notifications, "wrong_tenant", DeliverError::Unknown);
+        let for_app = *key == *inner.rings.key;
+        let call = inner.registry.by_key(key);
+        let owner = call.as_ref().map_or(&inner.owner, |call| &call.owner);
+        if call.is_none() && !for_app {
+            return refuse("unknown_call");
         }
-        // The actor looks again: the id may become known while these wait.
-        let bound = call.id.get();
-        let is_ours = |notification: &Notification| match (&notification.call, bound) {
-            (Some(id), Some(bound)) => id == bound,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        let foreign: Vec<_> = notifications
-            .extract_if(.., |notification| !is_ours(notification))
-            .collect();
-        metrics.notified(&foreign, "unknown_call");
-        let delivered = Delivered {
-            queued: notifications.len(),
-            foreign: foreign.len(),
-        };
-        let letters = notifications.len().div_ceil(ENTRIES);
-        match call.mail.try_reserve_many(letters) {
-            Ok(permits) => {
-                metrics.notified(&notifications, "queued");
-                let mut rest = notifications.into_iter();
-                for permit in permits {
-                    permit.send(Mail::Notices(rest.by_ref().take(ENTRIES).collect()));
-                }
-                Ok(delivered)
-            }
-            Err(mpsc::error::TrySendError::Full(())) => {
-                refuse(&notifications, "busy", DeliverError::Busy)
-            }
-            Err(mpsc::error::TrySendError::Closed(())) => {
-                refuse(&notifications, "unknown_call", DeliverError::Unknown)
-            }
+        if tenant.is_some_and(|tenant| *tenant != owner.tenant) {
+            return refuse("wrong_tenant");
+        }
+        match call {
+            Some(call) => inner.post(&call, notifications),
+            None => inner.deliver_to_app(notifications),
         }
     }
 
     /// Whether a call takes webhooks by `key`, so that a long body for nobody need not be read.
     pub fn awaits(&self, key: &str) -> bool {
         let call = self.inner.registry.by_key(key);
-        call.is_some_and(|call| !call.mail.is_closed())
+        call.is_some_and(|call| !call.mail.is_closed()) || *key == *self.inner.rings.key
     }
 
     /// The call of that id, also for a while after its end.
@@ -381,6 +439,7 @@ impl Engine {
     pub async fn drain(&self, deadline: Duration) -> usize {
         self.inner.draining.store(true, Ordering::SeqCst);
         self.inner.metrics.draining.set(1);
+        self.inner.rings.wake_all();
         let until = Instant::now() + deadline;
         let calls = self.inner.registry.live();
         let gate = Arc::new(Semaphore::new(DRAIN_AT_ONCE));
@@ -411,8 +470,17 @@ impl Engine {
 }
 
 /// 128 random bits in hex: a routing token that cannot be guessed.
-fn new_key() -> Arc<str> {
+pub(crate) fn new_key() -> Arc<str> {
     Uuid::new_v4().simple().to_string().into()
+}
+
+impl First {
+    const fn kind(&self) -> CallKind {
+        match self {
+            Self::Create(_) => CallKind::Group,
+            Self::Answer { kind, .. } => *kind,
+        }
+    }
 }
 
 /// A call that nobody has a handle of yet. Dropped before it is claimed, it hangs the call up.

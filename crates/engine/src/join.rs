@@ -75,7 +75,7 @@ pub enum JoinError {
         retry_after: Option<Duration>,
     },
     /// Graph or its token endpoint was not reached, or gave no token: there is no call.
-    #[error("the create was not sent: {message}")]
+    #[error("the request was not sent: {message}")]
     NotSent {
         /// Why, and what to check.
         message: String,

@@ -20,6 +20,7 @@
 //! | open commands of a call | 32 for one aim (the machine's `max_open`) | one more is refused, 409 |
 //! | operations of a call | 256 | the oldest with a verdict is forgotten |
 //! | operations of errands on a call | 256 | the oldest that is finished is forgotten, else the oldest |
+//! | calls that ring | 1,024 (`max_ringing`), each for 15 s (`ring_deadline`) | not acknowledged, Graph rings again |
 //! | roster stream | the latest version | whoever is slower gets a snapshot |
 //!
 //! It knows no HTTP server and no media. What it deliberately lacks: durable records.
@@ -28,6 +29,7 @@ mod actor;
 mod call;
 mod engine;
 mod errand;
+mod incoming;
 mod join;
 mod mail;
 mod metrics;
@@ -46,9 +48,11 @@ pub use call::{
 };
 pub use engine::{BuildError, DeliverError, Delivered, Engine, EngineBuilder};
 pub use errand::Passed;
+pub use incoming::{Answer, AnswerError, Incoming, IncomingStream, RingEnd};
 pub use join::{Created, Join, JoinError, Media};
 pub use metrics::EngineMetrics;
 pub use openmic_machine::{EndCause, Ending, Phase};
+pub use openmic_wire::answer::RejectReason;
 pub use operations::OperationRecord;
 pub use roster::{RosterEvent, RosterStream};
 pub use upstream::UpstreamError;

@@ -27,7 +27,13 @@ const EVIDENCE: [Evidence; 4] = [
     Evidence::Poll,
 ];
 const RESOURCES: [&str; 4] = ["call", "participants", "operation", "other"];
-const RESULTS: [&str; 4] = ["queued", "unknown_call", "wrong_tenant", "busy"];
+const RESULTS: [&str; 5] = [
+    "queued",
+    "unknown_call",
+    "wrong_tenant",
+    "busy",
+    "duplicate",
+];
 const KEEP_ALIVE: [&str; 3] = ["done", "gone", "failed"];
 
 /// What an operator can see of the calls. Registered by whoever embeds the engine.
@@ -45,6 +51,8 @@ pub struct EngineMetrics {
     pub(crate) late_evidence: IntCounter,
     pub(crate) unexpected: IntCounterVec,
     pub(crate) notifications: IntCounterVec,
+    pub(crate) incoming: IntCounterVec,
+    pub(crate) ringing: IntGauge,
     pub(crate) resyncs: IntCounter,
     pub(crate) keep_alive: IntCounterVec,
     pub(crate) busy: IntCounter,
@@ -137,6 +145,12 @@ impl EngineMetrics {
                 "Entries of webhooks with a valid token, by what became of them.",
                 &["resource", "result"],
             ),
+            incoming: counters(
+                "openmic_incoming_calls_total",
+                "Calls that rang, by how they stopped; refused: there was no room for them.",
+                &["result"],
+            ),
+            ringing: gauge("openmic_incoming_ringing", "Calls that ring."),
             resyncs: counter(
                 "openmic_roster_resyncs_total",
                 "Rosters read by GET because a notification was missing or doubtful.",
@@ -188,6 +202,9 @@ impl EngineMetrics {
                 self.notifications.with_label_values(&[resource, result]);
             }
         }
+        for result in crate::incoming::RESULTS {
+            self.incoming.with_label_values(&[result]);
+        }
         for result in KEEP_ALIVE {
             self.keep_alive.with_label_values(&[result]);
         }
@@ -210,6 +227,8 @@ impl EngineMetrics {
         registry.register(Box::new(self.late_evidence.clone()))?;
         registry.register(Box::new(self.unexpected.clone()))?;
         registry.register(Box::new(self.notifications.clone()))?;
+        registry.register(Box::new(self.incoming.clone()))?;
+        registry.register(Box::new(self.ringing.clone()))?;
         registry.register(Box::new(self.resyncs.clone()))?;
         registry.register(Box::new(self.keep_alive.clone()))?;
         registry.register(Box::new(self.busy.clone()))?;
@@ -244,6 +263,11 @@ impl EngineMetrics {
             let labels = [resource, result];
             self.notifications.with_label_values(&labels).inc();
         }
+    }
+
+    /// A call rings no more, or never did for want of room.
+    pub(crate) fn rang(&self, result: &'static str) {
+        self.incoming.with_label_values(&[result]).inc();
     }
 
     pub(crate) fn kept_alive(&self, ack: Ack) {

@@ -3,6 +3,7 @@
 mod create;
 mod errands;
 mod graph;
+mod incoming;
 mod life;
 mod mailbox;
 mod panic;

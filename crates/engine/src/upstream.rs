@@ -6,15 +6,18 @@ use std::time::Duration;
 use openmic_graph::{ActError, GraphClient, Refusal as GraphRefusal, RequestError};
 use openmic_machine::{Ack, Event, PostOutcome, Read, Refusal};
 use openmic_model::{
-    Action, CallFacts, CallId, ClientContext, Operation, OperationId, Participant, ParticipantId,
+    Action, CallFacts, CallId, CallKind, ClientContext, Operation, OperationId, Participant,
+    ParticipantId,
 };
-use openmic_wire::create::CreateCall;
+use openmic_wire::answer::{AnswerCall, RejectCall};
+use openmic_wire::create::{CreateCall, MediaConfig};
 use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::operation;
 use openmic_wire::resource::Resource;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::actor::Done;
 use crate::errand::Passed;
 use crate::join::{Created, JoinError};
 
@@ -90,31 +93,44 @@ impl Upstream {
                     event,
                 ))
             }
-            Err(error) => {
-                let definite = error.had_no_effect();
-                let never_left = matches!(error, RequestError::NotSent(_));
-                let UpstreamError {
-                    status,
-                    code,
-                    message,
-                    retry_after,
-                } = UpstreamError::from(error);
-                let refusal = Refusal::new(status, &code, &message);
-                let join = if never_left {
-                    JoinError::NotSent { message }
-                } else if definite {
-                    JoinError::Refused {
-                        status,
-                        code,
-                        message,
-                        retry_after,
-                    }
-                } else {
-                    JoinError::Unknown { message }
-                };
-                Err((join, Event::CreateFailed { refusal, definite }))
-            }
+            Err(error) => Err(not_begun(error)),
         }
+    }
+
+    /// Answers a call that rings.
+    pub(crate) async fn answer(&self, call: &CallId, body: &AnswerCall, kind: CallKind) -> Done {
+        #[cfg(test)]
+        self.trip();
+        match self.client.answer_call(call, body, soon(PATIENCE)).await {
+            Ok(()) if matches!(body.media(), MediaConfig::AppHosted { .. }) => {
+                Done::Created(Ok(self.read_answered(call, kind).await))
+            }
+            Ok(()) => Done::Created(Ok(answered(call.clone(), kind))),
+            Err(error) if error.had_no_effect() => Done::Created(Err(not_begun(error))),
+            Err(error) => answer_lost(kind, &chain(&error)),
+        }
+    }
+
+    /// What an answer to create would have told of a call that was answered.
+    pub(crate) async fn read_answered(&self, call: &CallId, kind: CallKind) -> (Created, Event) {
+        let (mut created, event) = answered(call.clone(), kind);
+        let read = self.raw(&Resource::Call(call.clone()), None).await;
+        match read {
+            Ok(Value::Object(raw)) => {
+                let media = openmic_wire::call::from_object(&raw);
+                created.media_blob = media.ok().and_then(|answer| answer.media_blob);
+                created.raw = raw;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "an answered call could not be read"),
+        }
+        (created, event)
+    }
+
+    /// Turns a call down that rings.
+    pub(crate) async fn reject(&self, call: &CallId, how: &RejectCall) -> Result<(), JoinError> {
+        let rejected = self.client.reject_call(call, how, soon(PATIENCE)).await;
+        rejected.map_err(|error| not_begun(error).0)
     }
 
     pub(crate) async fn post(
@@ -284,6 +300,52 @@ fn in_doubt(reason: &str) -> UpstreamError {
         ),
         retry_after: None,
     }
+}
+
+/// What a failed create or answer means to whoever asked, and to the machine.
+fn not_begun(error: RequestError) -> (JoinError, Event) {
+    let definite = error.had_no_effect();
+    let never_left = matches!(error, RequestError::NotSent(_));
+    let UpstreamError {
+        status,
+        code,
+        message,
+        retry_after,
+    } = UpstreamError::from(error);
+    let refusal = Refusal::new(status, &code, &message);
+    let join = if never_left {
+        JoinError::NotSent { message }
+    } else if definite {
+        JoinError::Refused {
+            status,
+            code,
+            message,
+            retry_after,
+        }
+    } else {
+        JoinError::Unknown { message }
+    };
+    (join, Event::CreateFailed { refusal, definite })
+}
+
+/// The 202 of an answer says nothing but itself.
+pub(crate) fn answered(id: CallId, kind: CallKind) -> (Created, Event) {
+    let created = Created {
+        id,
+        media_blob: None,
+        raw: serde_json::Map::new(),
+    };
+    let facts = CallFacts::default();
+    (created, Event::Created { facts, kind })
+}
+
+pub(crate) fn answer_lost(kind: CallKind, message: &str) -> Done {
+    let refusal = Refusal::new(504, "timeout", message);
+    let event = Event::CreateFailed {
+        refusal,
+        definite: false,
+    };
+    Done::AnswerLost(kind, event)
 }
 
 fn refusal(refusal: &GraphRefusal) -> Refusal {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use openmic_model::{
     Action, CallId, ClientContext, Operation, OperationId, Participant, ParticipantId,
 };
+use openmic_wire::answer::{AnswerCall, RejectCall};
 use openmic_wire::call::CallAnswer;
 use openmic_wire::create::CreateCall;
 use openmic_wire::errand::{Body, Errand, Place};
@@ -161,6 +162,53 @@ impl GraphClient {
             Ok(_) | Err(RequestError::Gone) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Answers a call that rings. The 202 does not say that it is up: notifications do.
+    ///
+    /// # Errors
+    /// [`RequestError`]; [`RequestError::had_no_effect`] tells whether the bot may be in the call,
+    /// [`RequestError::Gone`] that it rings no more.
+    pub async fn answer_call(
+        &self,
+        call: &CallId,
+        answer: &AnswerCall,
+        deadline: Instant,
+    ) -> Result<(), RequestError> {
+        let url = self.url(&format!("/communications/calls/{call}/answer"));
+        self.ringing(Endpoint::Answer, &url, answer.encode(), deadline)
+            .await
+    }
+
+    /// Turns a call down that rings.
+    ///
+    /// # Errors
+    /// [`RequestError`]; [`RequestError::Gone`] when it rings no more.
+    pub async fn reject_call(
+        &self,
+        call: &CallId,
+        how: &RejectCall,
+        deadline: Instant,
+    ) -> Result<(), RequestError> {
+        let url = self.url(&format!("/communications/calls/{call}/reject"));
+        self.ringing(Endpoint::Reject, &url, how.encode(), deadline)
+            .await
+    }
+
+    async fn ringing(
+        &self,
+        endpoint: Endpoint,
+        url: &Url,
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<(), RequestError> {
+        let answer = repeating(deadline, false, || async {
+            let sent = self
+                .transport
+                .send(endpoint, url, Some(body.clone()), deadline);
+            accept(sent.await?)
+        });
+        answer.await.map(drop)
     }
 
     /// Tells Graph that the bot is still there, which it must every 45 min.

@@ -13,6 +13,8 @@ pub(crate) enum Endpoint {
     CreateCall,
     GetCall,
     DeleteCall,
+    Answer,
+    Reject,
     KeepAlive,
     Mute,
     Unmute,
@@ -24,11 +26,13 @@ pub(crate) enum Endpoint {
 
 impl Endpoint {
     /// Those that are no errands.
-    const OWN: [Self; 10] = [
+    const OWN: [Self; 12] = [
         Self::Token,
         Self::CreateCall,
         Self::GetCall,
         Self::DeleteCall,
+        Self::Answer,
+        Self::Reject,
         Self::KeepAlive,
         Self::Mute,
         Self::Unmute,
@@ -44,6 +48,8 @@ impl Endpoint {
             Self::CreateCall => ("POST", "calls"),
             Self::GetCall => ("GET", "call"),
             Self::DeleteCall => ("DELETE", "call"),
+            Self::Answer => ("POST", "answer"),
+            Self::Reject => ("POST", "reject"),
             Self::KeepAlive => ("POST", "keep_alive"),
             Self::Mute => ("POST", "mute"),
             Self::Unmute => ("POST", "unmute"),

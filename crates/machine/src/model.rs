@@ -79,13 +79,20 @@ pub(crate) struct Outstanding {
     pub(crate) proven: bool,
 }
 
+/// A call that rang: Graph has it, and it has its id, whatever becomes of the bot's answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Offer {
+    /// Until when an answer whose outcome was lost may show itself.
+    pub(crate) lost_until: Option<Time>,
+}
+
 /// What a call knows in every state.
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) config: Config,
     pub(crate) kind: CallKind,
-    /// The call rang before the bot did anything: Graph has it, whatever becomes of the answer.
-    pub(crate) offered: bool,
+    /// Of a call that rang before the bot did anything.
+    pub(crate) offer: Option<Offer>,
     /// Something showed that the create or the bot's answer took effect: what it was answered, or
     /// a notification.
     pub(crate) exists: bool,
@@ -115,8 +122,6 @@ pub(crate) struct Model {
     pub(crate) resync: Option<QueryId>,
     /// The doubt is one that no notification can settle.
     pub(crate) audit: bool,
-    /// Until when an answer whose outcome was lost may show itself.
-    pub(crate) lost_until: Option<Time>,
     /// GETs made since Graph said established; `None` before.
     pub(crate) patience: Option<usize>,
     pub(crate) jitter: u64,
@@ -359,7 +364,7 @@ impl Model {
 
     #[action]
     fn first_request(&mut self, context: &mut Turn<'_>) {
-        context.effects.push(if self.offered {
+        context.effects.push(if self.offer.is_some() {
             Effect::Answer
         } else {
             Effect::Create
@@ -423,7 +428,7 @@ impl Model {
         };
         Self {
             kind: CallKind::Group,
-            offered: false,
+            offer: None,
             exists: false,
             me: None,
             graph: None,
@@ -442,7 +447,6 @@ impl Model {
             reads_unnumbered: false,
             resync: None,
             audit: false,
-            lost_until: None,
             patience: None,
             jitter: seed,
             config,
@@ -452,7 +456,7 @@ impl Model {
     /// A call that rings, with what the ring states of it.
     pub(crate) fn offered(config: Config, facts: &CallFacts, kind: CallKind) -> Self {
         let mut model = Self::new(config);
-        model.offered = true;
+        model.offer = Some(Offer::default());
         model.kind = kind;
         model.graph = Some(CallState::Incoming);
         model.absorb(facts);

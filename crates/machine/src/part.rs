@@ -17,7 +17,7 @@ const HANG_UPS: u8 = 5;
 impl Model {
     /// Sends a DELETE; while no call is known to exist, waits for one to show itself.
     pub(crate) fn hang_up(&mut self, tries: &mut u8, context: &mut Turn<'_>) {
-        let patience = if self.exists || self.offered {
+        let patience = if self.exists || self.offer.is_some() {
             *tries = tries.saturating_add(1);
             context.effects.push(Effect::HangUp);
             self.config.post_limit
@@ -92,12 +92,12 @@ impl Model {
                 self.found(tries, context);
                 Handled
             }
-            Event::CreateFailed { definite: true, .. } if !self.exists && !self.offered => {
+            Event::CreateFailed { definite: true, .. } if !self.exists && self.offer.is_none() => {
                 over(EndCause::HungUp, None)
             }
             Event::CreateFailed { .. } => {
                 // A call that rang has had its DELETE.
-                if !self.exists && !self.offered {
+                if !self.exists && self.offer.is_none() {
                     let patience = self.config.orphan_patience;
                     context.timers.set(Timer::Parting, context.now + patience);
                 }

@@ -136,8 +136,8 @@ impl Model {
             return;
         }
         let until = context.now + self.config.orphan_patience;
-        if self.offered {
-            self.lost_until.get_or_insert(until);
+        if let Some(offer) = &mut self.offer {
+            offer.lost_until.get_or_insert(until);
             self.read_call(context);
             context
                 .timers
@@ -150,7 +150,7 @@ impl Model {
     /// Nothing has shown yet that the answer took effect.
     pub(crate) fn still_rings(&self) -> bool {
         let held = self.graph.map_or(0, CallState::rank);
-        self.offered && !self.exists && held == CallState::Incoming.rank()
+        self.offer.is_some() && !self.exists && held == CallState::Incoming.rank()
     }
 
     /// The call exists. Leaves establishing once it is up and the own entry known, or not to be
@@ -212,7 +212,7 @@ impl Model {
 
     pub(crate) fn lose_patience(&mut self, context: &mut Turn<'_>) -> Outcome<State> {
         if !self.exists {
-            let Some(until) = self.lost_until else {
+            let Some(until) = self.offer.and_then(|offer| offer.lost_until) else {
                 // Nothing showed that the create took effect.
                 return over(EndCause::NotCreated, None);
             };

@@ -45,9 +45,10 @@ mod bot;
 
 pub use bot::{Bot, BotConfig, BotError};
 pub use openmic_engine::{
-    Call, CommandError, CommandOptions, Created, EndCause, Ending, Engine, EngineBuilder, Join,
-    JoinError, Media, Moments, OperationRecord, Outcome, Owner, Part, Pending, Phase, RosterEvent,
-    RosterStream, Status, UpstreamError,
+    Answer, AnswerError, Call, CommandError, CommandOptions, Created, EndCause, Ending, Engine,
+    EngineBuilder, Incoming, IncomingStream, Join, JoinError, Media, Moments, OperationRecord,
+    Outcome, Owner, Part, Pending, Phase, RejectReason, RingEnd, RosterEvent, RosterStream, Status,
+    UpstreamError,
 };
 pub use openmic_graph::{Credential, GraphConfig};
 pub use openmic_model::{

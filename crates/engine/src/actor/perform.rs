@@ -7,11 +7,13 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use openmic_hub::{CallFrame, OperationFrame};
 use openmic_machine::{Ack, Effect, Event, Origin, Phase, PostOutcome, Read, Refusal};
-use openmic_model::{Action, CallId, CommandId, ResultInfo, RosterVersion, Verdict};
+use openmic_model::{Action, CallId, CallKind, CommandId, ResultInfo, RosterVersion, Verdict};
+use openmic_wire::create::CreateCall;
 use tracing::Instrument as _;
 
 use super::{Actor, Desk, Done};
 use crate::call::Outcome;
+use crate::engine::First;
 use crate::join::JoinError;
 use crate::operations::OperationRecord;
 use crate::upstream;
@@ -78,7 +80,7 @@ impl Actor {
     /// The part of an effect that leaves the actor.
     pub(super) fn perform(&mut self, effect: Effect, desk: &mut Desk<'_>) {
         match effect {
-            Effect::Create => self.create(desk),
+            Effect::Create | Effect::Answer => self.begin(desk),
             Effect::Settle {
                 command,
                 action,
@@ -145,8 +147,36 @@ impl Actor {
         }
     }
 
-    fn create(&mut self, desk: &mut Desk<'_>) {
-        let Some(body) = self.body.take() else { return };
+    fn begin(&mut self, desk: &mut Desk<'_>) {
+        match self.first.take() {
+            Some(First::Create(body)) => self.create(body, desk),
+            Some(First::Answer { id, body, kind, .. }) => {
+                let engine = Arc::clone(&self.engine);
+                let lost = move || upstream::answer_lost(kind, "the answer broke off");
+                spawn(desk, lost, async move {
+                    engine.upstream.answer(&id, &body, kind).await
+                });
+            }
+            None => {}
+        }
+    }
+
+    /// An answer whose outcome was lost did take effect: reads what its answer may have told.
+    pub(super) fn read_answered(&self, kind: CallKind, desk: &mut Desk<'_>) {
+        let Some(id) = self.call.id.get().cloned() else {
+            return;
+        };
+        let engine = Arc::clone(&self.engine);
+        let unread = {
+            let id = id.clone();
+            move || Done::Created(Ok(upstream::answered(id, kind)))
+        };
+        spawn(desk, unread, async move {
+            Done::Created(Ok(engine.upstream.read_answered(&id, kind).await))
+        });
+    }
+
+    fn create(&self, body: Box<CreateCall>, desk: &mut Desk<'_>) {
         let lost = || {
             let message = "the create broke off".to_owned();
             let refusal = Refusal::new(500, "generalException", &message);

@@ -1,5 +1,6 @@
 //! Putting an engine together.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -11,14 +12,14 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Engine, Inner};
+use super::{Engine, Inner, new_key};
 use crate::call::Owner;
+use crate::incoming::Rings;
 use crate::metrics::EngineMetrics;
 use crate::registry::Registry;
 use crate::upstream::Upstream;
 
 /// Puts an engine together. Made by [`Engine::builder`].
-#[derive(Debug)]
 pub struct EngineBuilder {
     graph: GraphClient,
     owner: Owner,
@@ -28,8 +29,14 @@ pub struct EngineBuilder {
     command_deadline: Duration,
     max_calls: usize,
     retention: Duration,
+    incoming_key: Option<String>,
+    ring_deadline: Duration,
+    max_ringing: usize,
     tuning: Option<fn(&mut Config)>,
 }
+
+/// Shortest and longest key of the app's own webhook.
+const KEY: std::ops::RangeInclusive<usize> = 16..=128;
 
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +45,20 @@ pub enum BuildError {
     /// The fan-out's threads could not be started.
     #[error("the roster fan-out cannot start its threads")]
     Hub(#[source] std::io::Error),
+    /// The app's key cannot stand in a path, or can be guessed.
+    #[error(
+        "the key of the app's own webhook is not of 16 to 128 letters, digits, - and _; take 32 \
+         random hex digits"
+    )]
+    IncomingKey,
+}
+
+impl fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineBuilder")
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EngineBuilder {
@@ -78,6 +99,31 @@ impl EngineBuilder {
         self
     }
 
+    /// The routing token of the app's own webhook, by which calls ring: the last part of
+    /// [`Engine::incoming_callback`]. Give the one that stands in the settings of the bot's Teams
+    /// channel. Default: a random one for this engine.
+    #[must_use]
+    pub fn incoming_key(mut self, key: &str) -> Self {
+        self.incoming_key = Some(key.to_owned());
+        self
+    }
+
+    /// How long a call may ring before it is forgotten. Default 15 s, which is what Graph gives a
+    /// bot to answer.
+    #[must_use]
+    pub fn ring_deadline(mut self, deadline: Duration) -> Self {
+        self.ring_deadline = deadline;
+        self
+    }
+
+    /// Calls that may ring at one time; above it a ring is not acknowledged, so that Graph rings
+    /// again. Default 1,024, at most 4,096.
+    #[must_use]
+    pub fn max_ringing(mut self, calls: usize) -> Self {
+        self.max_ringing = calls;
+        self
+    }
+
     /// Changes the machine's own settings of every call: grace times, patience, limits.
     #[must_use]
     pub fn tune(mut self, tuning: fn(&mut Config)) -> Self {
@@ -94,7 +140,17 @@ impl EngineBuilder {
             Some(hub) => hub,
             None => Hub::start(openmic_hub::HubConfig::default()).map_err(BuildError::Hub)?,
         };
+        let fits = |key: &String| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            KEY.contains(&key.len()) && key.bytes().all(plain)
+        };
+        let key = match self.incoming_key {
+            None => new_key(),
+            Some(key) if fits(&key) => key.into(),
+            Some(_) => return Err(BuildError::IncomingKey),
+        };
         let inner = Inner {
+            rings: Rings::new(key, self.max_ringing, self.ring_deadline),
             upstream: Upstream::new(self.graph),
             hub,
             registry: Registry::default(),
@@ -129,6 +185,9 @@ impl Engine {
             command_deadline: Duration::from_secs(30),
             max_calls: 100_000,
             retention: Duration::from_mins(1),
+            incoming_key: None,
+            ring_deadline: Duration::from_secs(15),
+            max_ringing: 1024,
             tuning: None,
         }
     }

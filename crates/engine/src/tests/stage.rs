@@ -11,8 +11,8 @@ use url::Url;
 
 use super::graph::{Graph, PATIENCE, Route, Seen};
 use crate::{
-    Call, CommandOptions, DeliverError, Delivered, Engine, EngineBuilder, Join, Media, Outcome,
-    Owner, Pending, Status,
+    BuildError, Call, CommandOptions, DeliverError, Delivered, Engine, EngineBuilder, Join, Media,
+    Outcome, Owner, Pending, Status,
 };
 
 pub(crate) const TENANT: &str = "11111111-1111-4111-8111-111111111111";
@@ -51,6 +51,13 @@ impl Stage {
         build: impl FnOnce(EngineBuilder) -> EngineBuilder,
         client: impl FnOnce(&mut GraphConfig),
     ) -> Self {
+        Self::try_with(build, client).await.unwrap()
+    }
+
+    pub(crate) async fn try_with(
+        build: impl FnOnce(EngineBuilder) -> EngineBuilder,
+        client: impl FnOnce(&mut GraphConfig),
+    ) -> Result<Self, BuildError> {
         let graph = Graph::start().await;
         let url = |path: &str| Url::parse(&format!("{}{path}", graph.origin)).unwrap();
         let tenant = TenantId::parse(TENANT).unwrap();
@@ -65,10 +72,8 @@ impl Stage {
         let client = GraphClient::new(&config, &openmic_graph::Metrics::new()).unwrap();
         let public = Url::parse("https://bot.example/base/").unwrap();
         let builder = Engine::builder(client, Owner { app, tenant }, public);
-        let engine = build(builder.retention(Duration::from_mins(1)))
-            .build()
-            .unwrap();
-        Self { graph, engine }
+        let engine = build(builder.retention(Duration::from_mins(1))).build()?;
+        Ok(Self { graph, engine })
     }
 
     /// Calls that ended for `reason`, by the metrics.
@@ -279,7 +284,7 @@ pub(crate) fn call_state(call: &str, state: &str) -> Value {
     entry(call, "", change, &data)
 }
 
-fn entry(call: &str, tail: &str, change: &str, data: &Value) -> Value {
+pub(crate) fn entry(call: &str, tail: &str, change: &str, data: &Value) -> Value {
     json!({"changeType": change, "resourceUrl": format!("/communications/calls/{call}{tail}"),
         "resourceData": data})
 }

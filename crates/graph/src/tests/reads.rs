@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use openmic_model::{CallState, OperationId, ParticipantId, TenantId};
+use openmic_wire::answer::{AnswerCall, RejectCall, RejectReason};
 use openmic_wire::create::{CreateCall, Join, MediaConfig};
 use openmic_wire::resource::Resource;
 use tokio::time::Instant;
@@ -40,6 +41,45 @@ async fn a_created_call_comes_with_its_answer_as_it_came() {
     let request = &server.requests()[0];
     assert_eq!(request.line, "POST /v1.0/communications/calls");
     assert_eq!(request.body.as_bytes(), create().encode());
+}
+
+#[tokio::test]
+async fn a_ring_is_answered_and_rejected_once_and_never_blindly_again() {
+    let answer = AnswerCall::new("http://127.0.0.1:9/callbacks/k", MediaConfig::ServiceHosted);
+    let reject = RejectCall {
+        reason: RejectReason::Busy,
+        callback_uri: None,
+    };
+    let server = Server::start([Reply::new(202, ""), Reply::new(202, "")]).await;
+    let graph = client(&server);
+    graph.answer_call(&call(), &answer, soon()).await.unwrap();
+    graph.reject_call(&call(), &reject, soon()).await.unwrap();
+    let requests = server.requests();
+    assert_eq!(
+        requests[0].line,
+        "POST /v1.0/communications/calls/c1/answer"
+    );
+    assert_eq!(requests[0].body.as_bytes(), answer.encode());
+    assert_eq!(
+        requests[1].line,
+        "POST /v1.0/communications/calls/c1/reject"
+    );
+    assert_eq!(requests[1].body, r#"{"reason":"busy"}"#);
+
+    let server = Server::start([Reply::new(504, "")]).await;
+    let lost = client(&server)
+        .answer_call(&call(), &answer, soon())
+        .await
+        .unwrap_err();
+    assert!(!lost.had_no_effect(), "{lost:?}");
+    assert_eq!(server.requests().len(), 1);
+    let gone = r#"{"error":{"code":"8522","message":"Call not found."}}"#;
+    let server = Server::start([Reply::new(404, gone)]).await;
+    let late = client(&server)
+        .answer_call(&call(), &answer, soon())
+        .await
+        .unwrap_err();
+    assert!(matches!(late, RequestError::Gone), "{late:?}");
 }
 
 #[tokio::test]
