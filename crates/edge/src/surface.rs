@@ -3,6 +3,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{from_fn_with_state, map_request_with_state};
+use axum::routing::MethodRouter;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
 use http::{StatusCode, Uri};
@@ -114,6 +115,11 @@ pub fn routes(surface: Surface) -> Router {
         router = router.route(rule.path, guarded);
     }
     let router = router
+        // Graph's schema has this collection, and SDKs offer it; no API reads or writes it.
+        .route(
+            "/v1.0/communications/calls/{call}/operations",
+            MethodRouter::new(),
+        )
         .with_state(Arc::clone(&api))
         .merge(webhook)
         .fallback(unknown)

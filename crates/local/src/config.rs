@@ -80,6 +80,9 @@ pub struct Timing {
     pub ring: Duration,
     /// From `terminating` to `terminated`. Default 20 ms.
     pub terminate: Duration,
+    /// From the answer of an invite to the end of its operation, when those invited come in.
+    /// Default 20 ms.
+    pub invite: Duration,
     /// A call without a keepAlive for so long is ended, 408/8537. Default 45 min, as Graph.
     pub keep_alive: Duration,
     /// How long operations stay readable after their call is gone. Default 60 s.
@@ -227,6 +230,7 @@ impl Default for Timing {
             establish: Duration::from_millis(20),
             ring: Duration::from_secs(15),
             terminate: Duration::from_millis(20),
+            invite: Duration::from_millis(20),
             keep_alive: Duration::from_mins(45),
             operations_kept: Duration::from_mins(1),
             delivery: Duration::from_secs(5),

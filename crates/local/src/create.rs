@@ -25,6 +25,22 @@ pub(crate) struct Created {
     pub(crate) media_answer: Option<String>,
 }
 
+impl Created {
+    /// The call leads to a chat thread now.
+    pub(crate) fn meet(&mut self, thread: &str) {
+        self.body.insert("chatInfo".to_owned(), chat(thread));
+    }
+}
+
+fn chat(thread: &str) -> Value {
+    json!({
+        "@odata.type": "#microsoft.graph.chatInfo",
+        "threadId": thread,
+        "messageId": "0",
+        "replyChainMessageId": null,
+    })
+}
+
 /// A create that was found good: what is to be done for it.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -46,13 +62,7 @@ impl Plan {
             self.request.destination(),
             Destination::JoinId { .. } | Destination::Group(_)
         ) {
-            let chat = json!({
-                "@odata.type": "#microsoft.graph.chatInfo",
-                "threadId": self.thread,
-                "messageId": "0",
-                "replyChainMessageId": null,
-            });
-            body.insert("chatInfo".to_owned(), chat);
+            body.insert("chatInfo".to_owned(), chat(&self.thread));
         }
         body
     }

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use openmic_media::{FenceError, JoinError};
+use openmic_wire::action::ActionError;
+use openmic_wire::invite::InviteError;
 
 use crate::sdp::SdpError;
 
@@ -18,6 +20,11 @@ pub(crate) enum CallError {
     NoMeeting,
     #[error("The call is not a group call: it has no server mute. Use a meeting or group call.")]
     NotGroup,
+    #[error(
+        "The call is not a group call. Invite one participant first: that makes it one, and then \
+         several may be invited at a time."
+    )]
+    OneAtFirst,
     #[error("The call is not established yet. Wait for its established notification.")]
     NotEstablished,
     #[error("The call is terminating. Create another one.")]
@@ -31,7 +38,9 @@ pub(crate) enum CallError {
     #[error("{0}.")]
     Argument(&'static str),
     #[error("The body was refused")]
-    Action(#[source] openmic_wire::action::ActionError),
+    Action(#[source] ActionError),
+    #[error("The participants were refused")]
+    Invite(#[source] InviteError),
     #[error("The answer was refused")]
     Answer(#[source] openmic_wire::answer::AnswerError),
     #[error("The call was refused")]
@@ -71,11 +80,12 @@ impl CallError {
         let (status, code) = match self {
             Self::NoCall | Self::NoParticipant | Self::NoOperation => (S::NOT_FOUND, "8522"),
             Self::NoMeeting | Self::NoMedia | Self::NoApp => (S::NOT_FOUND, "itemNotFound"),
-            Self::NotGroup => (S::BAD_REQUEST, "8548"),
+            Self::NotGroup | Self::OneAtFirst => (S::BAD_REQUEST, "8548"),
             Self::NotEstablished => (S::BAD_REQUEST, "8501"),
             Self::NotRinging => (S::BAD_REQUEST, "8585"),
             Self::Terminating => (S::BAD_REQUEST, "8528"),
-            Self::Action(openmic_wire::action::ActionError::Json(_)) => {
+            Self::Action(ActionError::Json(_))
+            | Self::Invite(InviteError::Action(ActionError::Json(_))) => {
                 (S::BAD_REQUEST, "invalidRequest")
             }
             Self::Create(openmic_wire::create::CreateError::Decode(
@@ -88,6 +98,7 @@ impl CallError {
             | Self::Action(_)
             | Self::Create(_)
             | Self::Answer(_)
+            | Self::Invite(_)
             | Self::Sdp(_) => (S::BAD_REQUEST, "8523"),
             Self::JoinToken => (S::BAD_REQUEST, "8526"),
             Self::Role(_) => (S::FORBIDDEN, "7504"),

@@ -7,6 +7,7 @@ mod lab;
 mod oauth;
 pub(crate) mod path;
 mod ring;
+mod select;
 mod table;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{from_fn, map_request};
-use axum::routing::any;
+use axum::routing::{MethodRouter, any};
 
 use crate::world::World;
 use answer::Refusal;
@@ -30,6 +31,11 @@ pub(crate) fn router(world: Arc<World>) -> Router {
         inner = inner.route(rule.path, (rule.handler)(rule.method));
     }
     let inner = inner
+        // Graph's schema has this collection, and SDKs offer it; no API reads or writes it.
+        .route(
+            "/v1.0/communications/calls/{call}/operations",
+            MethodRouter::new(),
+        )
         .fallback(any(unknown))
         .method_not_allowed_fallback(wrong_method)
         .with_state(world);

@@ -20,7 +20,7 @@
 //! - Notifications leave for the public internet only, or for loopback in the dev profile.
 //! - Another app's call is as unknown as none.
 //!
-//! Deliberately absent so far: redirect, invite, transfer, prompts, recording, lobby.
+//! Deliberately absent so far: redirect, transfer, prompts, recording, lobby.
 //!
 //! ```
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

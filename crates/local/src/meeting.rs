@@ -8,17 +8,20 @@
 //! a change and its way into every outbox are one step under that mutex, all calls of a meeting are
 //! told of its changes in the same order. Lock order: registry, then meeting, then outbox.
 
+mod invites;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use openmic_model::{
     AppId, CallId, CallKind, CallState, DeltaEntry, Operation, OperationKind, Participant,
     ParticipantId, ResultInfo,
 };
 use parking_lot::Mutex;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,12 +30,14 @@ use crate::deliver::{CallNews, Callback, Everybody, News, Outbox};
 use crate::error::CallError;
 use crate::leg::{MediaLeg, audio_stream};
 use crate::sdp::Direction;
+pub(crate) use invites::Invite;
 
 /// A meeting, or the two sides of a 1:1 call.
 #[derive(Debug)]
 pub(crate) struct Meeting {
     pub(crate) thread: String,
-    pub(crate) kind: CallKind,
+    /// Whether it has a roster. A 1:1 call gets one when somebody is invited, and keeps it.
+    group: AtomicBool,
     pub(crate) state: Mutex<State>,
 }
 
@@ -43,6 +48,8 @@ pub(crate) struct State {
     sequence: u64,
     members: Vec<Member>,
     calls: HashMap<CallId, Call>,
+    /// Who is invited and not in yet.
+    invites: Vec<Invite>,
     snapshot: Option<Everybody>,
 }
 
@@ -99,25 +106,52 @@ pub(crate) struct Answered {
     pub(crate) callback: Option<Callback>,
 }
 
-/// The finished operations of a call, the oldest first, bounded.
+/// An operation as it is kept and told.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) kind: OperationKind,
+    pub(crate) operation: Operation,
+    /// What its kind has besides.
+    pub(crate) extra: Map<String, Value>,
+}
+
+impl Record {
+    pub(crate) fn new(kind: OperationKind, operation: Operation) -> Self {
+        Self {
+            kind,
+            operation,
+            extra: Map::new(),
+        }
+    }
+}
+
+/// The operations of a call, the oldest first, bounded.
 #[derive(Debug, Default)]
 pub(crate) struct Operations {
-    kept: VecDeque<(OperationKind, Operation)>,
+    kept: VecDeque<Record>,
 }
 
 impl Operations {
-    pub(crate) fn keep(&mut self, kind: OperationKind, operation: Operation, most: usize) {
+    pub(crate) fn keep(&mut self, record: Record, most: usize) {
         if self.kept.len() >= most.max(1) {
             self.kept.pop_front();
         }
-        self.kept.push_back((kind, operation));
+        self.kept.push_back(record);
     }
 
-    pub(crate) fn get(&self, id: &str) -> Option<&(OperationKind, Operation)> {
+    /// Puts the end of an operation in the place of its beginning, if that is still there.
+    fn replace(&mut self, record: &Record) {
+        let id = &record.operation.id;
+        if let Some(held) = self.kept.iter_mut().rfind(|held| held.operation.id == *id) {
+            held.clone_from(record);
+        }
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&Record> {
         let wanted = openmic_model::OperationId::parse(id).ok()?;
         self.kept
             .iter()
-            .rfind(|(_, operation)| operation.id.as_ref() == Some(&wanted))
+            .rfind(|record| record.operation.id.as_ref() == Some(&wanted))
     }
 }
 
@@ -131,9 +165,22 @@ impl Meeting {
     pub(crate) fn new(thread: String, kind: CallKind) -> Self {
         Self {
             thread,
-            kind,
+            group: AtomicBool::new(kind == CallKind::Group),
             state: Mutex::default(),
         }
+    }
+
+    pub(crate) fn kind(&self) -> CallKind {
+        if self.group.load(Ordering::Acquire) {
+            CallKind::Group
+        } else {
+            CallKind::PeerToPeer
+        }
+    }
+
+    /// It has a roster from now on. Call it with the state locked.
+    pub(crate) fn open_up(&self) {
+        self.group.store(true, Ordering::Release);
     }
 }
 
@@ -162,7 +209,8 @@ impl State {
     /// How many are in or on their way in.
     pub(crate) fn size(&self) -> usize {
         let pending = self.calls.values().filter(|call| call.phase.rank() < 2);
-        self.members.len() + pending.count()
+        let invited = self.invites.iter().map(|invite| invite.members.len());
+        self.members.len() + pending.count() + invited.sum::<usize>()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -218,7 +266,6 @@ impl State {
     ///
     /// False when it is no longer being set up.
     pub(crate) fn establish(&mut self, id: &CallId, kind: CallKind) -> bool {
-        let number = self.sequence + 1;
         let Some(call) = self.calls.get_mut(id) else {
             return false;
         };
@@ -234,15 +281,20 @@ impl State {
         if kind == CallKind::PeerToPeer {
             return true;
         }
-        let Some(mut member) = call.waiting.take() else {
-            return false;
-        };
+        self.open_up(id);
+        true
+    }
+
+    /// A 1:1 call becomes a group call: its bot comes into the roster, and is told of it.
+    pub(crate) fn open_up(&mut self, id: &CallId) {
+        let number = self.sequence + 1;
+        let waiting = self.calls.get_mut(id).and_then(|call| call.waiting.take());
+        let Some(mut member) = waiting else { return };
         Arc::make_mut(&mut member.entry).roster_sequence_number = Some(number);
         let entry = Arc::clone(&member.entry);
         self.members.push(member);
         self.sequence = number;
         self.publish(&Changed::Entry(entry), Some(id));
-        true
     }
 
     /// Sets what the roster says of one participant's mute and tells every call of the meeting,
@@ -303,6 +355,7 @@ impl State {
         call.ends.cancel();
         let waiting = call.waiting.take();
         let participant = call.participant.clone();
+        self.drop_invites(id);
         waiting.or_else(|| self.leave(&participant))
     }
 

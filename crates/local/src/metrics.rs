@@ -1,7 +1,11 @@
+use openmic_model::OperationKind;
+use openmic_wire::operation::{Casing, status_word};
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
 };
+
+use crate::meeting::Record;
 
 /// What became of a notification, or of one roster change on its way into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,12 +84,12 @@ impl Metrics {
         let operations = IntCounterVec::new(
             Opts::new(
                 "openmic_local_operations_total",
-                "Mute and unmute operations of the local service, by how they ended",
+                "Operations of the local service, by how they ended",
             ),
             &["action", "status"],
         )
         .expect(valid);
-        for action in ["mute", "unmute"] {
+        for action in ["mute", "unmute", "invite", "mute_all"] {
             for status in ["completed", "failed"] {
                 operations.with_label_values(&[action, status]);
             }
@@ -128,8 +132,16 @@ impl Metrics {
         &self.by_result[result as usize]
     }
 
-    pub(crate) fn operation(&self, action: &str, status: &str) -> IntCounter {
-        self.operations.with_label_values(&[action, status])
+    /// Counts an operation that has ended.
+    pub(crate) fn ended(&self, record: &Record) {
+        let action = match record.kind {
+            OperationKind::MuteParticipant => "mute",
+            OperationKind::UnmuteParticipant => "unmute",
+            OperationKind::InviteParticipants => "invite",
+            OperationKind::MuteParticipants => "mute_all",
+        };
+        let status = status_word(record.operation.status, Casing::Camel);
+        self.operations.with_label_values(&[action, status]).inc();
     }
 
     pub(crate) fn register(

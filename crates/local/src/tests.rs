@@ -7,6 +7,7 @@ mod harness;
 mod incoming;
 mod life;
 mod notifications;
+mod others;
 mod rosters;
 mod sound;
 mod tokens;

@@ -29,6 +29,14 @@ pub(crate) fn notification(to: &Recipient, news: &News, deltas: u64) -> Vec<u8> 
             };
             (change, Data::Facts(&facts))
         }
+        News::Operation(record) => {
+            let (operation, extra) = (&record.operation, &record.extra);
+            // The word for whatever is final, also when it failed.
+            (
+                ChangeType::Deleted,
+                Data::Operation(record.kind, operation, extra),
+            )
+        }
         News::Full(everybody) => {
             let everybody: Vec<&Participant> = everybody.iter().map(AsRef::as_ref).collect();
             (ChangeType::Updated, Data::Full(everybody))

@@ -2,6 +2,7 @@
 
 mod calls;
 mod humans;
+mod invite;
 mod life;
 mod registry;
 mod ring;

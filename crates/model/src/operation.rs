@@ -48,6 +48,10 @@ pub enum OperationKind {
     MuteParticipant,
     /// `#microsoft.graph.unmuteParticipantOperation`.
     UnmuteParticipant,
+    /// `#microsoft.graph.inviteParticipantsOperation`.
+    InviteParticipants,
+    /// `#microsoft.graph.muteParticipantsOperation`, beta only.
+    MuteParticipants,
 }
 
 impl From<Action> for OperationKind {

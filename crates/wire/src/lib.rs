@@ -23,6 +23,7 @@ pub mod create;
 pub mod errand;
 pub mod error;
 mod identity;
+pub mod invite;
 mod json;
 pub mod notification;
 pub mod operation;

@@ -311,8 +311,8 @@ pub enum Data<'a> {
         /// What changed.
         entries: Vec<&'a DeltaEntry>,
     },
-    /// An operation, which must have its id.
-    Operation(OperationKind, &'a Operation),
+    /// An operation, which must have its id, and the members that its kind has besides.
+    Operation(OperationKind, &'a Operation, &'a Map<String, Value>),
 }
 
 /// Writes a notification POST of one or more entries, `resource` and `resourceUrl` both given.
@@ -366,7 +366,7 @@ impl<'a> From<&'a Outgoing<'_>> for Entry<'a> {
         let tail = match &outgoing.data {
             Data::Facts(_) | Data::Call(_) => String::new(),
             Data::Full(_) | Data::Delta { .. } => "/participants".to_owned(),
-            Data::Operation(_, operation) => {
+            Data::Operation(_, operation, _) => {
                 let id = operation.id.as_ref().map_or("", OperationId::as_str);
                 format!("/operations/{id}")
             }
@@ -412,8 +412,8 @@ impl<'a> DataJson<'a> {
                     })
                     .collect(),
             }]),
-            Data::Operation(kind, operation) => {
-                Self::Operation(OperationJson::new(*kind, operation, Casing::Camel))
+            Data::Operation(kind, operation, extra) => {
+                Self::Operation(OperationJson::new(*kind, operation, extra, Casing::Camel))
             }
         }
     }

@@ -84,6 +84,8 @@ pub const fn kind_name(kind: OperationKind) -> &'static str {
     match kind {
         OperationKind::MuteParticipant => "muteParticipantOperation",
         OperationKind::UnmuteParticipant => "unmuteParticipantOperation",
+        OperationKind::InviteParticipants => "inviteParticipantsOperation",
+        OperationKind::MuteParticipants => "muteParticipantsOperation",
     }
 }
 
@@ -92,7 +94,18 @@ pub const fn kind_name(kind: OperationKind) -> &'static str {
 /// `base` is the service's root with its version, such as `https://graph.microsoft.com/v1.0`; it
 /// makes the `@odata.context`.
 pub fn encode(base: &str, kind: OperationKind, operation: &Operation, casing: Casing) -> Vec<u8> {
-    let mut twin = OperationJson::new(kind, operation, casing);
+    encode_with(base, kind, operation, &Map::new(), casing)
+}
+
+/// The same with the members that an operation of this kind has besides, such as `participants`.
+pub fn encode_with(
+    base: &str,
+    kind: OperationKind,
+    operation: &Operation,
+    extra: &Map<String, Value>,
+    casing: Casing,
+) -> Vec<u8> {
+    let mut twin = OperationJson::new(kind, operation, extra, casing);
     let base = base.trim_end_matches('/');
     twin.context = Some(format!("{base}/$metadata#{}", kind_name(kind)));
     json::bytes(&twin)
@@ -139,20 +152,30 @@ pub(crate) struct OperationJson<'a> {
     client_context: Option<&'a str>,
     #[serde(rename = "resultInfo", skip_serializing_if = "Option::is_none")]
     result: Option<ResultInfoJson<'a>>,
+    #[serde(flatten)]
+    extra: &'a Map<String, Value>,
 }
 
 impl<'a> OperationJson<'a> {
-    pub(crate) fn new(kind: OperationKind, operation: &'a Operation, casing: Casing) -> Self {
+    pub(crate) fn new(
+        kind: OperationKind,
+        operation: &'a Operation,
+        extra: &'a Map<String, Value>,
+        casing: Casing,
+    ) -> Self {
         Self {
             context: None,
             odata_type: match kind {
                 OperationKind::MuteParticipant => "#microsoft.graph.muteParticipantOperation",
                 OperationKind::UnmuteParticipant => "#microsoft.graph.unmuteParticipantOperation",
+                OperationKind::InviteParticipants => "#microsoft.graph.inviteParticipantsOperation",
+                OperationKind::MuteParticipants => "#microsoft.graph.muteParticipantsOperation",
             },
             id: operation.id.as_ref().map(OperationId::as_str),
             status: status_word(operation.status, casing),
             client_context: operation.client_context.as_ref().map(ClientContext::as_str),
             result: operation.result.as_ref().map(ResultInfoJson::from),
+            extra,
         }
     }
 }

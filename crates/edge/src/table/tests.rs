@@ -110,7 +110,6 @@ async fn what_is_not_in_the_table_does_not_exist() {
         "/v1.0/communications",
         "/v1.0/communications/calls/call/hold",
         "/v1.0/communications/calls/call/participants/p/unmute",
-        "/v1.0/communications/calls/call/operations",
         "/v1.0/users",
         "/metrics",
         "/callbacks",

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use crate::metrics::{Delivery, Metrics};
 
 use super::Callback;
+use crate::meeting::Record;
 
 /// Everybody in a meeting at one moment, in the order they came; shared by all who are told.
 pub(crate) type Everybody = Arc<[Arc<Participant>]>;
@@ -22,6 +23,8 @@ pub(crate) enum News {
     Moved(Callback),
     /// Its own state changed.
     Call(CallNews),
+    /// One of its operations ended.
+    Operation(Box<Record>),
     /// Its meeting's roster changed, told whole.
     Full(Everybody),
     /// Its meeting's roster changed, told by what changed.
@@ -55,7 +58,8 @@ impl CallNews {
 
 /// The notifications one call is yet to get, in order.
 ///
-/// Bounded: a call's own states are few by nature, rosters wait up to the capacity. Beyond it the
+/// Bounded: a call's own states are few by nature, of operations no more begin than may wait, and
+/// rosters wait up to the capacity. Beyond it the
 /// newest roster takes the place of the last one waiting (full) or is merged into it (delta), so
 /// that a slow bot sees fewer steps and still the right end.
 #[derive(Debug)]
@@ -88,6 +92,9 @@ impl Outbox {
         let mut waiting = self.waiting.lock();
         if waiting.closed {
             return;
+        }
+        if let News::Operation(record) = &news {
+            self.metrics.ended(record);
         }
         if !news.is_roster() {
             waiting.news.push_back(news);
@@ -131,6 +138,14 @@ impl Outbox {
             }
             notified.await;
         }
+    }
+
+    /// How many operations' ends wait.
+    pub(crate) fn operations(&self) -> usize {
+        let waiting = self.waiting.lock();
+        let ends = waiting.news.iter();
+        ends.filter(|news| matches!(news, News::Operation(_)))
+            .count()
     }
 
     /// How many wait.

@@ -1,19 +1,22 @@
 //! The Graph surface. Sources: `contract.md` §1.1, §1.2.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use openmic_model::{Action, CallId};
 use openmic_wire::create::CreateCall;
+use openmic_wire::invite::{InviteParticipants, MuteAll};
 use openmic_wire::operation::Casing;
 use openmic_wire::{action, operation, participant, resource::Resource};
 
 use super::Version;
 use super::answer::{Refusal, json};
 use super::caller::{Caller, Whole};
+use super::select::select;
 use crate::error::CallError;
 use crate::wording;
 use crate::world::{Done, World};
@@ -83,11 +86,13 @@ pub(super) async fn get(
     Extension(version): Extension<Version>,
     caller: Caller,
     Path(call): Path<String>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
     let held = world.get(&caller.app, &call)?;
     let entity = "communications/calls/$entity";
     let base = base(&world, version);
     let body = wording::call(&held.id, &held.now, &held.created, &base, entity);
+    let body = select(body, query.as_deref());
     Ok(json(StatusCode::OK, body, None))
 }
 
@@ -133,6 +138,79 @@ pub(super) async fn unmute(
     switch(world, version, caller, call, None, Action::Unmute, &whole).await
 }
 
+pub(super) async fn invite(
+    State(world): State<Arc<World>>,
+    Extension(version): Extension<Version>,
+    caller: Caller,
+    Path(call): Path<String>,
+    whole: Whole,
+) -> Answer {
+    let invite = InviteParticipants::decode(whole.json()?).map_err(CallError::Invite)?;
+    let done = world.invite(&caller.claims, &caller.app, &call, invite)?;
+    Ok(finished(&world, version, &done))
+}
+
+pub(super) async fn mute_all(
+    State(world): State<Arc<World>>,
+    Extension(version): Extension<Version>,
+    caller: Caller,
+    Path(call): Path<String>,
+    whole: Whole,
+) -> Answer {
+    if version.0 != "beta" {
+        return Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "itemNotFound",
+            "Graph has muteAll in beta only. Use /beta/communications/calls.",
+        ));
+    }
+    let whom = MuteAll::decode(whole.json()?).map_err(CallError::Invite)?;
+    let work = {
+        let world = Arc::clone(&world);
+        async move { world.mute_all(&caller.app, &call, whom).await }
+    };
+    let done = to_the_end(&world, work).await?;
+    Ok(finished(&world, version, &done))
+}
+
+pub(super) async fn remove_participant(
+    State(world): State<Arc<World>>,
+    caller: Caller,
+    Path((call, participant)): Path<(String, String)>,
+) -> Answer {
+    let work = {
+        let world = Arc::clone(&world);
+        async move {
+            world
+                .remove_participant(&caller.app, &call, &participant)
+                .await
+        }
+    };
+    to_the_end(&world, work).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// What Graph can do and the service cannot.
+pub(super) async fn lacking(
+    State(world): State<Arc<World>>,
+    caller: Caller,
+    Path(named): Path<HashMap<String, String>>,
+    uri: Uri,
+) -> Answer {
+    if let Some(call) = named.get("call") {
+        world.get(&caller.app, call)?;
+    }
+    let action = uri.path().rsplit('/').next().unwrap_or_default();
+    Err(Refusal::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "8520",
+        format!(
+            "The local calling service has no {action}. Expect this error in tests against it, \
+             and test what comes of {action} against Microsoft Graph."
+        ),
+    ))
+}
+
 pub(super) async fn mute_participant(
     State(world): State<Arc<World>>,
     Extension(version): Extension<Version>,
@@ -163,21 +241,27 @@ async fn switch(
         }
     };
     let done = to_the_end(&world, work).await?;
-    Ok(finished(&world, version, &done, true))
+    Ok(finished(&world, version, &done))
 }
 
-/// The answer to an action, and to a GET of its operation.
-fn finished(world: &World, version: Version, done: &Done, with_location: bool) -> Response {
+/// The answer to an action.
+fn finished(world: &World, version: Version, done: &Done) -> Response {
+    let (body, location) = shown(world, version, done);
+    json(StatusCode::OK, body, Some(&location))
+}
+
+/// An operation, and where it can be read.
+fn shown(world: &World, version: Version, done: &Done) -> (Vec<u8>, String) {
     let base = base(world, version);
     let casing = if world.config.rules.pascal_case {
         Casing::Pascal
     } else {
         Casing::Camel
     };
-    let body = operation::encode(&base, done.kind, &done.operation, casing);
-    let resource = Resource::Operation(done.call.clone(), done.operation.id.clone());
-    let location = with_location.then(|| location(&base, &resource));
-    json(StatusCode::OK, body, location.as_deref())
+    let record = &done.record;
+    let body = operation::encode_with(&base, record.kind, &record.operation, &record.extra, casing);
+    let resource = Resource::Operation(done.call.clone(), record.operation.id.clone());
+    (body, location(&base, &resource))
 }
 
 pub(super) async fn participants(
@@ -185,10 +269,12 @@ pub(super) async fn participants(
     Extension(version): Extension<Version>,
     caller: Caller,
     Path(call): Path<String>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
     let (id, everybody) = world.participants(&caller.app, &call)?;
     let entries = everybody.iter().map(AsRef::as_ref);
     let body = participant::encode_list(&base(&world, version), &id, entries);
+    let body = select(body, query.as_deref());
     Ok(json(StatusCode::OK, body, None))
 }
 
@@ -197,9 +283,11 @@ pub(super) async fn participant(
     Extension(version): Extension<Version>,
     caller: Caller,
     Path((call, participant)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
     let (id, entry): (CallId, _) = world.participant(&caller.app, &call, &participant)?;
     let body = participant::encode(&base(&world, version), &id, &entry);
+    let body = select(body, query.as_deref());
     Ok(json(StatusCode::OK, body, None))
 }
 
@@ -208,7 +296,9 @@ pub(super) async fn operation(
     Extension(version): Extension<Version>,
     caller: Caller,
     Path((call, operation)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
     let done = world.operation(&caller.app, &call, &operation)?;
-    Ok(finished(&world, version, &done, false))
+    let (body, _) = shown(&world, version, &done);
+    Ok(json(StatusCode::OK, select(body, query.as_deref()), None))
 }

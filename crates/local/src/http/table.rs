@@ -35,32 +35,48 @@ macro_rules! table {
 table! {
     /// What Graph and Entra ID have as well.
     GRAPH {
-    POST   "/v1.0/communications/calls"                                        graph::create;
-    GET    "/v1.0/communications/calls/{call}"                                 graph::get;
-    DELETE "/v1.0/communications/calls/{call}"                                 graph::hang_up;
-    POST   "/v1.0/communications/calls/{call}/answer"                          ring::answer;
-    POST   "/v1.0/communications/calls/{call}/reject"                          ring::reject;
-    POST   "/v1.0/communications/calls/{call}/keepAlive"                       graph::keep_alive;
-    POST   "/v1.0/communications/calls/{call}/mute"                            graph::mute;
-    POST   "/v1.0/communications/calls/{call}/unmute"                          graph::unmute;
-    GET    "/v1.0/communications/calls/{call}/participants"                    graph::participants;
-    GET    "/v1.0/communications/calls/{call}/participants/{participant}"      graph::participant;
-    POST   "/v1.0/communications/calls/{call}/participants/{participant}/mute" graph::mute_participant;
-    GET    "/v1.0/communications/calls/{call}/operations/{operation}"          graph::operation;
-    POST   "/{tenant}/oauth2/v2.0/token"                                       oauth::token;
-    GET    "/{tenant}/v2.0/.well-known/openid-configuration"                   oauth::tenant_configuration;
-    GET    "/v1/.well-known/OpenIdConfiguration"                               oauth::configuration;
-    GET    "/v1/keys"                                                          oauth::keys;
+    POST   "/v1.0/communications/calls"                                                  graph::create;
+    POST   "/v1.0/communications/calls/logTeleconferenceDeviceQuality"                   graph::lacking;
+    GET    "/v1.0/communications/calls/{call}"                                           graph::get;
+    DELETE "/v1.0/communications/calls/{call}"                                           graph::hang_up;
+    POST   "/v1.0/communications/calls/{call}/answer"                                    ring::answer;
+    POST   "/v1.0/communications/calls/{call}/reject"                                    ring::reject;
+    POST   "/v1.0/communications/calls/{call}/redirect"                                  graph::lacking;
+    POST   "/v1.0/communications/calls/{call}/transfer"                                  graph::lacking;
+    POST   "/v1.0/communications/calls/{call}/keepAlive"                                 graph::keep_alive;
+    POST   "/v1.0/communications/calls/{call}/mute"                                      graph::mute;
+    POST   "/v1.0/communications/calls/{call}/unmute"                                    graph::unmute;
+    POST   "/v1.0/communications/calls/{call}/playPrompt"                                graph::lacking;
+    POST   "/v1.0/communications/calls/{call}/recordResponse"                            graph::lacking;
+    POST   "/v1.0/communications/calls/{call}/cancelMediaProcessing"                     graph::lacking;
+    POST   "/v1.0/communications/calls/{call}/subscribeToTone"                           graph::lacking;
+    POST   "/v1.0/communications/calls/{call}/sendDtmfTones"                             graph::lacking;
+    POST   "/v1.0/communications/calls/{call}/updateRecordingStatus"                     graph::lacking;
+    POST   "/v1.0/communications/calls/{call}/changeScreenSharingRole"                   graph::lacking;
+    POST   "/v1.0/communications/calls/{call}/addLargeGalleryView"                       graph::lacking;
+    GET    "/v1.0/communications/calls/{call}/participants"                              graph::participants;
+    POST   "/v1.0/communications/calls/{call}/participants/invite"                       graph::invite;
+    POST   "/v1.0/communications/calls/{call}/participants/muteAll"                      graph::mute_all;
+    GET    "/v1.0/communications/calls/{call}/participants/{participant}"                graph::participant;
+    DELETE "/v1.0/communications/calls/{call}/participants/{participant}"                graph::remove_participant;
+    POST   "/v1.0/communications/calls/{call}/participants/{participant}/mute"           graph::mute_participant;
+    POST   "/v1.0/communications/calls/{call}/participants/{participant}/startHoldMusic" graph::lacking;
+    POST   "/v1.0/communications/calls/{call}/participants/{participant}/stopHoldMusic"  graph::lacking;
+    GET    "/v1.0/communications/calls/{call}/operations/{operation}"                    graph::operation;
+    POST   "/{tenant}/oauth2/v2.0/token"                                                 oauth::token;
+    GET    "/{tenant}/v2.0/.well-known/openid-configuration"                             oauth::tenant_configuration;
+    GET    "/v1/.well-known/OpenIdConfiguration"                                         oauth::configuration;
+    GET    "/v1/keys"                                                                    oauth::keys;
     }
     /// The lab, on loopback only.
     LAB {
-    POST   "/lab/v1/calls"                                                     ring::ring;
-    GET    "/lab/v1/calls/{call}"                                              ring::look;
-    DELETE "/lab/v1/calls/{call}"                                              ring::give_up;
-    POST   "/lab/v1/meetings/{thread}/participants"                            lab::join;
-    GET    "/lab/v1/meetings/{thread}/participants/{participant}"              lab::get;
-    PATCH  "/lab/v1/meetings/{thread}/participants/{participant}"              lab::patch;
-    DELETE "/lab/v1/meetings/{thread}/participants/{participant}"              lab::leave;
-    GET    "/lab/v1/meetings/{thread}/participants/{participant}/sdp"          lab::sdp;
+    POST   "/lab/v1/calls"                                                               ring::ring;
+    GET    "/lab/v1/calls/{call}"                                                        ring::look;
+    DELETE "/lab/v1/calls/{call}"                                                        ring::give_up;
+    POST   "/lab/v1/meetings/{thread}/participants"                                      lab::join;
+    GET    "/lab/v1/meetings/{thread}/participants/{participant}"                        lab::get;
+    PATCH  "/lab/v1/meetings/{thread}/participants/{participant}"                        lab::patch;
+    DELETE "/lab/v1/meetings/{thread}/participants/{participant}"                        lab::leave;
+    GET    "/lab/v1/meetings/{thread}/participants/{participant}/sdp"                    lab::sdp;
     }
 }

@@ -40,7 +40,7 @@ fn watcher(state: &mut State, name: &str, delta: bool, capacity: usize) -> Arc<O
             app: AppId::parse("app").unwrap(),
             phase: CallState::Establishing,
             created: Arc::new(Created {
-                body: serde_json::Map::new(),
+                body: Map::new(),
                 direction: openmic_wire::call::Direction::Outgoing,
                 source: bot.entry.identity.clone(),
                 chain: String::new(),
@@ -88,7 +88,7 @@ fn fold(outbox: &Outbox) -> Folded {
     let mut folded = Folded::new();
     while let Some(news) = runtime.block_on(outbox.pop()) {
         match news {
-            News::Call(_) | News::Offer(_) | News::Moved(_) => {}
+            News::Call(_) | News::Offer(_) | News::Moved(_) | News::Operation(_) => {}
             News::Full(everybody) => {
                 folded = everybody
                     .iter()

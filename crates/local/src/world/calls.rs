@@ -6,7 +6,7 @@ use openmic_auth::Claims;
 use openmic_media::FenceError;
 use openmic_model::{
     Action, AppId, CallId, CallKind, CallState, ClientContext, Identity, IdentityKind, Operation,
-    OperationId, OperationKind, OperationStatus, Participant, ParticipantId, ResultInfo, TenantId,
+    OperationId, OperationStatus, Participant, ParticipantId, ResultInfo, TenantId,
 };
 use openmic_wire::call::Direction as Began;
 use openmic_wire::create::CreateCall;
@@ -19,7 +19,7 @@ use crate::create::{Created, Plan};
 use crate::deliver::{CallNews, News, Outbox, Recipient};
 use crate::error::CallError;
 use crate::leg::{MediaLeg, audio_stream};
-use crate::meeting::{Call, Meeting, Member, Operations, State};
+use crate::meeting::{Call, Meeting, Member, Operations, Record, State};
 use crate::sdp::Direction;
 use crate::wording::CallNow;
 
@@ -31,12 +31,11 @@ pub(crate) struct NewCall {
     pub(crate) created: Arc<Created>,
 }
 
-/// A finished operation.
+/// An operation of a call.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) call: CallId,
-    pub(crate) kind: OperationKind,
-    pub(crate) operation: Operation,
+    pub(crate) record: Record,
 }
 
 /// Ended by the bot. Source: `contract.md` §5.3.
@@ -282,7 +281,7 @@ impl World {
         context: Option<ClientContext>,
     ) -> Result<Done, CallError> {
         let (id, meeting) = self.find(app, id)?;
-        if meeting.kind == CallKind::PeerToPeer {
+        if meeting.kind() == CallKind::PeerToPeer {
             return Err(CallError::NotGroup);
         }
         let who = match other {
@@ -292,27 +291,21 @@ impl World {
         let fence = self
             .switch(&meeting, &who, action, |state| established(state, &id))
             .await?;
-        let done = Done {
-            call: id.clone(),
-            kind: action.into(),
-            operation: finished(context, fence),
-        };
-        let mut state = meeting.state.lock();
-        if let Some(call) = state.call_mut(&id) {
-            let most = self.config.limits.operations;
-            call.operations
-                .keep(done.kind, done.operation.clone(), most);
-        }
-        drop(state);
-        let status = openmic_wire::operation::status_word(
-            done.operation.status,
-            openmic_wire::operation::Casing::Camel,
-        );
-        self.metrics.operation(action.as_str(), status).inc();
-        Ok(done)
+        let record = Record::new(action.into(), finished(context, fence));
+        Ok(self.done(&meeting, id, record))
     }
 
-    /// A finished operation, for as long as its call lives and some time longer.
+    /// Keeps an operation that ended with its answer.
+    pub(super) fn done(&self, meeting: &Meeting, call: CallId, record: Record) -> Done {
+        let most = self.config.limits.operations;
+        if let Some(held) = meeting.state.lock().call_mut(&call) {
+            held.operations.keep(record.clone(), most);
+        }
+        self.metrics.ended(&record);
+        Done { call, record }
+    }
+
+    /// An operation, for as long as its call lives and some time longer.
     pub(crate) fn operation(&self, app: &AppId, call: &str, id: &str) -> Result<Done, CallError> {
         let call = CallId::parse(call).map_err(|_| CallError::NoCall)?;
         let mut registry = self.registry.lock();
@@ -329,12 +322,8 @@ impl World {
                 found => found,
             },
         };
-        let (kind, operation) = found.ok_or(CallError::NoOperation)?;
-        Ok(Done {
-            call,
-            kind,
-            operation,
-        })
+        let record = found.ok_or(CallError::NoOperation)?;
+        Ok(Done { call, record })
     }
 }
 
@@ -345,7 +334,7 @@ fn own_participant(state: &State, id: &CallId) -> Result<ParticipantId, CallErro
 }
 
 /// Mute and unmute are for established calls only.
-fn established(state: &State, id: &CallId) -> Result<(), CallError> {
+pub(super) fn established(state: &State, id: &CallId) -> Result<(), CallError> {
     match state.call(id).map(|call| call.phase) {
         None => Err(CallError::NoCall),
         Some(CallState::Established) => Ok(()),
@@ -356,7 +345,7 @@ fn established(state: &State, id: &CallId) -> Result<(), CallError> {
     }
 }
 
-fn finished(context: Option<ClientContext>, fence: Result<(), FenceError>) -> Operation {
+pub(super) fn finished(context: Option<ClientContext>, fence: Result<(), FenceError>) -> Operation {
     let (status, result) = match fence {
         Ok(()) => (OperationStatus::Completed, None),
         Err(error) => {

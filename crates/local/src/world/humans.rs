@@ -79,9 +79,17 @@ impl World {
     /// A human leaves. A bot is removed by the host: its call ends.
     pub(crate) async fn remove(&self, thread: &str, id: &str) -> Result<(), CallError> {
         let (meeting, id) = self.place(thread, id)?;
+        self.expel(&meeting, &id).await
+    }
+
+    pub(super) async fn expel(
+        &self,
+        meeting: &Arc<Meeting>,
+        id: &ParticipantId,
+    ) -> Result<(), CallError> {
         let call = {
             let state = meeting.state.lock();
-            let member = state.member(&id).ok_or(CallError::NoParticipant)?;
+            let member = state.member(id).ok_or(CallError::NoParticipant)?;
             member.call.clone()
         };
         if let Some(call) = call {
@@ -91,20 +99,20 @@ impl World {
                 subcode,
                 message: Some("The host removed the bot.".to_owned()),
             };
-            self.end_call(&meeting, &call, result).await;
+            self.end_call(meeting, &call, result).await;
             return Ok(());
         }
         let gone = {
             let mut registry = self.registry.lock();
             let mut state = meeting.state.lock();
-            let gone = state.leave(&id).ok_or(CallError::NoParticipant)?;
+            let gone = state.leave(id).ok_or(CallError::NoParticipant)?;
             drop(state);
-            registry.tidy(&meeting);
+            registry.tidy(meeting);
             self.metrics.humans.dec();
             self.count(&registry);
             gone
         };
-        self.after_leave(&meeting);
+        self.after_leave(meeting);
         if let Some(media) = gone.media {
             media.leave().await;
         }
@@ -143,7 +151,7 @@ impl World {
     fn place(&self, thread: &str, id: &str) -> Result<(Arc<Meeting>, ParticipantId), CallError> {
         let id = ParticipantId::parse(id).map_err(|_| CallError::NoParticipant)?;
         let meeting = self.registry.lock().meeting(thread);
-        let meeting = meeting.filter(|meeting| meeting.kind == CallKind::Group);
+        let meeting = meeting.filter(|meeting| meeting.kind() == CallKind::Group);
         Ok((meeting.ok_or(CallError::NoMeeting)?, id))
     }
 }

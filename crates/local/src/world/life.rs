@@ -79,7 +79,7 @@ impl World {
         }
         {
             let mut state = meeting.state.lock();
-            if !state.establish(id, meeting.kind) {
+            if !state.establish(id, meeting.kind()) {
                 return;
             }
             for member in callees {

@@ -2,11 +2,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use openmic_model::{AppId, CallId, CallKind, Operation, OperationKind};
+use openmic_model::{AppId, CallId, CallKind};
 use tokio::time::Instant;
 
 use crate::error::CallError;
-use crate::meeting::{Meeting, Operations};
+use crate::meeting::{Meeting, Operations, Record};
 
 /// Calls and meetings by their names.
 #[derive(Debug, Default)]
@@ -61,6 +61,12 @@ impl Registry {
         Ok(meeting)
     }
 
+    /// A 1:1 call has become a group call: whoever knows its thread may come in.
+    pub(crate) fn adopt(&mut self, meeting: &Arc<Meeting>) {
+        self.meetings
+            .insert(meeting.thread.clone(), Arc::clone(meeting));
+    }
+
     pub(crate) fn add(&mut self, id: CallId, meeting: Arc<Meeting>, app: AppId) {
         self.calls.insert(id, Found { meeting, app });
     }
@@ -93,12 +99,7 @@ impl Registry {
     }
 
     /// An operation of a call that is gone.
-    pub(crate) fn operation(
-        &self,
-        call: &CallId,
-        app: &AppId,
-        id: &str,
-    ) -> Option<(OperationKind, Operation)> {
+    pub(crate) fn operation(&self, call: &CallId, app: &AppId, id: &str) -> Option<Record> {
         let (owner, operations) = self.operations.get(call)?;
         (owner == app).then(|| operations.get(id).cloned())?
     }

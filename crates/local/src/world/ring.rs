@@ -154,7 +154,7 @@ impl World {
     ) -> Result<(), CallError> {
         let (id, meeting) = self.find(app, id)?;
         let participant = meeting.state.lock().ringing(&id)?.participant.clone();
-        create::authorize_answer(meeting.kind, answer.media(), claims)?;
+        create::authorize_answer(meeting.kind(), answer.media(), claims)?;
         let callback = answer.callback_uri().map(create::callback).transpose()?;
         let media = match create::offer(answer.media())? {
             None => None,
@@ -177,7 +177,7 @@ impl World {
             let ring = call
                 .ring
                 .as_ref()
-                .filter(|_| meeting.kind == CallKind::Group);
+                .filter(|_| meeting.kind() == CallKind::Group);
             let callers = ring.map(|ring| callee(ring.caller.clone(), created.source.clone()));
             let answered = Answered {
                 created: Arc::new(created),
@@ -217,10 +217,10 @@ impl World {
     /// meeting, and the bot stays.
     pub(crate) async fn give_up(&self, id: &str) -> Result<(), CallError> {
         let (id, meeting, lab) = self.rung(id)?;
-        if meeting.kind == CallKind::Group && lab.state != CallState::Incoming {
+        if meeting.kind() == CallKind::Group && lab.state != CallState::Incoming {
             return self.remove(&meeting.thread, lab.caller.as_str()).await;
         }
-        let (code, subcode) = BY_CALLER[usize::from(meeting.kind == CallKind::Group)];
+        let (code, subcode) = BY_CALLER[usize::from(meeting.kind() == CallKind::Group)];
         let result = ResultInfo {
             code,
             subcode,
@@ -246,7 +246,7 @@ impl World {
                 id: id.clone(),
                 app: call.app.clone(),
                 state: call.phase,
-                kind: meeting.kind,
+                kind: meeting.kind(),
                 thread: meeting.thread.clone(),
                 caller: ring.caller.clone(),
             }

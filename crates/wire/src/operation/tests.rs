@@ -115,7 +115,7 @@ fn an_object_takes_on_how_far_its_operation_is() {
         json::object(br#"{"id":"o1","status":"Running","participants":[1]}"#, "x").unwrap();
     let mut operation = from_object(&object);
     operation.status = OperationStatus::Failed;
-    operation.result = Some(openmic_model::ResultInfo {
+    operation.result = Some(ResultInfo {
         code: 400,
         subcode: 8508,
         message: None,

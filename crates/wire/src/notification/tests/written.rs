@@ -168,7 +168,9 @@ fn operations_read_back_as_written() {
             message: None,
         }),
     };
-    let data = Data::Operation(OperationKind::UnmuteParticipant, &operation);
+    let mut extra = Map::new();
+    extra.insert("participants".to_owned(), json!([{"participantId": "p"}]));
+    let data = Data::Operation(OperationKind::UnmuteParticipant, &operation, &extra);
     let (json, read) = written(ChangeType::Deleted, data);
     let entry = &json["value"][0];
     let tail = format!("operations/{OPERATION}");
@@ -177,6 +179,7 @@ fn operations_read_back_as_written() {
         format!("/communications/calls/{CALL}/{tail}")
     );
     assert_eq!(entry["resourceData"]["status"], "failed");
+    assert_eq!(entry["resourceData"]["participants"], extra["participants"]);
     assert_eq!(
         entry["resourceData"]["@odata.type"],
         "#microsoft.graph.unmuteParticipantOperation"
