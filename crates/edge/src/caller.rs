@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts as _, Path, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::StatusCode;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use openmic_auth::{ApiKey, ApiKeys, BearerError, Claims, TokenError, bearer};
 use openmic_engine::{Call, Engine, Owner};
@@ -17,9 +18,11 @@ use openmic_wire::create::{CreateCall, Destination, MediaConfig};
 use openmic_wire::errand::Errand;
 
 use crate::answer::{Answer, Refusal, chain};
+use crate::metrics::Rejected;
 use crate::replay::{Named, Scope};
 use crate::surface::Api;
 use crate::table::Who;
+use crate::{ticket, upgrade};
 
 /// Who has it, in the engine's own tenant, sees every call in the own API.
 pub(crate) const OPERATOR: &str = "openmic.operator";
@@ -45,6 +48,7 @@ pub(crate) struct Gate {
     pub(crate) api: Arc<Api>,
     pub(crate) who: Who,
     pub(crate) replayed: bool,
+    pub(crate) ticketed: bool,
 }
 
 /// Lets a request through when its caller may use the route. The handler finds the [`Caller`] in
@@ -52,13 +56,26 @@ pub(crate) struct Gate {
 pub(crate) async fn authorize(State(gate): State<Gate>, request: Request, next: Next) -> Answer {
     let (mut parts, body) = request.into_parts();
     let api = &gate.api;
-    let caller = Caller::of(&parts, api).await?;
+    let id = named_call(&mut parts).await;
+    let caller = match gate.ticket(&parts) {
+        Some(ticket) => api.tickets.take(&ticket, id.as_ref(), Instant::now()).ok_or_else(|| {
+            api.metrics.turned_away(Rejected::Ticket);
+            let message = "the ticket is used up, older than 30 s, or another roster's: get a new \
+                           one by POST /v1/calls/{call}/roster/ticket";
+            unauthenticated(message.to_owned(), BAD_TOKEN)
+        })?,
+        None => Caller::of(&parts, api).await.inspect_err(|refusal| {
+            if refusal.status.is_client_error() {
+                api.metrics.turned_away(Rejected::Unauthenticated);
+            }
+        })?,
+    };
+    api.accounts.count(&caller, Instant::now())?;
     let named = if gate.replayed {
         Named::of(&parts.headers)?
     } else {
         None
     };
-    let id = named_call(&mut parts).await;
     let entered = gate.enter(&caller, id.as_ref());
     let scope = named.map(|named| {
         let scope = Scope {
@@ -95,6 +112,14 @@ fn admitted(mut parts: Parts, body: Body, caller: Caller, call: Option<Call>) ->
 }
 
 impl Gate {
+    /// The ticket of a request that has no token but one, where it opens a WebSocket.
+    fn ticket(&self, parts: &Parts) -> Option<String> {
+        let may = self.ticketed
+            && !parts.headers.contains_key(AUTHORIZATION)
+            && upgrade::is_wanted(&parts.headers);
+        may.then(|| ticket::of_query(parts.uri.query())).flatten()
+    }
+
     /// The call that the route names, where it names one and the caller may do this with it.
     fn enter(&self, caller: &Caller, id: Option<&CallId>) -> Result<Option<Call>, Refusal> {
         let engine = &self.api.engine;
@@ -188,6 +213,15 @@ impl Caller {
             tenant: key.tenant.clone(),
             proof: Proof::Key(key),
         })
+    }
+
+    /// Until when what it has shown is good; an API key is good until it is taken out of the
+    /// configuration.
+    pub(crate) fn expires(&self) -> Option<SystemTime> {
+        match &self.proof {
+            Proof::Token(claims) => Some(claims.expires),
+            Proof::Key(_) => None,
+        }
     }
 
     fn has_any_role(&self, wanted: &[&str]) -> bool {
@@ -290,3 +324,23 @@ const JOIN: &[&str] = &[
     "Calls.JoinGroupCallsAsGuest.All",
     "Calls.JoinGroupCallsasGuest.All",
 ];
+
+#[cfg(test)]
+impl Caller {
+    /// One that has shown a key without roles.
+    pub(crate) fn for_test(app: &str, tenant: &str) -> Self {
+        let (app, tenant) = (AppId::parse(app).unwrap(), TenantId::parse(tenant).unwrap());
+        let key = ApiKey {
+            name: "test".to_owned(),
+            sha256: [0; 32],
+            app: app.clone(),
+            tenant: tenant.clone(),
+            roles: Vec::new(),
+        };
+        Self {
+            app,
+            tenant,
+            proof: Proof::Key(Arc::new(key)),
+        }
+    }
+}

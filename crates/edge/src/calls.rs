@@ -45,11 +45,12 @@ pub(crate) async fn get(Extension(call): Extension<Call>) -> Answer {
 /// `GET /v1/calls/{call}/roster`: the roster as one document, or a WebSocket on upgrade.
 pub(crate) async fn roster(
     State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
     Extension(call): Extension<Call>,
     request: Request,
 ) -> Answer {
     if upgrade::is_wanted(request.headers()) {
-        return upgrade::roster(&api, &call, request);
+        return upgrade::roster(&api, &caller, &call, request);
     }
     // Before the first roster there is an empty one.
     let version = call.roster_now().unwrap_or_else(|| RosterVersion {

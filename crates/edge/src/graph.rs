@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::IntoResponse as _;
 use http::StatusCode;
-use openmic_engine::{Call, Part, Phase};
+use openmic_engine::{Call, JoinError, Part, Phase};
 use openmic_model::ParticipantId;
 use openmic_wire::create::CreateCall;
 use openmic_wire::resource::Resource;
@@ -17,6 +17,7 @@ use url::Url;
 use crate::answer::{Answer, Refusal, chain, json};
 use crate::body;
 use crate::caller::Caller;
+use crate::metrics::Rejected;
 use crate::surface::{Api, Base};
 
 /// `POST /communications/calls`.
@@ -34,7 +35,12 @@ pub(crate) async fn create(
     let call = api
         .engine
         .create(create, owner, api.config.join_muted)
-        .await?;
+        .await
+        .inspect_err(|error| {
+            if matches!(error, JoinError::Full(_)) {
+                api.metrics.turned_away(Rejected::Calls);
+            }
+        })?;
     tracing::Span::current().record("call", call.id().as_str());
     let created = call.created().ok_or_else(Refusal::internal)?;
     let body = as_ours(created.raw.clone(), call.caller_callback(), &base);

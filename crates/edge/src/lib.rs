@@ -28,6 +28,7 @@
 //! It knows no TLS and no accept loop; the WebSocket handshake wants the plain socket back, as
 //! `openmic-listen` and `axum::serve` give it.
 
+mod account;
 mod admin;
 mod answer;
 mod attend;
@@ -46,9 +47,11 @@ mod prefer;
 mod replay;
 mod surface;
 mod table;
+mod ticket;
 mod upgrade;
 mod webhook;
 
+pub use account::CallerLimits;
 pub use admin::{Readiness, admin_routes};
 pub use metrics::EdgeMetrics;
 pub use surface::{Surface, SurfaceConfig, routes};

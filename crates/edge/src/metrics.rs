@@ -14,7 +14,9 @@ pub struct EdgeMetrics {
     seconds: HistogramVec,
     pub(crate) webhook_ack: Histogram,
     webhooks_rejected: IntCounterVec,
-    rejected: [IntCounter; Rejected::ALL.len()],
+    unqueued: [IntCounter; Unqueued::ALL.len()],
+    requests_rejected: IntCounterVec,
+    turned_away: [IntCounter; Rejected::ALL.len()],
     replays: IntCounterVec,
     replayed: [IntCounter; Replay::ALL.len()],
     replay_records: IntGauge,
@@ -24,7 +26,7 @@ pub struct EdgeMetrics {
 
 /// The label of `openmic_webhooks_rejected_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rejected {
+pub(crate) enum Unqueued {
     NoToken,
     BadToken,
     KeysUnavailable,
@@ -36,7 +38,7 @@ pub(crate) enum Rejected {
     OldFormat,
 }
 
-impl Rejected {
+impl Unqueued {
     /// In the order of the variants.
     const ALL: [Self; 9] = [
         Self::NoToken,
@@ -61,6 +63,50 @@ impl Rejected {
             Self::Broken => "broken",
             Self::Unreadable => "unreadable",
             Self::OldFormat => "old_format",
+        }
+    }
+}
+
+/// The label of `openmic_requests_rejected_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rejected {
+    /// No token, a bad one, or one of the wrong kind.
+    Unauthenticated,
+    /// A ticket that is good for nothing.
+    Ticket,
+    /// Its caller asks too often.
+    Rate,
+    /// Too many callers.
+    Callers,
+    /// Its caller watches too many rosters.
+    WebSockets,
+    /// Too many tickets wait.
+    Tickets,
+    /// Too many calls are up.
+    Calls,
+}
+
+impl Rejected {
+    /// In the order of the variants.
+    const ALL: [Self; 7] = [
+        Self::Unauthenticated,
+        Self::Ticket,
+        Self::Rate,
+        Self::Callers,
+        Self::WebSockets,
+        Self::Tickets,
+        Self::Calls,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::Ticket => "ticket",
+            Self::Rate => "rate",
+            Self::Callers => "callers",
+            Self::WebSockets => "websockets",
+            Self::Tickets => "tickets",
+            Self::Calls => "calls",
         }
     }
 }
@@ -143,6 +189,7 @@ impl EdgeMetrics {
     /// - `openmic_http_request_seconds{route}`, to the head of the answer
     /// - `openmic_webhook_ack_seconds`, from a webhook's head to its 202
     /// - `openmic_webhooks_rejected_total{reason}`
+    /// - `openmic_requests_rejected_total{reason}`: who was turned away at the door
     /// - `openmic_named_requests_total{result}`: POSTs with an `Idempotency-Key` or a
     ///   `client-request-id`, `first` or a repeat
     /// - `openmic_named_requests_kept`, running ones included
@@ -167,6 +214,11 @@ impl EdgeMetrics {
             "Webhooks that were not queued",
             &["reason"],
         );
+        let requests_rejected = counters(
+            "openmic_requests_rejected_total",
+            "Requests turned away for who sent them or for how much there is already",
+            &["reason"],
+        );
         let replays = counters(
             "openmic_named_requests_total",
             "POSTs that can be known again, by whether they had come before",
@@ -188,9 +240,12 @@ impl EdgeMetrics {
                 ack.buckets(exponential_buckets(0.0001, 2.0, 15).expect(valid)),
             )
             .expect(valid),
-            rejected: Rejected::ALL
+            unqueued: Unqueued::ALL
                 .map(|reason| webhooks_rejected.with_label_values(&[reason.as_str()])),
             webhooks_rejected,
+            turned_away: Rejected::ALL
+                .map(|reason| requests_rejected.with_label_values(&[reason.as_str()])),
+            requests_rejected,
             replayed: Replay::ALL.map(|result| replays.with_label_values(&[result.as_str()])),
             replays,
             replay_records: IntGauge::new(
@@ -208,11 +263,12 @@ impl EdgeMetrics {
     /// # Errors
     /// When one of the names is taken there.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let all: [Box<dyn Collector>; 7] = [
+        let all: [Box<dyn Collector>; 8] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.webhook_ack.clone()),
             Box::new(self.webhooks_rejected.clone()),
+            Box::new(self.requests_rejected.clone()),
             Box::new(self.replays.clone()),
             Box::new(self.replay_records.clone()),
             Box::new(self.upgrades.clone()),
@@ -223,8 +279,12 @@ impl EdgeMetrics {
         Ok(())
     }
 
-    pub(crate) fn rejected(&self, reason: Rejected) {
-        self.rejected[reason as usize].inc();
+    pub(crate) fn rejected(&self, reason: Unqueued) {
+        self.unqueued[reason as usize].inc();
+    }
+
+    pub(crate) fn turned_away(&self, reason: Rejected) {
+        self.turned_away[reason as usize].inc();
     }
 
     pub(crate) fn replayed(&self, result: Replay) {

@@ -11,6 +11,7 @@ use openmic_auth::{ApiKeys, Validator};
 use openmic_engine::Engine;
 use url::Url;
 
+use crate::account::{Accounts, CallerLimits};
 use crate::answer::Refusal;
 use crate::attend::attended;
 use crate::caller::{Gate, authorize};
@@ -18,6 +19,7 @@ use crate::metrics::EdgeMetrics;
 use crate::path;
 use crate::replay::{Bounds, Replays};
 use crate::table::TABLE;
+use crate::ticket::Tickets;
 use crate::webhook;
 
 /// What the public listener serves.
@@ -50,6 +52,8 @@ pub struct SurfaceConfig {
     pub loopback_origins: bool,
     /// Keys that callers may send in the place of a JWT. Default: none.
     pub api_keys: ApiKeys,
+    /// How much one caller may take.
+    pub limits: CallerLimits,
 }
 
 impl Default for SurfaceConfig {
@@ -60,6 +64,7 @@ impl Default for SurfaceConfig {
             origins: Vec::new(),
             loopback_origins: true,
             api_keys: ApiKeys::default(),
+            limits: CallerLimits::default(),
         }
     }
 }
@@ -71,6 +76,8 @@ pub(crate) struct Api {
     pub(crate) config: SurfaceConfig,
     pub(crate) metrics: EdgeMetrics,
     pub(crate) replays: Arc<Replays>,
+    pub(crate) accounts: Accounts,
+    pub(crate) tickets: Tickets,
 }
 
 /// Root of the Graph surface as the caller addressed it, such as `http://127.0.0.1:7080/v1.0`.
@@ -99,6 +106,8 @@ pub fn routes(surface: Surface) -> Router {
     let api = Arc::new(Api {
         engine,
         callers,
+        accounts: Accounts::new(config.limits, metrics.clone()),
+        tickets: Tickets::default(),
         config,
         replays: Replays::new(Bounds::default(), metrics.clone()),
         metrics,
@@ -109,6 +118,7 @@ pub fn routes(surface: Surface) -> Router {
             api: Arc::clone(&api),
             who: rule.who,
             replayed: rule.is_replayed(),
+            ticketed: rule.takes_ticket(),
         };
         let handler = (rule.handler)(rule.method);
         let guarded = handler.route_layer(from_fn_with_state(gate, authorize));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::surface::Api;
-use crate::{calls, command, errand, graph};
+use crate::{calls, command, errand, graph, ticket};
 
 /// Who may use a route. Everybody needs a good token or API key first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,14 @@ impl Rule {
     pub(crate) fn is_replayed(&self) -> bool {
         self.method == POST && self.path.starts_with("/v1.0/")
     }
+
+    /// Whether a one-time ticket does where there is no token (`ticket.rs`).
+    pub(crate) fn takes_ticket(&self) -> bool {
+        self.path == ROSTER
+    }
 }
+
+const ROSTER: &str = "/v1/calls/{call}/roster";
 
 const GET: MethodFilter = MethodFilter::GET;
 const POST: MethodFilter = MethodFilter::POST;
@@ -86,6 +93,7 @@ table! {
     GET    "/v1/calls"                                                                   Application calls::list;
     GET    "/v1/calls/{call}"                                                            Watcher     calls::get;
     GET    "/v1/calls/{call}/roster"                                                     Watcher     calls::roster;
+    POST   "/v1/calls/{call}/roster/ticket"                                              Watcher     ticket::issue;
 }
 
 #[cfg(test)]

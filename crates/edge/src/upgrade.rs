@@ -1,7 +1,7 @@
 //! The WebSocket handshake for a roster. After the 101 the socket is the hub's. Source: RFC 6455 §4.2.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -21,7 +21,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::{Host, Url};
 
 use crate::answer::{Answer, Refusal};
-use crate::metrics::{EdgeMetrics, Upgrade};
+use crate::caller::Caller;
+use crate::metrics::{EdgeMetrics, Rejected, Upgrade};
 use crate::surface::{Api, SurfaceConfig};
 
 /// From the 101 to the socket: hyper has to flush the answer, nothing more.
@@ -33,9 +34,9 @@ pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// Answers 101 and hands the socket to the hub, or refuses by HTTP.
-pub(crate) fn roster(api: &Arc<Api>, call: &Call, request: Request) -> Answer {
+pub(crate) fn roster(api: &Arc<Api>, caller: &Caller, call: &Call, request: Request) -> Answer {
     let metrics = &api.metrics;
-    accept(api, call, request).map_err(|(result, refusal)| {
+    accept(api, caller, call, request).map_err(|(result, refusal)| {
         metrics.upgraded(result);
         refusal
     })
@@ -43,6 +44,7 @@ pub(crate) fn roster(api: &Arc<Api>, call: &Call, request: Request) -> Answer {
 
 fn accept(
     api: &Arc<Api>,
+    caller: &Caller,
     call: &Call,
     mut request: Request,
 ) -> Result<Response, (Upgrade, Refusal)> {
@@ -57,11 +59,25 @@ fn accept(
         let message = "This connection cannot be upgraded. Use HTTP/1.1.";
         return Err(bad(Refusal::bad_request(message)));
     }
-    let seat = api
-        .engine
-        .hub()
-        .reserve(call.id())
-        .map_err(|error| no_seat(&error))?;
+    let account = api
+        .accounts
+        .of(caller, Instant::now())
+        .map_err(|refusal| (Upgrade::Full, refusal))?;
+    let hub = api.engine.hub();
+    let seat = hub.reserve(call.id());
+    let seat = seat.and_then(|seat| seat.within(&account.websockets));
+    let mut seat = seat.map_err(|error| {
+        if matches!(error, SubscribeError::QuotaFull(_)) {
+            api.metrics.turned_away(Rejected::WebSockets);
+        }
+        no_seat(&error)
+    })?;
+    if let Some(expires) = caller.expires() {
+        let left = expires
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
+        seat = seat.until(Instant::now() + left);
+    }
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(hand_over(upgrade, seat, since, api.metrics.clone()));
     let head = [
@@ -181,14 +197,16 @@ pub(crate) fn since(query: Option<&str>) -> Result<Option<Version>, Refusal> {
 /// Browsers send `Origin` and no page may ride on a user's loopback or network unasked; other
 /// clients send none.
 fn check_origin(headers: &HeaderMap, config: &SurfaceConfig) -> Result<(), Refusal> {
-    let Some(origin) = headers.get(ORIGIN) else {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let Some(origin) = origins.next() else {
         return Ok(());
     };
+    let one = origins.next().is_none();
     let known = origin.to_str().is_ok_and(|origin| {
-        let listed = config.origins.iter();
-        listed.into_iter().any(|allowed| allowed == origin)
-            || (config.loopback_origins && is_loopback(origin))
+        let listed = config.origins.iter().any(|allowed| allowed == origin);
+        listed || (config.loopback_origins && is_loopback(origin))
     });
+    let known = known && one;
     if known {
         return Ok(());
     }
@@ -199,10 +217,14 @@ fn check_origin(headers: &HeaderMap, config: &SurfaceConfig) -> Result<(), Refus
     ))
 }
 
+/// Whether it is a page of this machine, spelt as browsers spell it (RFC 6454 §6.1).
 fn is_loopback(origin: &str) -> bool {
     let Ok(url) = Url::parse(origin) else {
         return false;
     };
+    if !matches!(url.scheme(), "http" | "https") || url.origin().ascii_serialization() != origin {
+        return false;
+    }
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

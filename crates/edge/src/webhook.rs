@@ -18,7 +18,7 @@ use openmic_wire::notification;
 use crate::answer::{Refusal, chain};
 use crate::attend::attended;
 use crate::body::{self, BodyError};
-use crate::metrics::{EdgeMetrics, Rejected};
+use crate::metrics::{EdgeMetrics, Unqueued};
 
 /// Longest webhook: a full roster of 1,000 people is about 1 MB.
 const MAX_WEBHOOK: usize = 4 * 1024 * 1024;
@@ -69,33 +69,33 @@ async fn receive(
     }
 }
 
-async fn take(webhook: &Webhook, key: &str, request: Request) -> Result<(), (Rejected, Response)> {
+async fn take(webhook: &Webhook, key: &str, request: Request) -> Result<(), (Unqueued, Response)> {
     let no = |reason, refusal: Refusal| (reason, refusal.into_response());
     let (parts, body) = request.into_parts();
-    let token = bearer(&parts.headers).map_err(|error| no(Rejected::NoToken, error.into()))?;
+    let token = bearer(&parts.headers).map_err(|error| no(Unqueued::NoToken, error.into()))?;
     let valid = webhook.notifiers.validate(token, SystemTime::now()).await;
     let claims = valid.map_err(|error| {
         let reason = match error {
-            TokenError::KeysUnavailable(_) => Rejected::KeysUnavailable,
-            _ => Rejected::BadToken,
+            TokenError::KeysUnavailable(_) => Unqueued::KeysUnavailable,
+            _ => Unqueued::BadToken,
         };
         tracing::debug!(reason = error.reason(), "a webhook's token was refused");
         no(reason, error.into())
     })?;
     if !webhook.engine.awaits(key) {
-        return Err(no(Rejected::UnknownKey, unknown_key()));
+        return Err(no(Unqueued::UnknownKey, unknown_key()));
     }
     let bytes = body::read(body, MAX_WEBHOOK).await.map_err(|error| {
         let reason = match error {
-            BodyError::TooLarge(_) => Rejected::TooLarge,
-            BodyError::Broken | BodyError::Slow => Rejected::Broken,
+            BodyError::TooLarge(_) => Unqueued::TooLarge,
+            BodyError::Broken | BodyError::Slow => Unqueued::Broken,
         };
         no(reason, error.into())
     })?;
     let batch = notification::decode(&bytes).map_err(|error| match error {
         // "Send it again in Graph's format." Source: Teams calling bots, call notifications.
-        DecodeError::OldFormat => (Rejected::OldFormat, StatusCode::NO_CONTENT.into_response()),
-        error => no(Rejected::Unreadable, Refusal::bad_request(chain(&error))),
+        DecodeError::OldFormat => (Unqueued::OldFormat, StatusCode::NO_CONTENT.into_response()),
+        error => no(Unqueued::Unreadable, Refusal::bad_request(chain(&error))),
     })?;
     for fault in &batch.faults {
         let error = chain(&fault.source);
@@ -107,7 +107,7 @@ async fn take(webhook: &Webhook, key: &str, request: Request) -> Result<(), (Rej
     }
     if let (true, Some(fault)) = (batch.notifications.is_empty(), batch.faults.first()) {
         let refusal = Refusal::bad_request(chain(&fault.source));
-        return Err(no(Rejected::Unreadable, refusal));
+        return Err(no(Unqueued::Unreadable, refusal));
     }
     let tenant = claims.tenant.as_ref();
     let delivered = webhook
@@ -117,9 +117,9 @@ async fn take(webhook: &Webhook, key: &str, request: Request) -> Result<(), (Rej
             DeliverError::Busy => {
                 let wait = Duration::from_secs(1);
                 let refusal = Refusal::unavailable(error.to_string(), wait);
-                no(Rejected::Busy, refusal)
+                no(Unqueued::Busy, refusal)
             }
-            _ => no(Rejected::UnknownKey, unknown_key()),
+            _ => no(Unqueued::UnknownKey, unknown_key()),
         })?;
     tracing::debug!(
         queued = delivered.queued,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use openmic_auth::{ApiKey, ApiKeys};
-use openmic_edge::SurfaceConfig;
+use openmic_edge::{CallerLimits, SurfaceConfig};
 use openmic_engine::Owner;
 use openmic_graph::Credential;
 use openmic_hub::HubConfig;
@@ -125,6 +125,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
         local,
         calls,
         hub,
+        callers,
         mut auth,
         ..
     } = settings;
@@ -176,6 +177,10 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
             public_url: listen.public_url,
             origins: listen.origins,
             api_keys: api_keys(std::mem::take(&mut auth.api_keys))?,
+            limits: CallerLimits {
+                websockets: callers.max_websockets,
+                requests_per_second: callers.max_requests_per_second,
+            },
         },
         place,
         credential,

@@ -75,11 +75,34 @@ fn origins_are_known_or_refused() {
         ("http://localhost.evil", false, false),
         ("http://127.0.0.1.evil", false, false),
         ("null", false, false),
+        ("https://ops.example/", false, false),
+        ("https://OPS.example", false, false),
+        ("https://ops.example:443", false, false),
+        ("https://ops.example:8443", false, false),
+        ("https://sub.ops.example", false, false),
+        ("https://ops.example, https://evil.example", false, false),
+        ("http://localhost/", false, false),
+        ("http://localhost:80", false, false),
+        ("http://LOCALHOST", false, false),
+        ("http://localhost@evil.example", false, false),
+        ("http://evil.example#localhost", false, false),
+        ("http://user@localhost", false, false),
+        ("ftp://localhost", false, false),
+        ("chrome-extension://localhost", false, false),
+        ("file://localhost", false, false),
+        ("http://0.0.0.0", false, false),
+        ("http://2130706433", false, false),
         ("", false, false),
     ] {
         assert_eq!(check(origin, &config), listed, "{origin}");
         assert_eq!(check(origin, &closed), none, "{origin}");
     }
+    // Two of them: which one is the page's would be a guess.
+    let twice = headers(&[
+        (ORIGIN, "https://ops.example"),
+        (ORIGIN, "https://ops.example"),
+    ]);
+    assert!(check_origin(&twice, &config).is_err());
 }
 
 #[test]

@@ -193,3 +193,139 @@ async fn a_full_call_says_so_before_the_handshake() {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
 }
+
+/// A ticket for the roster at `path`.
+async fn ticket(rig: &Rig, path: &str) -> String {
+    let answer = rig.post(&format!("{path}/ticket"), json!({})).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(answer.body["expiresIn"], 30);
+    let ticket = answer.body["ticket"].as_str().unwrap().to_owned();
+    assert_eq!(ticket.len(), 32);
+    ticket
+}
+
+#[tokio::test]
+async fn a_ticket_opens_one_web_socket_in_the_place_of_a_token() {
+    let rig = Rig::start().await;
+    let call = rig.established("19:meeting_ticket@thread.v2").await;
+    let other = rig.established("19:meeting_ticket2@thread.v2").await;
+    let path = format!("/v1/calls/{}/roster", call.id());
+    let unauthenticated = (401, "InvalidAuthenticationToken".to_owned());
+
+    let first = ticket(&rig, &path).await;
+    let url = format!("{path}?ticket={first}");
+    let (mut socket, _) = connect_async(handshake(&rig, &url, None)).await.unwrap();
+    let snapshot = frame(&mut socket, "snapshot").await;
+    let again = handshake(&rig, &url, None);
+    assert_eq!(refused(again).await, unauthenticated, "it is used up");
+
+    // Another call's: refused, and used up by the try.
+    let foreign = ticket(&rig, &format!("/v1/calls/{}/roster", other.id())).await;
+    for path in [path.clone(), format!("/v1/calls/{}/roster", other.id())] {
+        let request = handshake(&rig, &format!("{path}?ticket={foreign}"), None);
+        assert_eq!(refused(request).await, unauthenticated, "{path}");
+    }
+    for bad in ["", "x", "00000000000000000000000000000000", &first[1..]] {
+        let request = handshake(&rig, &format!("{path}?ticket={bad}"), None);
+        assert_eq!(refused(request).await, unauthenticated, "{bad}");
+    }
+
+    // It goes with `since`, from a page of this machine, and for nothing but a WebSocket.
+    let second = ticket(&rig, &path).await;
+    let document = read(rig.http.get(format!("{}{path}?ticket={second}", rig.base))).await;
+    assert_eq!(document.status, StatusCode::UNAUTHORIZED);
+    let mute = format!(
+        "/v1.0/communications/calls/{}/mute?ticket={second}",
+        call.id()
+    );
+    let post = read(rig.http.post(format!("{}{mute}", rig.base))).await;
+    assert_eq!(post.status, StatusCode::UNAUTHORIZED);
+    let resume = format!(
+        "{path}?since={}:{}&ticket={second}",
+        snapshot["epoch"], snapshot["seq"]
+    );
+    let mut page = handshake(&rig, &resume, None);
+    let local = HeaderValue::from_static("http://localhost:3000");
+    page.headers_mut().insert("origin", local);
+    assert!(connect_async(page).await.is_ok());
+
+    // A foreign page does not get in by it either; a token beside it is what counts.
+    let third = ticket(&rig, &path).await;
+    let url = format!("{path}?ticket={third}");
+    let beside = handshake(&rig, &url, Some("rubbish"));
+    assert_eq!(refused(beside).await, unauthenticated);
+    let mut page = handshake(&rig, &url, None);
+    let evil = HeaderValue::from_static("https://evil.example");
+    page.headers_mut().insert("origin", evil);
+    assert_eq!(refused(page).await, (403, "accessDenied".to_owned()));
+
+    // A stranger gets none.
+    let request = rig.http.post(format!("{}{path}/ticket", rig.base));
+    let none = read(request.bearer_auth(rig.other_app().await)).await;
+    assert_eq!(none.status, StatusCode::NOT_FOUND);
+    let text = read(rig.http.get(format!("{}/metrics", rig.admin))).await;
+    let text = text.body.as_str().unwrap();
+    let line = r#"openmic_requests_rejected_total{reason="ticket"} 7"#;
+    assert!(text.contains(line), "{line} is not in\n{text}");
+}
+
+#[tokio::test]
+async fn one_caller_has_so_many_web_sockets_and_no_more() {
+    let mut plan = Plan::default();
+    plan.config.limits.websockets = 2;
+    let rig = Rig::with(plan).await;
+    let one = rig.established("19:meeting_quota@thread.v2").await;
+    let two = rig.established("19:meeting_quota2@thread.v2").await;
+    let path = |call: &openmic_engine::Call| format!("/v1/calls/{}/roster", call.id());
+    let mut first = watch(&rig, &path(&one)).await;
+    frame(&mut first, "snapshot").await;
+    let mut second = watch(&rig, &path(&two)).await;
+    frame(&mut second, "snapshot").await;
+    let third = || handshake(&rig, &path(&two), Some(&rig.token));
+    assert_eq!(
+        refused(third()).await,
+        (503, "serviceNotAvailable".to_owned())
+    );
+    first.close(None).await.unwrap();
+    let gone = async {
+        while rig.engine.hub().subscribers() == 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone)
+        .await
+        .unwrap();
+    assert!(connect_async(third()).await.is_ok());
+    let text = read(rig.http.get(format!("{}/metrics", rig.admin))).await;
+    let text = text.body.as_str().unwrap();
+    let line = r#"openmic_requests_rejected_total{reason="websockets"} 1"#;
+    assert!(text.contains(line), "{line} is not in\n{text}");
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_when_to_come_again() {
+    let mut plan = Plan::default();
+    plan.config.limits.requests_per_second = 1;
+    let rig = Rig::with(plan).await;
+    let mut refusals = 0;
+    for _ in 0..20 {
+        let answer = rig.get("/v1/calls").await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            assert_eq!(answer.code(), "TooManyRequests");
+            assert_eq!(answer.header("retry-after"), "1");
+            refusals += 1;
+        } else {
+            assert_eq!(answer.status, StatusCode::OK);
+        }
+    }
+    assert!(refusals >= 10, "{refusals}");
+    // Another caller has a rate of its own.
+    let list = rig.http.get(format!("{}/v1/calls", rig.base));
+    let other = read(list.bearer_auth(rig.other_app().await)).await;
+    assert_eq!(other.status, StatusCode::OK);
+    let text = read(rig.http.get(format!("{}/metrics", rig.admin))).await;
+    let text = text.body.as_str().unwrap();
+    let line = format!(r#"openmic_requests_rejected_total{{reason="rate"}} {refusals}"#);
+    assert!(text.contains(&line), "{line} is not in\n{text}");
+}

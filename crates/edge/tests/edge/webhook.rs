@@ -192,6 +192,15 @@ async fn no_key_token_or_secret_is_logged() {
     send(&rig, &url, Some("not-a-token"), "{").await;
     let path = format!("/v1.0/communications/calls/{}/mute", call.id());
     rig.post(&path, json!({})).await;
+    let roster = format!("/v1/calls/{}/roster", call.id());
+    let issued = rig.post(&format!("{roster}/ticket"), json!({})).await;
+    let ticket = issued.body["ticket"].as_str().unwrap();
+    let upgrade = rig
+        .http
+        .get(format!("{}{roster}?ticket={ticket}", rig.base));
+    let upgrade = upgrade.header("connection", "upgrade");
+    let refused = read(upgrade.header("upgrade", "websocket")).await;
+    assert_eq!(refused.status, StatusCode::UPGRADE_REQUIRED, "{refused:?}");
     let log = String::from_utf8(log.0.lock().clone()).unwrap();
     for shown in [
         "webhook queued",
@@ -201,7 +210,14 @@ async fn no_key_token_or_secret_is_logged() {
     ] {
         assert!(log.contains(shown), "{shown} is not in\n{log}");
     }
-    for hidden in [key, &token, &rig.token, "not-a-token", "local-dev-secret"] {
+    for hidden in [
+        ticket,
+        key,
+        &token,
+        &rig.token,
+        "not-a-token",
+        "local-dev-secret",
+    ] {
         assert!(!log.contains(hidden), "{hidden} is in\n{log}");
     }
 }

@@ -61,6 +61,10 @@ pub(crate) struct Settings {
     #[config(nested)]
     pub(crate) hub: Hub,
 
+    /// How much one caller may take: an application of a tenant, however it shows who it is.
+    #[config(nested)]
+    pub(crate) callers: Callers,
+
     /// Whose bearer tokens and API keys the engine's own HTTP surface takes.
     #[config(nested)]
     pub(crate) auth: Auth,
@@ -343,6 +347,18 @@ pub(crate) struct Hub {
     /// How long a subscriber may take to answer a close.
     #[config(default = "5s")]
     pub(crate) close_timeout: Period,
+}
+
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct Callers {
+    /// Roster WebSockets of one caller; above it a further one is answered 503.
+    #[config(default = 15_000)]
+    pub(crate) max_websockets: usize,
+
+    /// Requests of one caller in a second, after a burst of two seconds' worth; above it they are
+    /// answered 429. 0 for no limit.
+    #[config(default = 0)]
+    pub(crate) max_requests_per_second: u32,
 }
 
 #[derive(Debug, Config, Serialize)]

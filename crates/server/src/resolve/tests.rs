@@ -50,6 +50,7 @@ fn the_default_is_the_dev_profile_on_loopback() {
     assert_eq!(plan.hub.max_subscribers, hub.max_subscribers);
     assert_eq!(plan.hub.ping_interval, hub.ping_interval);
     assert_eq!(plan.hub.slow_after, hub.slow_after);
+    assert_eq!(plan.surface.limits, CallerLimits::default());
     let listen = openmic_listen::Limits::default();
     assert_eq!(plan.listen.header_timeout, listen.header_timeout);
     assert_eq!(plan.listen.max_connections, listen.max_connections);
