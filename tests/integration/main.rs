@@ -4,6 +4,7 @@
 
 mod arrows;
 mod bots;
+mod canary;
 mod cycles;
 mod encoders;
 mod readme;

@@ -8,10 +8,14 @@ mod service;
 
 pub use audio::{Ear, Packet, Voice, offer, service_address};
 pub use program::{Program, missing_gst_elements, missing_programs, silences};
-pub use server::Server;
+pub use server::{Said, Server};
 pub use service::{Bot, Person, Service};
 
 use std::path::{Path, PathBuf};
+
+/// Stands in every secret of these tests. `tests/run` looks for it, and for bearer tokens, in all
+/// that any step prints.
+pub const CANARY: &str = "k4nar1";
 
 /// The repository's root.
 ///

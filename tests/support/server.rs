@@ -1,9 +1,10 @@
 //! The real binary, started as a person would start it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -13,6 +14,42 @@ use serde_json::Value;
 pub struct Server {
     child: Child,
     addresses: [String; 3],
+    said: Said,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// Everything a server prints, on both outputs, as it comes.
+#[derive(Debug, Clone, Default)]
+pub struct Said(Arc<Mutex<String>>);
+
+impl Said {
+    /// All of it so far; all there is once the server has stopped.
+    pub fn text(&self) -> String {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.clone()
+    }
+
+    fn add(&self, line: &str) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.push_str(line);
+        said.push('\n');
+    }
+
+    /// Collects the lines of `output` on a thread and hands each to `seen`.
+    fn collect(
+        &self,
+        output: impl Read + Send + 'static,
+        mut seen: impl FnMut(&str) + Send + 'static,
+    ) -> JoinHandle<()> {
+        let said = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line);
+                said.add(&line);
+                seen(&line);
+            }
+        })
+    }
 }
 
 impl Server {
@@ -62,21 +99,22 @@ impl Server {
             .env("OPENMIC__LOCAL__RTP_PORTS", "any")
             .env("OPENMIC__LOG__FORMAT", "json")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let lines = BufReader::new(child.stderr.take().expect("the log is piped"));
         let (found, listening) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                let event: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
-                if event["message"] == "listening" {
-                    // Nobody waits any more when the time was up; the test has failed then.
-                    found.send(event).ok();
-                }
+        let said = Said::default();
+        let log = child.stderr.take().expect("the log is piped");
+        let log = said.collect(log, move |line| {
+            let event: Value = serde_json::from_str(line).unwrap_or(Value::Null);
+            if event["message"] == "listening" {
+                // Nobody waits any more when the time was up; the test has failed then.
+                found.send(event).ok();
             }
         });
+        let output = child.stdout.take().expect("the output is piped");
+        let output = said.collect(output, |_| ());
         let event = listening
             .recv_timeout(Duration::from_secs(30))
             .expect("it listens");
@@ -87,6 +125,8 @@ impl Server {
         Self {
             child,
             addresses: ["public", "local", "admin"].map(address),
+            said,
+            readers: vec![log, output],
         }
     }
 
@@ -105,6 +145,11 @@ impl Server {
         &self.addresses[2]
     }
 
+    /// What it prints; may be kept beyond its end.
+    pub fn said(&self) -> Said {
+        self.said.clone()
+    }
+
     /// Asks it to end by SIGTERM and returns its exit code; `None` when it does not end in time.
     ///
     /// # Panics
@@ -114,6 +159,9 @@ impl Server {
         let deadline = Instant::now() + within;
         while Instant::now() < deadline {
             if let Ok(Some(status)) = self.child.try_wait() {
+                for reader in self.readers.drain(..) {
+                    reader.join().expect("reading does not panic");
+                }
                 return status.code();
             }
             std::thread::park_timeout(Duration::from_millis(20));

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use axum::routing::post;
 use openmic_listen::{Limits, Listener, Running};
-use openmic_local::{DEV_APP, DEV_SECRET, DEV_TENANT, LocalConfig, LocalService};
+use openmic_local::{DEV_APP, DEV_TENANT, LocalConfig, LocalService};
 use serde_json::{Value, json};
 
+use crate::CANARY;
 use crate::audio::service_address;
 
 /// The service on free ports, with a token and a place for its notifications.
@@ -38,6 +39,11 @@ pub struct Person {
     pub answer: String,
 }
 
+/// The bot's client secret.
+fn secret() -> String {
+    format!("{CANARY}-client-secret")
+}
+
 impl Service {
     /// Starts it.
     ///
@@ -46,10 +52,11 @@ impl Service {
     pub async fn start() -> Self {
         let registry = prometheus::Registry::new();
         // Tests send faster than people speak.
-        let config = LocalConfig {
+        let mut config = LocalConfig {
             rtp_rate: None,
             ..LocalConfig::ephemeral()
         };
+        config.apps[0].secret = secret();
         let local = LocalService::start(config, &registry)
             .await
             .expect("the service starts");
@@ -76,7 +83,7 @@ impl Service {
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", DEV_APP),
-            ("client_secret", DEV_SECRET),
+            ("client_secret", &secret()),
             ("scope", "https://graph.microsoft.com/.default"),
         ];
         let answer = self
