@@ -1,7 +1,9 @@
+use std::fmt;
+
 use crate::ParticipantId;
 
-/// Who a participant is. Graph's `identitySet` holds one of several kinds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who a participant is. Graph's `identitySet` holds one of several kinds. `Debug` shows no name.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Which member of the identity set is filled.
     pub kind: IdentityKind,
@@ -9,6 +11,17 @@ pub struct Identity {
     pub id: Option<String>,
     /// For people; never logged.
     pub display_name: Option<String>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = self.display_name.as_ref().map(|_| "(a name)");
+        f.debug_struct("Identity")
+            .field("kind", &self.kind)
+            .field("id", &self.id)
+            .field("display_name", &named)
+            .finish()
+    }
 }
 
 /// The members of Graph's `communicationsIdentitySet` that openmic tells apart.
@@ -66,4 +79,28 @@ pub struct MediaStream {
     pub direction: String,
     /// Whether the service drops it; some answers leave it out.
     pub server_muted: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printed_participant_shows_no_display_name() {
+        let participant = Participant {
+            id: ParticipantId::parse("p1").unwrap(),
+            identity: Identity {
+                kind: IdentityKind::User,
+                id: Some("u1".to_owned()),
+                display_name: Some("k4nar1 of a name".to_owned()),
+            },
+            is_muted: true,
+            in_lobby: false,
+            roster_sequence_number: None,
+            streams: Vec::new(),
+        };
+        let printed = format!("{participant:?} {participant:#?}");
+        assert!(printed.contains("u1"), "{printed}");
+        assert!(!printed.contains("k4nar1"), "{printed}");
+    }
 }

@@ -151,13 +151,21 @@ impl RejectReason {
     }
 }
 
-/// A rejection as sent or received.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A rejection as sent or received. Its `Debug` shows no address, which may hold a secret.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct RejectCall {
     /// Why.
     pub reason: RejectReason,
     /// Where the notification of the end goes, where it is said.
     pub callback_uri: Option<String>,
+}
+
+impl fmt::Debug for RejectCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RejectCall")
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RejectCall {

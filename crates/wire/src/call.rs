@@ -1,5 +1,7 @@
 //! Calls as answers and notifications show them. Source: Graph `call` resource.
 
+use std::fmt;
+
 use openmic_model::{
     CallFacts, CallId, CallKind, CallState, Identity, ParticipantId, ResultInfo, TenantId,
 };
@@ -31,8 +33,9 @@ pub fn state_word(state: CallState) -> &'static str {
         .map_or("unknownFutureValue", |(word, _)| word)
 }
 
-/// A call as an answer to create or GET shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A call as an answer to create or GET shows it. Its `Debug` shows no address, which may hold a
+/// secret, and no SDP.
+#[derive(Clone, PartialEq, Eq)]
 pub struct CallAnswer {
     /// Its id.
     pub id: CallId,
@@ -48,6 +51,17 @@ pub struct CallAnswer {
     pub thread_id: Option<String>,
     /// Whose it is.
     pub tenant: Option<TenantId>,
+}
+
+impl fmt::Debug for CallAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallAnswer")
+            .field("id", &self.id)
+            .field("facts", &self.facts)
+            .field("kind", &self.kind)
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Reads the answer to create call and to `GET call`.

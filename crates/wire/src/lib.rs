@@ -32,3 +32,55 @@ pub mod resource;
 mod result_info;
 
 pub use json::{DecodeError, MAX_ITEMS};
+
+#[cfg(test)]
+mod secrecy {
+    //! Types of a body that may hold a secret print none of it.
+
+    use openmic_model::CallId;
+
+    use crate::answer::{AnswerCall, RejectCall};
+    use crate::create::CreateCall;
+    use crate::notification::{ChangeType, Data, Outgoing};
+    use crate::{call, notification};
+
+    #[test]
+    fn no_address_name_or_passcode_of_a_body_is_printed() {
+        let body = br##"{"id": "c1", "state": "incoming", "reason": "busy",
+            "callbackUri": "https://bot.example/k4nar1?sig=k4nar1",
+            "subject": "k4nar1", "tenantId": "t1",
+            "source": {"identity": {"user": {"id": "u1", "displayName": "k4nar1"}}},
+            "mediaConfig": {"@odata.type": "#microsoft.graph.appHostedMediaConfig",
+                            "blob": "v=0 k4nar1"},
+            "meetingInfo": {"@odata.type": "#microsoft.graph.joinMeetingIdMeetingInfo",
+                            "joinMeetingId": "123", "passcode": "k4nar1"}}"##;
+        let create = CreateCall::decode(body).unwrap();
+        let answer = AnswerCall::decode(body).unwrap();
+        let reject = RejectCall::decode(body).unwrap();
+        let read = call::decode(body).unwrap();
+        assert!(read.callback_uri.is_some() && read.media_blob.is_some());
+        let entry = br##"{"value": [{"changeType": "created", "resource": "/app/calls/c1",
+            "resourceData": {"state": "incoming",
+                "source": {"identity": {"user": {"id": "u1", "displayName": "k4nar1"}}}}}]}"##;
+        let offered = notification::decode(entry).unwrap();
+        let id = CallId::parse("c1").unwrap();
+        let outgoing = Outgoing {
+            call: &id,
+            callback_uri: "https://bot.example/k4nar1",
+            change: ChangeType::Updated,
+            data: Data::Facts(&read.facts),
+        };
+        let printed = format!("{create:?} {answer:?} {reject:?} {read:?} {offered:?} {outgoing:?}");
+        for name in [
+            "CreateCall",
+            "AnswerCall",
+            "RejectCall",
+            "CallAnswer",
+            "Incoming",
+            "Outgoing",
+        ] {
+            assert!(printed.contains(name), "{name} in {printed}");
+        }
+        assert!(!printed.contains("k4nar1"), "{printed}");
+    }
+}

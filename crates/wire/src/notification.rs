@@ -1,6 +1,8 @@
 //! Notifications: what the service POSTs to a bot's callback.
 //! Source: Graph `commsNotifications` and `commsNotification` resources.
 
+use std::fmt;
+
 use openmic_model::{
     CallFacts, CallId, CallKind, CallState, DeltaEntry, Identity, Operation, OperationId,
     OperationKind, Participant, RosterUpdate, TenantId,
@@ -282,8 +284,7 @@ fn holds_entries(item: &Object) -> bool {
     item.contains_key("participants") && !item.contains_key("isMuted")
 }
 
-/// A notification to be written.
-#[derive(Debug)]
+/// A notification to be written. Its `Debug` shows no address, which may hold a secret.
 pub struct Outgoing<'a> {
     /// Whose it is.
     pub call: &'a CallId,
@@ -293,6 +294,15 @@ pub struct Outgoing<'a> {
     pub change: ChangeType,
     /// What it says.
     pub data: Data<'a>,
+}
+
+impl fmt::Debug for Outgoing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("call", &self.call)
+            .field("change", &self.change)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a notification to be written says.
