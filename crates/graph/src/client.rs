@@ -9,7 +9,8 @@ use openmic_wire::call::CallAnswer;
 use openmic_wire::create::CreateCall;
 use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::resource::Resource;
-use openmic_wire::{DecodeError, MAX_ITEMS, action, call, operation, participant};
+use openmic_wire::{DecodeError, MAX_ITEMS, action, call, operation, participant, raw};
+use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
@@ -275,6 +276,32 @@ impl GraphClient {
             }
             let Some(next) = page.next else {
                 return Ok(listing);
+            };
+            url = self.next(&url, &next, call).ok_or(RequestError::NextLink)?;
+        }
+        Err(RequestError::NextLink)
+    }
+
+    /// Reads the roster, page by page, its entries as they came.
+    ///
+    /// # Errors
+    /// As [`GraphClient::participants`].
+    pub async fn participants_raw(
+        &self,
+        call: &CallId,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, RequestError> {
+        let mut url = self.url(&format!("/communications/calls/{call}/participants"));
+        let mut all = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let body = whole(self.get(Endpoint::Participants, &url, deadline).await?)?;
+            let page = raw::decode_page(&body).map_err(RequestError::Unreadable)?;
+            all.extend(page.participants);
+            if all.len() > MAX_ITEMS {
+                return Err(RequestError::Unreadable(DecodeError::TooMany("value")));
+            }
+            let Some(next) = page.next else {
+                return Ok(all);
             };
             url = self.next(&url, &next, call).ok_or(RequestError::NextLink)?;
         }

@@ -16,6 +16,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod metrics;
+pub mod relay;
 mod retry;
 mod token;
 mod transport;

@@ -28,6 +28,7 @@ mod json;
 pub mod notification;
 pub mod operation;
 pub mod participant;
+pub mod raw;
 pub mod resource;
 mod result_info;
 

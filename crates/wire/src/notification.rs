@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 use crate::json::{self, DecodeError, Object};
 use crate::operation::{self, Casing, OperationJson};
 use crate::participant::{self, ParticipantJson};
-use crate::resource::Resource;
+use crate::raw::RawEntry;
+use crate::resource::{self, Resource};
 use crate::{MAX_ITEMS, call};
 
 /// `changeType` of a notification.
@@ -77,6 +78,8 @@ pub struct Batch {
     pub notifications: Vec<Notification>,
     /// What could not: entries of the batch, or participants in them.
     pub faults: Vec<Fault>,
+    /// Every entry that is an object, readable or not, as it came.
+    pub raw: Vec<RawEntry>,
 }
 
 /// A part of a batch that could not be read and was left out.
@@ -96,7 +99,7 @@ pub struct Fault {
 /// [`DecodeError`] when the body is no JSON object with an array `value` within the limit;
 /// [`DecodeError::OldFormat`] for an incoming call in the format before Graph.
 pub fn decode(body: &[u8]) -> Result<Batch, DecodeError> {
-    let envelope = json::object(body, "the notification")?;
+    let mut envelope = json::object(body, "the notification")?;
     if !envelope.contains_key("value") {
         return Err(if envelope.contains_key("callState") {
             DecodeError::OldFormat
@@ -113,6 +116,9 @@ pub fn decode(body: &[u8]) -> Result<Batch, DecodeError> {
         if let Err(source) = reader.entry(value) {
             reader.faults([source]);
         }
+    }
+    if let Some(Value::Array(entries)) = envelope.remove("value") {
+        batch.raw = entries.into_iter().filter_map(RawEntry::new).collect();
     }
     Ok(batch)
 }
@@ -144,7 +150,7 @@ impl Reader<'_> {
         let change = json::text(entry, "changeType").ok_or(DecodeError::Missing("changeType"))?;
         let change = json::word(&words, change).unwrap_or(ChangeType::Other);
         let data = entry.get("resourceData").unwrap_or(&Value::Null);
-        let resource = resource(entry, data);
+        let resource = resource::of_entry(entry, data);
         let call = resource.call().cloned();
         let mut push = |item| {
             self.batch.notifications.push(Notification {
@@ -189,24 +195,6 @@ impl Reader<'_> {
     }
 }
 
-/// The resource of an entry: the newer member, else the older, else what the data is.
-fn resource(entry: &Object, data: &Value) -> Resource {
-    let named = ["resourceUrl", "resource"]
-        .iter()
-        .filter_map(|name| json::text(entry, name))
-        .map(Resource::parse)
-        .find(|resource| *resource != Resource::Other);
-    if let Some(resource) = named {
-        return resource;
-    }
-    let own = data.as_object().and_then(|data| {
-        let call = json::is_type(data, "call");
-        let id = json::text(data, "id").filter(|_| call)?;
-        CallId::parse(id).ok()
-    });
-    own.map_or(Resource::Other, Resource::Call)
-}
-
 fn call_item(change: ChangeType, data: Option<&Object>) -> Item {
     let empty = Object::new();
     let data = data.unwrap_or(&empty);
@@ -236,13 +224,10 @@ fn rosters(
     items: &[Value],
     array: bool,
 ) -> Result<(Vec<RosterUpdate>, Vec<DecodeError>), DecodeError> {
-    let is_delta = |item: &&Value| {
-        item.as_object()
-            .is_some_and(|item| json::is_type(item, "deltaParticipants") || holds_entries(item))
-    };
     let mut updates = Vec::new();
     let mut faults = Vec::new();
-    for delta in items.iter().filter(is_delta).filter_map(Value::as_object) {
+    let deltas = items.iter().filter_map(Value::as_object);
+    for delta in deltas.filter(|item| is_delta(item)) {
         let mut entries = Vec::new();
         for item in json::list(delta, "participants")? {
             match participant::delta_entry(item) {
@@ -277,6 +262,11 @@ fn rosters(
         }
     });
     Ok((updates, faults))
+}
+
+/// Whether an item of a roster is a delta of it, and no participant.
+pub(crate) fn is_delta(item: &Object) -> bool {
+    json::is_type(item, "deltaParticipants") || holds_entries(item)
 }
 
 /// A delta whose type was left out: a list of participants and no id.

@@ -87,7 +87,7 @@ fn from_object(object: &Object) -> Result<Participant, DecodeError> {
     })
 }
 
-fn is_removed(object: &Object) -> bool {
+pub(crate) fn is_removed(object: &Object) -> bool {
     object
         .get("removedState")
         .is_some_and(|state| !state.is_null())

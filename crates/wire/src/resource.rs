@@ -2,6 +2,9 @@
 //! `@odata.nextLink`.
 
 use openmic_model::{CallId, OperationId, ParticipantId};
+use serde_json::Value;
+
+use crate::json::{self, Object};
 
 /// What a `resourceUrl` names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -104,6 +107,46 @@ impl Resource {
             Self::Operation(_, None) | Self::OfCall(_) | Self::Other => return None,
         })
     }
+}
+
+/// The resource of an entry: the newer member, else the older, else what the data is.
+pub(crate) fn of_entry(entry: &Object, data: &Value) -> Resource {
+    let named = ["resourceUrl", "resource"]
+        .iter()
+        .filter_map(|name| json::text(entry, name))
+        .map(Resource::parse)
+        .find(|resource| *resource != Resource::Other);
+    if let Some(resource) = named {
+        return resource;
+    }
+    let own = data.as_object().and_then(|data| {
+        let call = json::is_type(data, "call");
+        let id = json::text(data, "id").filter(|_| call)?;
+        CallId::parse(id).ok()
+    });
+    own.map_or(Resource::Other, Resource::Call)
+}
+
+/// A path or URL of an operation with another id in its place; `None` when it names no operation.
+pub(crate) fn with_operation(raw: &str, id: &OperationId) -> Option<String> {
+    const NAME: &str = "/operations";
+    if !matches!(Resource::parse(raw), Resource::Operation(_, Some(_))) {
+        return None;
+    }
+    // ASCII only, so that places in it are places in `raw`.
+    let name = raw.to_ascii_lowercase().find(NAME)? + NAME.len();
+    let rest = raw.get(name..)?;
+    let (from, to) = if rest.starts_with("('") {
+        (2, rest.find("')")?)
+    } else {
+        let end = rest.get(1..)?.find(['/', '?', '#']);
+        (1, end.map_or(rest.len(), |end| end + 1))
+    };
+    Some(format!(
+        "{}{id}{}",
+        raw.get(..name + from)?,
+        rest.get(to..)?
+    ))
 }
 
 /// What stands behind the name of a collection.
