@@ -10,6 +10,7 @@ use http::StatusCode;
 use openmic_engine::{Call, JoinError, Part, Phase};
 use openmic_model::ParticipantId;
 use openmic_wire::create::CreateCall;
+use openmic_wire::raw::Named;
 use openmic_wire::resource::Resource;
 use serde_json::{Map, Value};
 use url::Url;
@@ -43,7 +44,7 @@ pub(crate) async fn create(
         })?;
     tracing::Span::current().record("call", call.id().as_str());
     let created = call.created().ok_or_else(Refusal::internal)?;
-    let body = as_ours(created.raw.clone(), call.caller_callback(), &base);
+    let body = as_ours(created.raw.clone(), call.named(), &base);
     let location = location(&base, &Resource::Call(call.id().clone()));
     Ok(json(StatusCode::CREATED, bytes(&body), Some(location)))
 }
@@ -71,7 +72,7 @@ pub(crate) async fn get(
     let Value::Object(read) = read else {
         return Err(not_an_object());
     };
-    let body = as_ours(read, call.caller_callback(), &base);
+    let body = as_ours(read, call.named(), &base);
     Ok(json(StatusCode::OK, bytes(&body), None))
 }
 
@@ -143,12 +144,17 @@ pub(crate) fn location(base: &Base, resource: &Resource) -> String {
     format!("{}{}", base.0, resource.path().unwrap_or_default())
 }
 
-/// A call as upstream shows it, with the callback its creator named instead of ours. Ours is never
-/// shown: its key is the second factor of our webhook.
-fn as_ours(mut read: Map<String, Value>, named: Option<&str>, base: &Base) -> Map<String, Value> {
+/// A call as upstream shows it, with callback and options as its creator named them instead of
+/// ours. Our callback is never shown: its key is the second factor of our webhook.
+fn as_ours(mut read: Map<String, Value>, named: Option<&Named>, base: &Base) -> Map<String, Value> {
     rebase(&mut read, base);
-    if let Some(shown) = read.get_mut("callbackUri") {
-        *shown = named.into();
+    match named {
+        Some(named) => named.show_in(&mut read),
+        None => {
+            if let Some(shown) = read.get_mut("callbackUri") {
+                *shown = Value::Null;
+            }
+        }
     }
     read
 }

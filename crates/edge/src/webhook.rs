@@ -110,9 +110,10 @@ async fn take(webhook: &Webhook, key: &str, request: Request) -> Result<(), (Unq
         return Err(no(Unqueued::Unreadable, refusal));
     }
     let tenant = claims.tenant.as_ref();
+    let faults = batch.faults.len();
     let delivered = webhook
         .engine
-        .deliver(key, tenant, batch.notifications)
+        .deliver_post(key, tenant, batch, &parts.headers, bytes.len())
         .map_err(|error| match error {
             DeliverError::Busy => {
                 let wait = Duration::from_secs(1);
@@ -124,7 +125,7 @@ async fn take(webhook: &Webhook, key: &str, request: Request) -> Result<(), (Unq
     tracing::debug!(
         queued = delivered.queued,
         foreign = delivered.foreign,
-        faults = batch.faults.len(),
+        faults,
         "webhook queued"
     );
     Ok(())

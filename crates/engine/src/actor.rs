@@ -111,6 +111,12 @@ impl Actor {
     /// and requests. So whoever has a verdict finds status, roster and records that agree.
     fn settle_in(&mut self, desk: &mut Desk<'_>) {
         let effects = std::mem::take(&mut self.effects);
+        // Before a POST leaves: its operation may be told of before it is answered.
+        if self.call.lane.is_some()
+            && let Some(pursued) = self.machine.pursued()
+        {
+            self.call.operations.pursue(pursued);
+        }
         for effect in &effects {
             self.record(effect);
         }
@@ -281,9 +287,16 @@ impl Actor {
     }
 
     fn tell_creator(&mut self, result: Result<Created, JoinError>) {
-        if let Some(reply) = self.created.take()
-            && reply.send(result).is_err()
-        {
+        let Some(reply) = self.created.take() else {
+            return;
+        };
+        if let Some(lane) = &self.call.lane {
+            match &result {
+                Ok(created) => lane.open(Some(&created.id)),
+                Err(_) => lane.discard(),
+            }
+        }
+        if reply.send(result).is_err() {
             tracing::debug!("nobody waits for the call any more; it is being hung up");
         }
     }

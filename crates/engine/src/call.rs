@@ -3,12 +3,14 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use openmic_graph::relay::{Lane, Parcel};
 use openmic_machine::{Ack, Ending, Phase};
 use openmic_model::{
     Action, AppId, CallId, CallKind, CallState, ClientContext, CommandId, OperationId,
     ParticipantId, RosterVersion, TenantId, Verdict, Version,
 };
 use openmic_wire::errand::{Body, Errand, Place};
+use openmic_wire::raw::{Named, RawEntry};
 use openmic_wire::resource::Resource;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,7 +18,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::engine::Inner;
+use crate::engine::{Came, Inner};
 use crate::errand::{Errands, Passed};
 use crate::join::Created;
 use crate::mail::{CommandMail, Mail, RESERVED};
@@ -108,8 +110,10 @@ pub enum CommandError {
 pub(crate) struct Shared {
     pub(crate) key: Arc<str>,
     pub(crate) owner: Owner,
-    /// The `callbackUri` of a create that somebody else wrote.
-    pub(crate) caller_callback: Option<String>,
+    /// What somebody else's create said of callback and options.
+    pub(crate) named: Option<Named>,
+    /// The way to that callback.
+    pub(crate) lane: Option<Lane>,
     pub(crate) id: OnceLock<CallId>,
     pub(crate) created: OnceLock<Created>,
     pub(crate) mail: mpsc::Sender<Mail>,
@@ -122,6 +126,42 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn is_live(&self) -> bool {
         self.status.borrow().phase != Phase::Terminated
+    }
+
+    /// Hands entries of a POST to the bot's own callback, if it named one. Never waits.
+    ///
+    /// Operations that the engine began are told as the bot knows them, once for each command they
+    /// served; those that served none of its are left out.
+    pub(crate) fn relay(&self, came: Came<'_>, engine: &Inner) {
+        let (Some(lane), Some(relay)) = (&self.lane, &engine.relay) else {
+            return;
+        };
+        let bound = self.id.get();
+        let is_ours = |entry: &RawEntry| match (entry.call(), bound) {
+            (Some(id), Some(bound)) => id == bound,
+            // The lane looks again.
+            (named, None) => named.is_some(),
+            (None, _) => false,
+        };
+        let mut told = Vec::with_capacity(came.raw.len());
+        let mut internal = 0;
+        for entry in came.raw.into_iter().filter(is_ours) {
+            let behind = entry
+                .operation()
+                .and_then(|(context, id)| self.operations.behind(context.as_ref(), id.as_ref()));
+            match behind {
+                None => told.push(entry),
+                Some(commands) => {
+                    internal += usize::from(commands.is_empty());
+                    let each = commands.iter();
+                    told.extend(each.map(|(id, context)| entry.about(id, context.as_ref())));
+                }
+            }
+        }
+        relay.metrics().internal(internal);
+        if !told.is_empty() {
+            lane.push(Parcel::new(came.headers, told, came.length));
+        }
     }
 
     /// The verdict of a command that comes after the end, or is open when it comes.
@@ -173,10 +213,10 @@ impl Call {
         self.shared.created.get()
     }
 
-    /// The `callbackUri` of the body that [`crate::Engine::create`] was given; `None` for a call
-    /// joined by [`crate::Engine::join`].
-    pub fn caller_callback(&self) -> Option<&str> {
-        self.shared.caller_callback.as_deref()
+    /// Callback and options of the body that [`crate::Engine::create`] was given, which its bot is
+    /// to be shown in the place of ours; `None` for a call joined by [`crate::Engine::join`].
+    pub fn named(&self) -> Option<&Named> {
+        self.shared.named.as_ref()
     }
 
     /// Asks Graph to send the bot's audio to the others again and waits for the verdict.

@@ -7,13 +7,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::HeaderMap;
+use openmic_graph::relay::Relay;
 use openmic_hub::Hub;
 use openmic_machine::{Config, Machine, Phase, Time};
 use openmic_model::{AppId, CallFacts, CallId, CallKind, CommandId, TenantId, Version};
 use openmic_wire::answer::AnswerCall;
 use openmic_wire::create::{self, CreateCall, MediaConfig};
 use openmic_wire::errand::{Body, Errand, Place};
-use openmic_wire::notification::Notification;
+use openmic_wire::notification::{Batch, Notification};
+use openmic_wire::raw::{Named, RawEntry};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -49,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) hub: Hub,
     pub(crate) registry: Registry,
     pub(crate) metrics: EngineMetrics,
+    pub(crate) relay: Option<Relay>,
     pub(crate) command_deadline: Duration,
     pub(crate) retention: Duration,
     pub(crate) rings: Rings,
@@ -94,11 +98,13 @@ impl Inner {
         url
     }
 
-    /// Puts the notifications into a call's mailbox, all or none.
+    /// Puts the notifications into a call's mailbox, all or none, and what they came in on its way
+    /// to the call's bot.
     pub(crate) fn post(
         &self,
         call: &Shared,
         mut notifications: Vec<Notification>,
+        came: Option<Came<'_>>,
     ) -> Result<Delivered, DeliverError> {
         let metrics = &self.metrics;
         let refuse = |notifications: &[Notification], result, error| {
@@ -124,6 +130,9 @@ impl Inner {
         match call.mail.try_reserve_many(letters) {
             Ok(permits) => {
                 metrics.notified(&notifications, "queued");
+                if let Some(came) = came {
+                    call.relay(came, self);
+                }
                 let mut rest = notifications.into_iter();
                 for permit in permits {
                     permit.send(Mail::Notices(rest.by_ref().take(ENTRIES).collect()));
@@ -138,6 +147,14 @@ impl Inner {
             }
         }
     }
+}
+
+/// A POST of notifications as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Came<'a> {
+    pub(crate) raw: Vec<RawEntry>,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) length: usize,
 }
 
 /// The request that a call begins with.
@@ -215,13 +232,15 @@ impl Engine {
         join_muted: bool,
     ) -> Result<Call, JoinError> {
         let key = new_key();
-        let caller_callback = Some(body.callback_uri().to_owned());
+        let named = Named {
+            callback_uri: body.callback_uri().to_owned(),
+            call_options: body.call_options().cloned(),
+        };
         body.set_callback_uri(self.inner.callback(&key).as_str());
         // The only documented order of rosters is that of delta rosters.
         body.set_delta_roster(true);
         let first = First::Create(Box::new(body));
-        self.start(key, first, owner, caller_callback, join_muted)
-            .await
+        self.start(key, first, owner, Some(named), join_muted).await
     }
 
     pub(crate) async fn start(
@@ -229,7 +248,7 @@ impl Engine {
         key: Arc<str>,
         first: First,
         owner: Owner,
-        caller_callback: Option<String>,
+        named: Option<Named>,
         join_muted: bool,
     ) -> Result<Call, JoinError> {
         let inner = &self.inner;
@@ -264,10 +283,15 @@ impl Engine {
             waits_for: Vec::new(),
             ending: None,
         };
+        let lane = named.clone().and_then(|named| {
+            let relay = inner.relay.as_ref()?;
+            Some(relay.lane(inner.callback(&key).as_str(), named))
+        });
         let shared = Arc::new(Shared {
             key,
             owner,
-            caller_callback,
+            named,
+            lane,
             id: OnceLock::new(),
             created: OnceLock::new(),
             mail,
@@ -344,6 +368,40 @@ impl Engine {
         tenant: Option<&TenantId>,
         notifications: Vec<Notification>,
     ) -> Result<Delivered, DeliverError> {
+        self.take(key, tenant, notifications, None)
+    }
+
+    /// The same for a whole POST of notifications, which is relayed as well where the call's bot
+    /// named a callback of its own. `headers` are the POST's, `length` is that of its body.
+    ///
+    /// # Errors
+    /// As [`Engine::deliver`]; nothing is relayed then.
+    pub fn deliver_post(
+        &self,
+        key: &str,
+        tenant: Option<&TenantId>,
+        batch: Batch,
+        headers: &HeaderMap,
+        length: usize,
+    ) -> Result<Delivered, DeliverError> {
+        let Batch {
+            notifications, raw, ..
+        } = batch;
+        let came = Came {
+            raw,
+            headers,
+            length,
+        };
+        self.take(key, tenant, notifications, Some(came))
+    }
+
+    fn take(
+        &self,
+        key: &str,
+        tenant: Option<&TenantId>,
+        notifications: Vec<Notification>,
+        came: Option<Came<'_>>,
+    ) -> Result<Delivered, DeliverError> {
         let inner = &self.inner;
         let refuse = |result| {
             inner.metrics.notified(&notifications, result);
@@ -359,8 +417,8 @@ impl Engine {
             return refuse("wrong_tenant");
         }
         match call {
-            Some(call) => inner.post(&call, notifications),
-            None => inner.deliver_to_app(notifications),
+            Some(call) => inner.post(&call, notifications, came),
+            None => inner.deliver_to_app(notifications, came.as_ref()),
         }
     }
 
@@ -434,8 +492,8 @@ impl Engine {
         self.inner.is_draining()
     }
 
-    /// Takes no new calls and commands, hangs up every call, 64 at a time, and returns how many
-    /// were not over by `deadline`.
+    /// Takes no new calls and commands, hangs up every call, 64 at a time, sends what is on its way
+    /// to bots' own callbacks, and returns how many calls were not over by `deadline`.
     pub async fn drain(&self, deadline: Duration) -> usize {
         self.inner.draining.store(true, Ordering::SeqCst);
         self.inner.metrics.draining.set(1);
@@ -464,6 +522,16 @@ impl Engine {
                 left = self.inner.registry.live_count(),
                 "drain ended by its deadline"
             );
+        }
+        if let Some(relay) = &self.inner.relay {
+            for call in self.inner.registry.all() {
+                if let Some(lane) = &call.lane {
+                    lane.close();
+                }
+            }
+            relay
+                .flush(until.saturating_duration_since(Instant::now()))
+                .await;
         }
         self.inner.registry.live_count()
     }

@@ -17,13 +17,14 @@ use openmic_model::{
 use openmic_wire::answer::{AnswerCall, RejectCall, RejectReason};
 use openmic_wire::create::MediaConfig;
 use openmic_wire::notification::{Incoming as Offer, Item, Notification};
+use openmic_wire::raw::Named;
 use openmic_wire::resource::Resource;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::call::{Call, Shared};
-use crate::engine::{DeliverError, Delivered, Engine, First, Inner, new_key};
+use crate::engine::{Came, DeliverError, Delivered, Engine, First, Inner, new_key};
 use crate::join::{JoinError, Media};
 use crate::upstream::UpstreamError;
 
@@ -204,6 +205,7 @@ impl Inner {
     pub(crate) fn deliver_to_app(
         self: &Arc<Self>,
         notifications: Vec<Notification>,
+        came: Option<&Came<'_>>,
     ) -> Result<Delivered, DeliverError> {
         let mut delivered = Delivered::default();
         let mut calls: Vec<(Arc<Shared>, Vec<Notification>)> = Vec::new();
@@ -240,7 +242,7 @@ impl Inner {
             }
         }
         for (call, notices) in calls {
-            match self.post(&call, notices) {
+            match self.post(&call, notices, came.cloned()) {
                 Ok(taken) => {
                     delivered.queued += taken.queued;
                     delivered.foreign += taken.foreign;
@@ -493,9 +495,14 @@ impl Incoming {
         // A future that is dropped hangs the call up, so nobody is to answer it again.
         let taken = self.taken(RingEnd::Rejected)?;
         let key = new_key();
+        let call_options = body.call_options().cloned();
         body.set_callback_uri(self.engine.callback(&key).as_str());
         // The only documented order of rosters is that of delta rosters.
         body.set_delta_roster(true);
+        let named = callback.map(|callback_uri| Named {
+            callback_uri,
+            call_options,
+        });
         let first = First::Answer {
             id: self.ring.id.clone(),
             body: Box::new(body),
@@ -506,7 +513,7 @@ impl Incoming {
             inner: Arc::clone(&self.engine),
         };
         let owner = engine.owner().clone();
-        let answered = engine.start(key, first, owner, callback, join_muted).await;
+        let answered = engine.start(key, first, owner, named, join_muted).await;
         match answered {
             Ok(call) => {
                 taken.ends(RingEnd::Answered);

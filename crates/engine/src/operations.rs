@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use openmic_machine::Pursued;
 use openmic_model::{
     Action, ClientContext, CommandId, Operation, OperationId, OperationStatus, ResultInfo, Verdict,
 };
@@ -95,17 +96,32 @@ struct Entry {
     command: CommandId,
     accepted: Instant,
     record: OperationRecord,
+    /// The command that gave its attempt's client contexts their name, once one pursued it.
+    lead: Option<CommandId>,
+}
+
+/// One of Graph's operations that an attempt began.
+#[derive(Debug)]
+struct Begun {
+    operation: OperationId,
+    lead: CommandId,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    entries: VecDeque<Entry>,
+    begun: VecDeque<Begun>,
 }
 
 /// All operations of one call, and the only judge of which verdict was a command's first.
 #[derive(Debug, Default)]
-pub(crate) struct Operations(Mutex<VecDeque<Entry>>);
+pub(crate) struct Operations(Mutex<Ledger>);
 
 impl Operations {
     /// Takes a command in. There are never more than [`KEPT`] open ones: mailbox and machine hold
     /// fewer, so that room is made by what has its verdict.
     pub(crate) fn insert(&self, command: CommandId, record: OperationRecord, accepted: Instant) {
-        let mut kept = self.0.lock();
+        let kept = &mut self.0.lock().entries;
         if kept.len() >= KEPT
             && let Some(at) = kept.iter().position(|entry| entry.record.verdict.is_some())
         {
@@ -115,13 +131,14 @@ impl Operations {
             command,
             accepted,
             record,
+            lead: None,
         });
     }
 
     /// Takes a command back that was not accepted after all. False when it has its verdict
     /// already, and stays: the call broke meanwhile.
     pub(crate) fn take_back(&self, command: CommandId) -> bool {
-        let mut kept = self.0.lock();
+        let kept = &mut self.0.lock().entries;
         let before = kept.len();
         kept.retain(|entry| entry.command != command || entry.record.verdict.is_some());
         kept.len() < before
@@ -130,7 +147,7 @@ impl Operations {
     /// Writes the verdict down and returns the time since acceptance; `None` when there was a
     /// verdict before, or no such command.
     pub(crate) fn settle(&self, command: CommandId, verdict: &Verdict) -> Option<Duration> {
-        let mut kept = self.0.lock();
+        let kept = &mut self.0.lock().entries;
         let entry = kept.iter_mut().find(|entry| entry.command == command)?;
         if entry.record.verdict.is_some() {
             return None;
@@ -141,7 +158,7 @@ impl Operations {
 
     /// Gives everything still open the same verdict, and returns what and after which time.
     pub(crate) fn settle_rest(&self, verdict: &Verdict) -> Vec<(Action, Duration)> {
-        let mut kept = self.0.lock();
+        let kept = &mut self.0.lock().entries;
         let open = kept
             .iter_mut()
             .filter(|entry| entry.record.verdict.is_none());
@@ -150,6 +167,55 @@ impl Operations {
             (entry.record.action, entry.accepted.elapsed())
         })
         .collect()
+    }
+
+    /// Notes whom the attempt under way serves, so that [`Operations::behind`] can tell.
+    pub(crate) fn pursue(&self, pursued: Pursued<'_>) {
+        let lead = pursued.lead();
+        let mut kept = self.0.lock();
+        let Ledger { entries, begun } = &mut *kept;
+        for command in pursued.commands() {
+            let entry = entries.iter_mut().rev();
+            if let Some(entry) = entry.into_iter().find(|entry| entry.command == command) {
+                entry.lead = Some(lead);
+            }
+        }
+        if let Some(operation) = pursued.operation()
+            && begun.iter().all(|begun| begun.operation != *operation)
+        {
+            if begun.len() >= KEPT {
+                begun.pop_front();
+            }
+            begun.push_back(Begun {
+                operation: operation.clone(),
+                lead,
+            });
+        }
+    }
+
+    /// The commands behind one of Graph's operations, by its context first and its id second, as
+    /// their bot knows them. `None` when no attempt of the engine's began it; empty when it served
+    /// none of the bot's.
+    pub(crate) fn behind(
+        &self,
+        context: Option<&ClientContext>,
+        operation: Option<&OperationId>,
+    ) -> Option<Vec<(OperationId, Option<ClientContext>)>> {
+        let kept = self.0.lock();
+        let named = context.and_then(CommandId::from_context);
+        let lead = named.map(|(lead, _)| lead).or_else(|| {
+            let mut begun = kept.begun.iter();
+            let known = begun.find(|begun| Some(&begun.operation) == operation)?;
+            Some(known.lead)
+        })?;
+        let served = kept.entries.iter().filter(|entry| entry.lead == Some(lead));
+        let known = |entry: &Entry| {
+            let OperationRecord {
+                id, client_context, ..
+            } = &entry.record;
+            (id.clone(), client_context.clone())
+        };
+        Some(served.map(known).collect())
     }
 
     pub(crate) fn of(&self, command: CommandId) -> Option<OperationRecord> {
@@ -162,7 +228,7 @@ impl Operations {
 
     fn find(&self, wanted: impl Fn(&Entry) -> bool) -> Option<OperationRecord> {
         let kept = self.0.lock();
-        let entry = kept.iter().rev().find(|entry| wanted(entry))?;
+        let entry = kept.entries.iter().rev().find(|entry| wanted(entry))?;
         Some(entry.record.clone())
     }
 }

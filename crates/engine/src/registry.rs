@@ -58,6 +58,12 @@ impl Registry {
             .collect()
     }
 
+    /// Every call, also those that are over. As [`Registry::live`].
+    pub(crate) fn all(&self) -> Vec<Arc<Shared>> {
+        let all = self.by_key.iter();
+        all.map(|entry| Arc::clone(entry.value())).collect()
+    }
+
     pub(crate) fn live_count(&self) -> usize {
         let all = self.by_key.iter();
         all.filter(|entry| entry.value().is_live()).count()

@@ -46,6 +46,9 @@ pub(crate) async fn supervise(actor: Actor, mut lanes: Lanes, orphan_patience: D
     // Letters that came at the very end die unread with the inbox.
     settle_rest(&engine, &call);
     engine.registry.remove(&call);
+    if let Some(lane) = &call.lane {
+        lane.close();
+    }
 }
 
 /// Gives what has no verdict its verdict.

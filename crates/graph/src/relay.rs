@@ -153,6 +153,11 @@ impl Relay {
         Lane { queue }
     }
 
+    /// What it counts.
+    pub fn metrics(&self) -> &RelayMetrics {
+        &self.inner.metrics
+    }
+
     /// Waits until every lane has ended, at most `within`; what is still on its way then is
     /// abandoned. Close the lanes first.
     pub async fn flush(&self, within: Duration) {
@@ -176,8 +181,9 @@ impl Lane {
         self.queue.push(parcel);
     }
 
-    /// The call is known to be, and to be `call`: lets go what waits and whatever follows.
-    pub fn open(&self, call: &CallId) {
+    /// The call is known to be, and to be `call`: lets go what waits of it and whatever follows.
+    /// `None` lets everything go, as where a lane serves an app and not one call.
+    pub fn open(&self, call: Option<&CallId>) {
         self.queue.open(call);
     }
 

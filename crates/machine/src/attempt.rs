@@ -100,6 +100,27 @@ pub(crate) struct Attempt {
     pub(crate) fruitless: u8,
 }
 
+/// A look at the mute or unmute under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Pursued<'a>(pub(crate) &'a Attempt);
+
+impl<'a> Pursued<'a> {
+    /// The command that gave its client contexts their name.
+    pub fn lead(&self) -> CommandId {
+        self.0.lead
+    }
+
+    /// Graph's operation for it, once known.
+    pub fn operation(&self) -> Option<&'a OperationId> {
+        self.0.op_id.as_ref()
+    }
+
+    /// Every command that waits for its verdict by it.
+    pub fn commands(&self) -> impl Iterator<Item = CommandId> + 'a {
+        self.0.commands.iter().map(|open| open.id)
+    }
+}
+
 /// What the evidence amounts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Judgement {

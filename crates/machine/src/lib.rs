@@ -49,6 +49,7 @@ mod pursue;
 mod rest;
 mod time;
 
+pub use attempt::Pursued;
 pub use config::Config;
 pub use effect::{Effect, EndCause, Ending, Origin, Phase, QueryId};
 pub use event::{Ack, AttemptId, Event, PostOutcome, Read, Refusal};

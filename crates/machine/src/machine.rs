@@ -4,7 +4,7 @@ use std::sync::Arc;
 use openmic_model::{CallFacts, CallKind, CallState, ParticipantId, Roster, Version};
 use statig::blocking::{IntoStateMachineExt as _, StateMachine};
 
-use crate::attempt::{Http, Op};
+use crate::attempt::{Http, Op, Pursued};
 use crate::config::Config;
 use crate::effect::{Effect, Ending, Phase};
 use crate::event::Event;
@@ -180,6 +180,11 @@ impl Machine {
     /// Whether the own roster entry was ever seen.
     pub fn own_entry_seen(&self) -> bool {
         self.inner.inner().own_muted().is_some()
+    }
+
+    /// The mute or unmute under way; `None` while there is none.
+    pub fn pursued(&self) -> Option<Pursued<'_>> {
+        self.inner.state().attempt().map(Pursued)
     }
 
     #[cfg(test)]

@@ -15,6 +15,7 @@ use openmic_auth::{ApiKey, ApiKeys};
 use openmic_edge::{CallerLimits, SurfaceConfig};
 use openmic_engine::Owner;
 use openmic_graph::Credential;
+use openmic_graph::relay::RelayConfig;
 use openmic_hub::HubConfig;
 use openmic_local::{ALL_ROLES, App, DEV_SECRET, LocalConfig};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -66,6 +67,8 @@ pub(crate) struct Plan {
     pub(crate) notification_issuers: Vec<String>,
     pub(crate) auth: Auth,
     pub(crate) calls: Calls,
+    /// `None`: notifications end here.
+    pub(crate) relay: Option<RelayConfig>,
     pub(crate) hub: HubConfig,
     /// The published secret is in use.
     pub(crate) dev: bool,
@@ -124,6 +127,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
         upstream,
         local,
         calls,
+        relay,
         hub,
         callers,
         mut auth,
@@ -167,6 +171,20 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
             reachable(key, url)?;
         }
     }
+    let beside = match &place {
+        Place::Local(config) => config.dev && listen.public.ip().is_loopback(),
+        Place::Graph(_) => false,
+    };
+    let relay = relay.enabled.then(|| RelayConfig {
+        dev: relay.loopback.unwrap_or(beside),
+        ports: relay.ports,
+        timeout: relay.timeout.0,
+        retries: relay.retries.iter().map(|wait| wait.0).collect(),
+        queue: relay.queue,
+        bytes: relay.queue_bytes,
+        drain: relay.drain.0,
+        ..RelayConfig::default()
+    });
     Ok(Plan {
         public: listen.public,
         admin: listen.admin,
@@ -196,6 +214,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
             retention: calls.retention.0,
             drain_deadline: calls.drain_deadline.0,
         },
+        relay,
         hub: HubConfig {
             shards: if hub.threads == 0 {
                 HubConfig::default().shards

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use openmic_auth::{Discovery, KeySource, Validator, ValidatorConfig};
 use openmic_edge::{EdgeMetrics, Readiness, Surface, admin_routes, routes};
 use openmic_engine::Engine;
+use openmic_graph::relay::{Relay, RelayMetrics};
 use openmic_graph::{GraphClient, GraphConfig};
 use openmic_hub::Hub;
 use openmic_listen::{Listener, Running};
@@ -101,12 +102,18 @@ impl Stack {
             Some(url) => url.clone(),
             None => address_url(public.local_addr()),
         };
-        let engine = Engine::builder(graph, plan.owner(), callback)
+        let mut engine = Engine::builder(graph.clone(), plan.owner(), callback)
             .hub(hub)
             .command_deadline(plan.calls.command_deadline)
             .max_calls(plan.calls.max_calls)
-            .retention(plan.calls.retention)
-            .build()?;
+            .retention(plan.calls.retention);
+        if let Some(config) = &plan.relay {
+            let metrics = RelayMetrics::new();
+            metrics.register(&registry)?;
+            let relay = Relay::new(config.clone(), graph, &metrics).context("the relay [relay]")?;
+            engine = engine.relay(relay);
+        }
+        let engine = engine.build()?;
         engine.metrics().register(&registry)?;
 
         let auth_metrics = openmic_auth::Metrics::new();

@@ -237,6 +237,11 @@ impl CreateCall {
         json::text(&self.body, "subject")
     }
 
+    /// `callOptions`.
+    pub fn call_options(&self) -> Option<&Map<String, Value>> {
+        json::member(&self.body, "callOptions")
+    }
+
     /// Whether rosters come as deltas.
     pub fn delta_roster(&self) -> bool {
         self.delta_roster

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use openmic_graph::GraphClient;
+use openmic_graph::relay::Relay;
 use openmic_hub::Hub;
 use openmic_machine::Config;
 use tokio::sync::Semaphore;
@@ -25,6 +26,7 @@ pub struct EngineBuilder {
     owner: Owner,
     public_url: Url,
     hub: Option<Hub>,
+    relay: Option<Relay>,
     join_muted: bool,
     command_deadline: Duration,
     max_calls: usize,
@@ -66,6 +68,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn hub(mut self, hub: Hub) -> Self {
         self.hub = Some(hub);
+        self
+    }
+
+    /// Passes notifications of calls made by [`Engine::create`] on to the callback that their
+    /// creator named. Default: they end here.
+    #[must_use]
+    pub fn relay(mut self, relay: Relay) -> Self {
+        self.relay = Some(relay);
         self
     }
 
@@ -155,6 +165,7 @@ impl EngineBuilder {
             hub,
             registry: Registry::default(),
             metrics: EngineMetrics::new(),
+            relay: self.relay,
             command_deadline: self.command_deadline,
             retention: self.retention,
             owner: self.owner,
@@ -181,6 +192,7 @@ impl Engine {
             owner,
             public_url,
             hub: None,
+            relay: None,
             join_muted: true,
             command_deadline: Duration::from_secs(30),
             max_calls: 100_000,

@@ -42,7 +42,7 @@ async fn what_graph_is_asked_and_what_comes_of_it() {
     assert_eq!(leg.key.len(), 32);
     let created = leg.call.created().unwrap();
     assert_eq!(created.raw["unheardOf"], 7);
-    assert_eq!(leg.call.caller_callback(), None);
+    assert_eq!(leg.call.named(), None);
     assert!(stage.engine.awaits(&leg.key));
     assert!(!stage.engine.awaits("nobody"));
     leg.end().await;
@@ -60,7 +60,7 @@ async fn a_body_of_graphs_own_surface_keeps_its_members() {
     let call = within(stage.engine.create(body, owner, false))
         .await
         .unwrap();
-    assert_eq!(call.caller_callback(), Some("https://caller/"));
+    assert_eq!(call.named().unwrap().callback_uri, "https://caller/");
     let asked = stage.graph.received(Route::Create, 1).await.body;
     assert_eq!(asked["unheardOf"], json!([1]));
     assert_eq!(asked["callOptions"]["isDeltaRosterEnabled"], true);

@@ -68,10 +68,10 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Lets go what waits for `call`.
-    pub(super) fn open(&self, call: &CallId) {
+    /// Lets go what waits for `call`, or for whomever.
+    pub(super) fn open(&self, call: Option<&CallId>) {
         let mut waiting = self.waiting.lock();
-        let foreign = waiting.keep(|item| item.entry.call() == Some(call));
+        let foreign = waiting.keep(|item| call.is_none_or(|call| item.entry.call() == Some(call)));
         self.dropped(Fate::Unwanted, foreign);
         waiting.open = true;
         drop(waiting);

@@ -57,6 +57,11 @@ pub(crate) struct Settings {
     #[config(nested)]
     pub(crate) calls: Calls,
 
+    /// Notifications of calls made through the Graph surface, passed on to the `callbackUri` that
+    /// their bot named.
+    #[config(nested)]
+    pub(crate) relay: Relay,
+
     /// The fan-out of rosters to WebSocket subscribers.
     #[config(nested)]
     pub(crate) hub: Hub,
@@ -319,6 +324,44 @@ pub(crate) struct Calls {
     /// once.
     #[config(default = "1min")]
     pub(crate) drain_deadline: Period,
+}
+
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct Relay {
+    /// Pass them on at all. Off, bots learn of their calls by GET and by WebSocket only.
+    #[config(default = true)]
+    pub(crate) enabled: bool,
+
+    /// Ports that an https callback may have besides 443.
+    #[config(default = [])]
+    pub(crate) ports: Vec<u16>,
+
+    /// Callbacks on this machine, over plain http and with any port, as when the bot runs beside
+    /// the engine. Without: only in front of the local service, in its dev profile, while
+    /// `listen.public` is a loopback address.
+    pub(crate) loopback: Option<bool>,
+
+    /// One POST, from the look-up of the name to the end of the answer.
+    #[config(default = "5s")]
+    pub(crate) timeout: Period,
+
+    /// The waits before the second and each further POST, where one timed out, found no connection
+    /// or was answered 408, 429 or 5xx. After the last one the notification is dropped and counted.
+    #[config(default = ["250ms", "500ms", "1s", "2s", "4s"])]
+    pub(crate) retries: Vec<Period>,
+
+    /// Roster notifications that wait for one bot; over it they are joined into one. As many
+    /// others may wait; over it the oldest is dropped and counted.
+    #[config(default = 256)]
+    pub(crate) queue: usize,
+
+    /// Bytes that wait for one bot, with the same effect.
+    #[config(default = 4_194_304)]
+    pub(crate) queue_bytes: usize,
+
+    /// How long is still sent to a bot whose call has ended and is past `calls.retention`.
+    #[config(default = "15s")]
+    pub(crate) drain: Period,
 }
 
 #[derive(Debug, Config, Serialize)]
