@@ -8,3 +8,4 @@ mod canary;
 mod cycles;
 mod encoders;
 mod readme;
+mod relay;

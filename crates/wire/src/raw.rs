@@ -167,21 +167,21 @@ impl Named {
         if let Some(shown) = call.get_mut("callbackUri") {
             *shown = self.callback_uri.as_str().into();
         }
-        let Some(shown) = call.get_mut("callOptions") else {
+        let Some(named) = &self.call_options else {
+            // Only because we sent some.
+            call.remove("callOptions");
             return;
         };
-        match (&self.call_options, &mut *shown) {
-            (None, _) => *shown = Value::Null,
+        if let Some(Value::Object(shown)) = call.get_mut("callOptions") {
             // What upstream adds of its own stays; the one we changed goes back.
-            (Some(named), Value::Object(shown)) => match named.get("isDeltaRosterEnabled") {
+            match named.get("isDeltaRosterEnabled") {
                 Some(delta) => {
                     shown.insert("isDeltaRosterEnabled".into(), delta.clone());
                 }
                 None => {
                     shown.remove("isDeltaRosterEnabled");
                 }
-            },
-            (Some(_), _) => {}
+            }
         }
     }
 }

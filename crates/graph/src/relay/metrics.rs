@@ -150,11 +150,6 @@ impl RelayMetrics {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn count(&self, fate: Fate) -> u64 {
-        self.fates[fate as usize].get()
-    }
-
     /// Notes notifications about operations of the engine's own, which no bot is told of.
     pub fn internal(&self, notifications: usize) {
         self.ended(Fate::Internal, notifications);

@@ -253,7 +253,7 @@ impl RawEntry {
             let items = entry.data().and_then(Value::as_array).into_iter().flatten();
             let mut numbers = items.filter_map(Value::as_object).filter_map(sequence);
             let first = numbers.next()?;
-            let last = numbers.last().unwrap_or(first);
+            let last = numbers.next_back().unwrap_or(first);
             Some((entry.since.unwrap_or(first), last))
         };
         // A hole between the two must show: then the older one's numbers are left out.
