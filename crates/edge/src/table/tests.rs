@@ -101,6 +101,23 @@ async fn a_method_that_is_not_in_the_table_is_405_and_says_which_are() {
     }
 }
 
+#[test]
+fn the_graph_rows_are_those_of_the_contract() {
+    let contract = include_str!("../../tests/contract.txt").lines();
+    let mut contract: Vec<_> = contract.map(str::to_owned).collect();
+    let rows = TABLE.iter().filter_map(|rule| {
+        let path = rule.path.strip_prefix("/v1.0")?;
+        Some(format!("{} {path}", methods(rule.method).0))
+    });
+    let mut rows: Vec<_> = rows.collect();
+    let rings = |row: &String| row.ends_with("/answer") || row.ends_with("/reject");
+    contract.retain(|row| !rings(row));
+    rows.retain(|row| !rings(row));
+    contract.sort_unstable();
+    rows.sort_unstable();
+    assert_eq!(rows, contract);
+}
+
 #[tokio::test]
 async fn what_is_not_in_the_table_does_not_exist() {
     let router = surface();

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it fails")]
 
 mod admin;
+mod errands;
 mod harness;
+mod paths;
 mod refusals;
 mod replay;
 mod surface;

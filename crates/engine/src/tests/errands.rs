@@ -158,7 +158,7 @@ async fn a_refusal_says_whether_something_may_have_happened() {
         (Reply::new(400, "<html>"), 400, "UnknownError"),
         // It took nothing: to come again is safe.
         (Reply::throttled("7"), 429, "TooManyRequests"),
-        (Reply::error(503, "x", "busy"), 503, "TooManyRequests"),
+        (Reply::error(503, "x", "busy"), 503, "x"),
         // It may have taken it: nobody may be led to send it again.
         (Reply::error(500, "x", "oops"), 502, "generalException"),
         (Reply::error(504, "x", "late"), 502, "generalException"),
