@@ -25,8 +25,8 @@
 //! Once a POST of mute, unmute or create may have reached Graph, the answer is never 429, 503 or
 //! 504: SDK middlewares repeat a POST on those.
 //!
-//! It knows no TLS and no accept loop; the WebSocket handshake wants the plain socket back, as
-//! `openmic-listen` and `axum::serve` give it.
+//! It has no accept loop; the WebSocket handshake wants the socket back, and its TLS where it has
+//! one, as `openmic-listen` and `axum::serve` give it.
 
 mod account;
 mod admin;

@@ -9,6 +9,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{StatusCode, Uri};
 use openmic_auth::{ApiKeys, Validator};
 use openmic_engine::Engine;
+use openmic_listen::Scheme;
 use url::Url;
 
 use crate::account::{Accounts, CallerLimits};
@@ -41,7 +42,8 @@ pub struct Surface {
 #[derive(Debug, Clone)]
 pub struct SurfaceConfig {
     /// Under which address callers reach it, for `Location` and `@odata.context`. Default: none,
-    /// then `http://` and the `Host` of each request. Set it behind a proxy that terminates TLS.
+    /// then `http://` or `https://`, as the request came, and its `Host`. Set it behind a proxy that
+    /// terminates TLS.
     pub public_url: Option<Url>,
     /// Mute a call created by HTTP as its first act. Default false: as Graph would start it.
     pub join_muted: bool,
@@ -147,7 +149,11 @@ async fn one_spelling(State(api): State<Arc<Api>>, mut request: Request) -> Requ
     };
     let root = match &api.config.public_url {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => host(&request).map_or_else(String::new, |host| format!("http://{host}")),
+        None => host(&request).map_or_else(String::new, |host| {
+            // Without one it did not come over `openmic-listen`; whoever serves knows no TLS then.
+            let scheme = request.extensions().get().copied().unwrap_or(Scheme::Http);
+            format!("{}://{host}", scheme.as_str())
+        }),
     };
     let base = Base(format!("{root}/{}", graph.version).into());
     let mut target = graph.canonical;

@@ -6,17 +6,15 @@ use std::time::{Duration, Instant, SystemTime};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use http::header::{
     CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use openmic_engine::Call;
 use openmic_hub::{Seat, Subscribe, SubscribeError};
+use openmic_listen::Taken;
 use openmic_model::Version;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::{Host, Url};
 
@@ -105,24 +103,20 @@ async fn hand_over(upgrade: OnUpgrade, seat: Seat, since: Option<Version>, metri
 }
 
 fn attach(upgraded: Upgraded, seat: Seat, since: Option<Version>) -> Result<(), String> {
-    let (socket, leftover) = socket(upgraded).ok_or("the connection is no plain TCP socket")?;
+    let taken = Taken::from_upgrade(upgraded)
+        .map_err(|_| "the connection is neither a TCP socket nor TLS over one")?;
+    let Taken {
+        socket,
+        tls,
+        leftover,
+    } = taken;
     let socket = socket.into_std().map_err(|error| error.to_string())?;
-    seat.attach(socket, leftover, Subscribe { since })
-        .map_err(|error| error.to_string())
-}
-
-/// The socket under hyper's upgrade, and what the client sent early. `axum::serve` wraps it once
-/// more than `openmic-listen`.
-fn socket(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => Some((parts.io.into_inner(), parts.read_buf)),
-        Err(upgraded) => {
-            let parts =
-                hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded)
-                    .ok()?;
-            Some((parts.io.into_inner(), parts.read_buf))
-        }
+    let options = Subscribe { since };
+    match tls {
+        None => seat.attach(socket, leftover, options),
+        Some(tls) => seat.attach_tls(socket, tls, leftover, options),
     }
+    .map_err(|error| error.to_string())
 }
 
 fn no_seat(error: &SubscribeError) -> (Upgrade, Refusal) {

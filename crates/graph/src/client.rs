@@ -92,6 +92,8 @@ impl GraphClient {
         if urls.iter().all(|url| url.scheme() == "http") {
             // no TLS will be spoken; a machine without root certificates must do
             http = http.tls_certs_only([]);
+        } else {
+            http = http.tls_certs_merge(config.authorities.iter().cloned());
         }
         let http = http.build().map_err(BuildError::Client)?;
         let tokens = TokenSource::new(http.clone(), config, token_url, metrics.clone());

@@ -31,6 +31,8 @@ pub struct GraphConfig {
     pub connect_timeout: Duration,
     /// How long one request may take, answer's body included. Default 10 s.
     pub request_timeout: Duration,
+    /// Authorities whose certificates are good besides those that the system trusts. Default none.
+    pub authorities: Vec<reqwest::Certificate>,
     /// `User-Agent` of every request.
     pub user_agent: String,
 }
@@ -55,6 +57,7 @@ impl GraphConfig {
             scope: "https://graph.microsoft.com/.default".to_owned(),
             connect_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(10),
+            authorities: Vec::new(),
             user_agent: concat!("openmic/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

@@ -1,9 +1,7 @@
-use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
 
 use crate::close::{CALL_ENDED, RESYNC, Reason, TOKEN_EXPIRED, close_frame};
@@ -13,6 +11,7 @@ use crate::frame::{self, Encoder};
 use crate::hub::Permit;
 use crate::metrics::Tally;
 use crate::reader::{Inbound, Reader, Violation};
+use crate::socket::Socket;
 
 /// A ping without payload (RFC 6455, 5.5.2).
 const PING: Bytes = Bytes::from_static(&[0x89, 0]);
@@ -27,7 +26,7 @@ const MAX_READS: usize = 64;
     reason = "independent facts; as enums they would only be longer"
 )]
 pub(crate) struct Connection {
-    pub(crate) socket: TcpStream,
+    pub(crate) socket: Socket,
     pub(crate) feed: u32,
     /// Its index among the feed's subscribers.
     pub(crate) place: u32,
@@ -92,13 +91,15 @@ pub(crate) struct Tools {
     pub(crate) config: HubConfig,
     pub(crate) encoder: Encoder,
     pub(crate) tally: Tally,
+    /// Some socket took something since this was last set to false.
+    pub(crate) moved: bool,
     pub(crate) scratch: Box<[u8]>,
     pub(crate) started: Instant,
 }
 
 impl Connection {
     pub(crate) fn new(
-        socket: TcpStream,
+        socket: Socket,
         feed: u32,
         place: u32,
         birth: u32,
@@ -179,17 +180,25 @@ impl Connection {
     /// True when no frame is half written.
     fn write_rest(&mut self, tools: &mut Tools) -> io::Result<bool> {
         let Some(rest) = &mut self.rest else {
-            return Ok(true);
+            return self.write_held(tools);
         };
-        let wrote = write(&self.socket, &rest.bytes[rest.at..])?;
-        tools.tally.bytes += wrote as u64;
-        rest.at += wrote;
-        let done = rest.at == rest.bytes.len();
-        if done {
+        let wrote = self.socket.write(&rest.bytes[rest.at..])?;
+        tools.tally.bytes += wrote.count as u64;
+        tools.moved |= wrote.moved;
+        rest.at += wrote.count;
+        if rest.at == rest.bytes.len() {
             self.rest = None;
         }
-        self.blocked = !done;
-        Ok(done)
+        self.blocked = wrote.full;
+        Ok(!wrote.full)
+    }
+
+    /// True when the socket holds nothing back, as TLS may.
+    fn write_held(&mut self, tools: &mut Tools) -> io::Result<bool> {
+        let wrote = self.socket.write(&[])?;
+        tools.moved |= wrote.moved;
+        self.blocked = wrote.full;
+        Ok(!wrote.full)
     }
 
     fn write_control(&mut self, tools: &mut Tools) -> io::Result<bool> {
@@ -231,13 +240,15 @@ impl Connection {
                 Err(missed) => return Ok(Err(missed)),
             };
             for item in &batch.writes {
-                let wrote = write(&self.socket, &item.bytes)?;
-                if wrote == item.bytes.len() {
+                let wrote = self.socket.write(&item.bytes)?;
+                tools.moved |= wrote.moved;
+                if !wrote.full {
                     continue;
                 }
+                let wrote = wrote.count;
                 // only the frame that was begun is kept; the others are made anew later
                 let (mut start, mut sent) = (0, item.pieces.start);
-                while start + batch.pieces[sent].bytes.len() <= wrote {
+                while sent < item.pieces.end && start + batch.pieces[sent].bytes.len() <= wrote {
                     start += batch.pieces[sent].bytes.len();
                     sent += 1;
                 }
@@ -282,7 +293,7 @@ impl Connection {
         if self.deaf {
             // no answer is expected from a peer that broke the protocol; what it still sends is
             // read, or the reset would overtake the close frame
-            self.socket.shutdown(Shutdown::Write)?;
+            self.socket.shut_down()?;
         }
         Ok(Step::Arm(tools.config.close_timeout))
     }
@@ -309,9 +320,9 @@ impl Connection {
                 _ => Step::Rest,
             };
         }
-        let before = tools.tally.bytes;
+        tools.moved = false;
         let step = self.advance(feed, tools);
-        if self.blocked && tools.tally.bytes == before {
+        if self.blocked && !tools.moved {
             return Step::Drop(self.final_reason(Reason::Slow));
         }
         step
@@ -357,7 +368,7 @@ impl Connection {
     /// Reads all that came.
     pub(crate) fn receive(&mut self, tools: &mut Tools) -> Step {
         for _ in 0..MAX_READS {
-            let count = match (&self.socket).read(&mut tools.scratch) {
+            let count = match self.socket.read(&mut tools.scratch) {
                 Ok(0) => return Step::Drop(self.final_reason(Reason::Gone)),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Step::Rest,
@@ -427,21 +438,6 @@ impl Connection {
     pub(crate) fn is_lagging(&self) -> bool {
         self.lagging
     }
-}
-
-/// Writes until all is gone or the socket is full; how much went.
-fn write(mut socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let mut wrote = 0;
-    while wrote < bytes.len() {
-        match socket.write(&bytes[wrote..]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => wrote += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(wrote)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use mio::{Poll, Waker};
 use openmic_model::{CallId, Version};
 use parking_lot::Mutex;
+use rustls::ServerConnection;
 
 use crate::close::{SERVICE_RESTART, close_frame};
 use crate::config::{HubConfig, Subscribe};
@@ -266,7 +267,7 @@ impl Seat {
     }
 
     /// Hands over a socket whose handshake is answered with 101. `leftover` is what was already
-    /// read from it after the request.
+    /// read from it after the request, in clear.
     ///
     /// # Errors
     /// [`SubscribeError::Socket`] or [`SubscribeError::ShuttingDown`]; the socket is then closed.
@@ -276,12 +277,38 @@ impl Seat {
         leftover: Bytes,
         options: Subscribe,
     ) -> Result<(), SubscribeError> {
+        self.arrive(socket, None, leftover, options)
+    }
+
+    /// The same for a socket that speaks TLS: `tls` has its handshake behind it, and what it read
+    /// or has to write goes along.
+    ///
+    /// # Errors
+    /// As of [`Seat::attach`].
+    pub fn attach_tls(
+        self,
+        socket: TcpStream,
+        tls: Box<ServerConnection>,
+        leftover: Bytes,
+        options: Subscribe,
+    ) -> Result<(), SubscribeError> {
+        self.arrive(socket, Some(tls), leftover, options)
+    }
+
+    fn arrive(
+        self,
+        socket: TcpStream,
+        tls: Option<Box<ServerConnection>>,
+        leftover: Bytes,
+        options: Subscribe,
+    ) -> Result<(), SubscribeError> {
         socket
             .set_nonblocking(true)
             .and_then(|()| socket.set_nodelay(true))
             .map_err(SubscribeError::Socket)?;
         let arrival = Arrival {
             socket,
+            tls,
             leftover,
             since: options.since,
             permit: self.permit,
@@ -321,6 +348,7 @@ impl Drop for Permit {
 /// A subscriber on its way to its shard.
 pub(crate) struct Arrival {
     pub(crate) socket: TcpStream,
+    pub(crate) tls: Option<Box<ServerConnection>>,
     pub(crate) leftover: Bytes,
     pub(crate) since: Option<Version>,
     pub(crate) permit: Permit,

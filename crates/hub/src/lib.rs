@@ -3,7 +3,8 @@
 //! A call's actor owns a [`Topic`] and publishes into it; that is a few lines under a lock, never
 //! waits and never fails. Every topic and all its subscribers live on one shard, a thread with an
 //! event loop of its own, away from tokio. After the 101 answer a subscriber's socket belongs to
-//! its shard, which is the only writer of it, pongs and closes included.
+//! its shard, which is the only writer of it, pongs and closes included; so does its TLS, where it
+//! came over TLS. Frames are encoded once for all and encrypted for each.
 //!
 //! # Frames
 //!
@@ -29,7 +30,7 @@
 //! | publisher to shard | 256 call and operation frames of a call | its subscribers are closed, 4010 |
 //! | deltas of a watched call | 256, at most 256 KiB | the oldest goes; who needed it gets a snapshot |
 //! | call and operation frames | 64 a subscriber has not taken | that subscriber is closed, 4010 |
-//! | subscriber's socket | what the kernel takes, and the rest of one frame | the subscriber is a position; later it gets what is missing or the newest snapshot |
+//! | subscriber's socket | what the kernel takes, the rest of one frame, and of TLS one record | the subscriber is a position; later it gets what is missing or the newest snapshot |
 //! | pings of a subscriber | one | the newest is answered (RFC 6455, 5.5.3) |
 //!
 //! # Close codes
@@ -65,6 +66,7 @@ mod quota;
 mod reader;
 mod shard;
 mod slab;
+mod socket;
 mod topic;
 
 pub use close::{CALL_ENDED, CLOSE_CODES, CloseCode, RESYNC, SERVICE_RESTART, TOKEN_EXPIRED};

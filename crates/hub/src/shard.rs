@@ -16,6 +16,7 @@ use crate::frame::Encoder;
 use crate::hub::{Arrival, Inbox, Link, Stop};
 use crate::metrics::{HubMetrics, Tally};
 use crate::slab::Slab;
+use crate::socket::Socket;
 use crate::topic::{Pending, Slot, Taken};
 
 /// The token of the waker; connections have their number.
@@ -64,6 +65,7 @@ impl Shard {
                 config,
                 encoder: Encoder::default(),
                 tally: Tally::default(),
+                moved: false,
                 scratch: vec![0; SCRATCH].into(),
                 started,
             },
@@ -131,14 +133,20 @@ impl Shard {
         let woken = event.is_writable() && connection.writable();
         let read = event.is_readable() || event.is_read_closed() || event.is_error();
         if read {
-            let step = connection.receive(&mut self.tools);
-            if let Step::Drop(reason) = step {
-                self.remove(id, reason);
-                return;
-            }
-        }
-        if read || woken {
+            self.read(id);
+        } else if woken {
             self.advance(id);
+        }
+    }
+
+    /// Reads what one connection sent, and writes what is due to it then.
+    fn read(&mut self, id: u32) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        match connection.receive(&mut self.tools) {
+            Step::Drop(reason) => self.remove(id, reason),
+            _ => self.advance(id),
         }
     }
 
@@ -194,6 +202,7 @@ impl Shard {
         if self.connections.is_empty() {
             self.next_beat = Instant::now() + self.beat_period();
         }
+        let tls = arrival.tls;
         let mut socket = TcpStream::from_std(arrival.socket);
         let id = self.connections.next();
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -214,7 +223,7 @@ impl Shard {
         let place = u32::try_from(feed.subscribers.len()).unwrap_or(u32::MAX);
         self.births = self.births.wrapping_add(1);
         let mut connection = Connection::new(
-            socket,
+            Socket::new(socket, tls),
             feed_id,
             place,
             self.births,
@@ -225,11 +234,16 @@ impl Shard {
             let mut data = arrival.leftover.to_vec();
             connection.take_in(&mut data, 0, &self.tools.config);
         }
+        let held = connection.socket.may_hold_input();
         feed.subscribers.push(id);
         feed.round.again(feed.subscribers.len());
         self.connections.insert(connection);
         self.metrics.subscribers.inc();
-        self.advance(id);
+        if held {
+            self.read(id);
+        } else {
+            self.advance(id);
+        }
     }
 
     /// The feed of a call, up to what was published until now.

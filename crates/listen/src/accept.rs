@@ -6,10 +6,13 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::{Limits, connection};
+use crate::connection::Serving;
+use crate::metrics::ListenMetrics;
+use crate::{Limits, Tls};
 
 /// First wait after a failed accept; doubles up to [`MAX_PAUSE`]. Without a wait the loop spins,
 /// because a connection that could not be accepted keeps the socket readable.
@@ -17,13 +20,22 @@ const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the loop counts for its owner.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
     open: AtomicUsize,
     failures: AtomicU64,
+    metrics: ListenMetrics,
 }
 
 impl Counters {
+    pub(crate) fn new(metrics: ListenMetrics) -> Self {
+        Self {
+            open: AtomicUsize::new(0),
+            failures: AtomicU64::new(0),
+            metrics,
+        }
+    }
+
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
@@ -39,6 +51,7 @@ pub(crate) struct Open(Arc<Counters>);
 impl Open {
     fn new(counters: &Arc<Counters>) -> Self {
         counters.open.fetch_add(1, Ordering::Relaxed);
+        counters.metrics.opened();
         Self(Arc::clone(counters))
     }
 }
@@ -46,6 +59,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.ended();
     }
 }
 
@@ -54,6 +68,7 @@ pub(crate) struct Accept {
     pub(crate) socket: TcpListener,
     pub(crate) router: Router,
     pub(crate) limits: Limits,
+    pub(crate) tls: Option<Tls>,
     pub(crate) connections: TaskTracker,
     pub(crate) counters: Arc<Counters>,
     pub(crate) stopping: CancellationToken,
@@ -71,6 +86,7 @@ async fn accept(this: Accept) {
     let slots = Arc::new(Semaphore::new(
         this.limits.max_connections.min(Semaphore::MAX_PERMITS),
     ));
+    let tls = this.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config()));
     let mut pause = MIN_PAUSE;
     loop {
         let slot = Arc::clone(&slots)
@@ -81,13 +97,14 @@ async fn accept(this: Accept) {
             Ok((stream, peer)) => {
                 pause = MIN_PAUSE;
                 let open = Open::new(&this.counters);
-                let served = connection::serve(
-                    stream,
-                    peer,
-                    this.router.clone(),
-                    &this.limits,
-                    this.stopping.clone(),
-                );
+                let serving = Serving {
+                    router: this.router.clone(),
+                    limits: this.limits.clone(),
+                    tls: tls.clone(),
+                    metrics: this.counters.metrics.clone(),
+                    stopping: this.stopping.clone(),
+                };
+                let served = serving.serve(stream, peer);
                 let cutting = this.cutting.clone();
                 this.connections.spawn(async move {
                     cutting.run_until_cancelled(served).await;
@@ -99,6 +116,7 @@ async fn accept(this: Accept) {
             }
             Err(error) => {
                 this.counters.failures.fetch_add(1, Ordering::Relaxed);
+                this.counters.metrics.accept_failed();
                 tracing::warn!(
                     %error,
                     pause_ms = pause.as_millis(),

@@ -4,30 +4,25 @@
 //! has no cap on connections and no end that waits for requests in flight. This loop has all
 //! three, over HTTP/1.1 with upgrades.
 //!
-//! The peer's address is in the request's extensions as `axum::extract::ConnectInfo<SocketAddr>`.
+//! With [`Tls`] it speaks TLS 1.2 and 1.3; a handshake has the time of the first header and waits
+//! in a task of its own, so nobody else waits for it.
+//!
+//! The peer's address is in the request's extensions as `axum::extract::ConnectInfo<SocketAddr>`,
+//! and how it was asked as [`Scheme`].
 //!
 //! # Getting the socket back after an upgrade
 //!
 //! A connection is served by hyper's own HTTP/1 connection, not by hyper-util's `auto` one, whose
-//! wait for the first bytes knows no time limit. So the plain socket is what hyper hands back:
-//!
-//! ```
-//! use hyper::upgrade::Upgraded;
-//! use hyper_util::rt::TokioIo;
-//! use tokio::net::TcpStream;
-//!
-//! fn socket(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
-//!     let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
-//!     Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
-//! }
-//! ```
-//!
-//! Where a router may also run under `axum::serve`, fall back to
-//! `hyper_util::server::conn::auto::upgrade::downcast` on the `Err`.
+//! wait for the first bytes knows no time limit. [`Taken::from_upgrade`] finds the socket in what
+//! hyper hands back, and its TLS where there is one.
 
 mod accept;
 mod connection;
+mod metrics;
+mod plain;
+mod taken;
 mod timer;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -41,13 +36,36 @@ use tokio_util::task::TaskTracker;
 
 use accept::Counters;
 
+pub use metrics::ListenMetrics;
+pub use taken::Taken;
+pub use tls::{Tls, TlsError};
+
 /// Connections the kernel keeps while all of ours are busy; Linux cuts it to `somaxconn`.
 const BACKLOG: u32 = 4096;
+
+/// How a request came in; in its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// In clear.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// `http` or `https`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
 
 /// What one client may cost.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// From the accepted connection to its first complete request header.
+    /// From the accepted connection to its first complete request header, TLS handshake included.
     pub header_timeout: Duration,
     /// From one answer to the next complete request header on the same connection. Longer than
     /// `header_timeout`, because clients keep idle connections for their next request.
@@ -85,6 +103,8 @@ pub struct BindError {
 pub struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
+    tls: Option<Tls>,
+    metrics: ListenMetrics,
 }
 
 impl Listener {
@@ -107,7 +127,12 @@ impl Listener {
             socket.bind(addr)?;
             let socket = socket.listen(BACKLOG)?;
             let addr = socket.local_addr()?;
-            Ok(Self { socket, addr })
+            Ok(Self {
+                socket,
+                addr,
+                tls: None,
+                metrics: ListenMetrics::default(),
+            })
         };
         open().map_err(|source| BindError { addr, source })
     }
@@ -115,6 +140,20 @@ impl Listener {
     /// The bound address, with the real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Speaks TLS, or plain HTTP with `None`, as it does anyway.
+    #[must_use]
+    pub fn tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Counts into `metrics`.
+    #[must_use]
+    pub fn metrics(mut self, metrics: ListenMetrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Serves `router` on tasks of the current runtime until [`Running::stop`] or until the
@@ -126,12 +165,16 @@ impl Listener {
         let stopping = CancellationToken::new();
         let cutting = CancellationToken::new();
         let connections = TaskTracker::new();
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::new(self.metrics));
         let addr = self.addr;
+        if let Some(tls) = &self.tls {
+            tls.watch();
+        }
         connections.spawn(accept::run(accept::Accept {
             socket: self.socket,
             router,
             limits,
+            tls: self.tls,
             connections: connections.clone(),
             counters: Arc::clone(&counters),
             stopping: stopping.clone(),

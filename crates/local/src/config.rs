@@ -3,6 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use openmic_listen::Tls;
 use openmic_model::{AppId, TenantId};
 use openmic_outbound::Certificate;
 use url::Url;
@@ -12,7 +13,11 @@ use url::Url;
 pub struct LocalConfig {
     /// Where HTTP is served; port 0 lets the kernel choose. Default `127.0.0.1:7081`.
     pub bind: SocketAddr,
-    /// What callers reach the service by, when it is not `http://<bind>`: `Location`s, the issuer of
+    /// What HTTP clients may cost. Default as [`openmic_listen::Limits`].
+    pub listen: openmic_listen::Limits,
+    /// Serve https instead of http. Default none.
+    pub tls: Option<Tls>,
+    /// What callers reach the service by, when it is not `http(s)://<bind>`: `Location`s, the issuer of
     /// access tokens and the documents of the token endpoint are made of it. No path.
     pub public_url: Option<Url>,
     /// The bots that may ask for a token.
@@ -162,6 +167,8 @@ impl Default for LocalConfig {
     fn default() -> Self {
         Self {
             bind: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 7081),
+            listen: openmic_listen::Limits::default(),
+            tls: None,
             public_url: None,
             apps: vec![App::dev()],
             rtp_ip: Ipv4Addr::LOCALHOST.into(),

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::AlgorithmParameters;
 use openmic_auth::{KeySource, PublicKey, Validator, ValidatorConfig};
-use openmic_listen::{BindError, Limits as ListenLimits, Listener, Running};
+use openmic_listen::{BindError, ListenMetrics, Listener, Running};
 use openmic_media::{Media, MediaConfig};
 use openmic_model::TenantId;
 use parking_lot::Mutex;
@@ -75,9 +75,14 @@ impl LocalService {
             .map_err(StartError::Runtime)?
             .map_err(StartError::Key)?;
         let keys = Arc::new(keys);
+        let scheme = if config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let base_url = match &config.public_url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-            None => format!("http://{}", listener.local_addr()),
+            None => format!("{scheme}://{}", listener.local_addr()),
         };
         let metrics = Metrics::new();
         let courier = Courier::new(Arc::clone(&keys), &config, metrics.clone())
@@ -96,6 +101,12 @@ impl LocalService {
             .metrics()
             .register(registry)
             .map_err(StartError::Metrics)?;
+        let listen_metrics = ListenMetrics::new("local");
+        listen_metrics
+            .register(registry)
+            .map_err(StartError::Metrics)?;
+        let listener = listener.tls(config.tls.clone()).metrics(listen_metrics);
+        let limits = config.listen.clone();
         let kill = CancellationToken::new();
         let world = Arc::new(World {
             validator: validator(&config, &base_url, &keys),
@@ -110,7 +121,7 @@ impl LocalService {
             kill: kill.clone(),
             config,
         });
-        let running = listener.serve(http::router(Arc::clone(&world)), ListenLimits::default());
+        let running = listener.serve(http::router(Arc::clone(&world)), limits);
         tracing::info!(base_url = world.base_url, "the local calling service is up");
         Ok(Self {
             world,
@@ -119,7 +130,7 @@ impl LocalService {
         })
     }
 
-    /// `http://host:port`, without a slash at the end.
+    /// `http://host:port`, https with TLS, without a slash at the end.
     pub fn base_url(&self) -> &str {
         &self.world.base_url
     }

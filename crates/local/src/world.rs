@@ -32,7 +32,7 @@ use openmic_media::FenceError;
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) config: LocalConfig,
-    /// `http://host:port`, without a slash at the end.
+    /// `http://host:port`, https with TLS, without a slash at the end.
     pub(crate) base_url: String,
     pub(crate) keys: Arc<SigningKey>,
     pub(crate) validator: Validator,

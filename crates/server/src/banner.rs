@@ -3,10 +3,11 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 use openmic_local::{DEV_APP, DEV_SECRET, DEV_TENANT};
 
-/// Where the parts can be reached, `http://host:port` each.
+/// Where the parts can be reached, `http://host:port` or `https://host:port` each.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Addresses {
     /// The engine's public listener.
@@ -15,6 +16,8 @@ pub(crate) struct Addresses {
     pub(crate) admin: Option<String>,
     /// The local calling service.
     pub(crate) local: Option<String>,
+    /// The certificate that clients of the first and the last have to trust.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 impl Addresses {
@@ -35,6 +38,10 @@ impl Addresses {
             public = self.public.as_deref(),
             admin = self.admin.as_deref(),
             local = self.local.as_deref(),
+            ca_file = self
+                .ca_file
+                .as_deref()
+                .map(|path| path.display().to_string()),
             "listening"
         );
     }
@@ -59,12 +66,25 @@ impl Addresses {
                 writeln!(out, "  {name:<16} {url:<24} {paths}").expect("a String takes all");
             }
         }
+        if let Some(ca_file) = &self.ca_file {
+            let ca_file = ca_file.display();
+            writeln!(
+                out,
+                "\n  https with a certificate made for this run; clients have to trust {ca_file}\n  \
+                 curl: --cacert FILE · Node.js: NODE_EXTRA_CA_CERTS=FILE · Python: SSL_CERT_FILE=FILE"
+            )
+            .expect("a String takes all");
+        }
         if let Some(local) = self.local.as_deref().filter(|_| dev) {
+            let ca = self
+                .ca_file
+                .as_ref()
+                .map_or_else(String::new, |path| format!("--cacert {} ", path.display()));
             write!(
                 out,
                 "\n  DEV CREDENTIALS in use. They are public, so everything is for this machine only:\n  \
                  tenant {DEV_TENANT}, app {DEV_APP}\n  a token:  \
-                 curl -s {local}/{DEV_TENANT}/oauth2/v2.0/token -d grant_type=client_credentials \
+                 curl -s {ca}{local}/{DEV_TENANT}/oauth2/v2.0/token -d grant_type=client_credentials \
                  -d client_id={DEV_APP} -d client_secret={DEV_SECRET} \
                  -d scope=https://graph.microsoft.com/.default\n"
             )
@@ -85,6 +105,7 @@ mod tests {
             public: Some("http://127.0.0.1:1".to_owned()),
             admin: Some("http://127.0.0.1:2".to_owned()),
             local: Some("http://127.0.0.1:3".to_owned()),
+            ca_file: None,
         };
         let dev = addresses.banner(true);
         for url in [

@@ -37,6 +37,7 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Examples:
   openmic serve
+  openmic serve --tls dev              https; the log says which CA certificate to trust
   openmic serve --set upstream.request_timeout=5s --log-level debug
   OPENMIC__LISTEN__PUBLIC=127.0.0.1:0 openmic serve     any free port; the log says which
 
@@ -138,6 +139,9 @@ pub(crate) struct ServeArgs {
     /// Address of the local calling service [local.bind]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) local: Option<String>,
+    /// https: "dev" makes a certificate, "files" takes yours, "off" is plain http [listen.tls]
+    #[arg(long, value_name = "MODE", value_parser = ["off", "dev", "files"])]
+    pub(crate) tls: Option<String>,
 }
 
 /// `openmic local`.
@@ -151,6 +155,9 @@ pub(crate) struct LocalArgs {
     /// Address of /metrics, /livez and /readyz [listen.admin]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) admin: Option<String>,
+    /// https: "dev" makes a certificate, "files" takes yours, "off" is plain http [listen.tls]
+    #[arg(long, value_name = "MODE", value_parser = ["off", "dev", "files"])]
+    pub(crate) tls: Option<String>,
 }
 
 /// `openmic config`.

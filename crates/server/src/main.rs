@@ -11,6 +11,7 @@ mod resolve;
 mod serve;
 mod signals;
 mod telemetry;
+mod tls;
 mod trace;
 mod wiring;
 
@@ -47,6 +48,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 ("listen.public", &args.public),
                 ("listen.admin", &args.admin),
                 ("local.bind", &args.local),
+                ("listen.tls", &args.tls),
             ];
             let loaded = load(&args.config, &flags)?;
             trace::start(&loaded.settings.log)?;
@@ -54,7 +56,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Demo(args) => return block_on(demo::run(args, files)),
         Command::Local(args) => {
-            let flags = [("local.bind", &args.local), ("listen.admin", &args.admin)];
+            let flags = [
+                ("local.bind", &args.local),
+                ("listen.admin", &args.admin),
+                ("listen.tls", &args.tls),
+            ];
             let loaded = load(&args.config, &flags)?;
             trace::start(&loaded.settings.log)?;
             block_on(local::run(loaded))?;

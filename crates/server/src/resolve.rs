@@ -18,11 +18,13 @@ use openmic_graph::Credential;
 use openmic_graph::relay::RelayConfig;
 use openmic_hub::HubConfig;
 use openmic_local::{ALL_ROLES, App, DEV_SECRET, LocalConfig};
+use reqwest::Certificate;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use crate::config::settings::{ApiKeyEntry, AppEntry, Auth, Listen, Local, Settings, Upstream};
 use crate::config::values::UpstreamKind;
+use crate::tls::{self, TlsPlan};
 
 pub(crate) use endpoints::Endpoints;
 
@@ -34,6 +36,8 @@ const COMMAND_DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Dura
 pub(crate) enum Invalid {
     #[error("{key}: {problem}")]
     Key { key: &'static str, problem: String },
+    #[error("listen.tls_cert_file, listen.tls_key_file")]
+    Tls(#[source] openmic_listen::TlsError),
     #[error("{key}_file: cannot read {}", path.display())]
     SecretFile {
         key: &'static str,
@@ -43,7 +47,7 @@ pub(crate) enum Invalid {
     },
 }
 
-fn invalid(key: &'static str, problem: impl Into<String>) -> Invalid {
+pub(crate) fn invalid(key: &'static str, problem: impl Into<String>) -> Invalid {
     Invalid::Key {
         key,
         problem: problem.into(),
@@ -56,6 +60,9 @@ pub(crate) struct Plan {
     pub(crate) public: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) listen: openmic_listen::Limits,
+    pub(crate) tls: TlsPlan,
+    /// Whom our own requests trust besides the system's authorities.
+    pub(crate) authorities: Vec<Certificate>,
     pub(crate) surface: SurfaceConfig,
     pub(crate) place: Place,
     pub(crate) credential: Credential,
@@ -111,8 +118,11 @@ impl Plan {
         };
         let dev = if self.dev { ", dev credentials" } else { "" };
         format!(
-            "engine on {}, operators on {}, calls on {place}, app {}{dev}",
-            self.public, self.admin, self.credential.app
+            "engine on {} ({}), operators on {}, calls on {place}, app {}{dev}",
+            self.public,
+            self.tls.scheme(),
+            self.admin,
+            self.credential.app
         )
     }
 }
@@ -140,7 +150,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
     let (place, credential) = match upstream.kind {
         UpstreamKind::Local => {
             only_for_graph(&upstream)?;
-            let config = local_service(&local)?;
+            let config = local_service(&local, limits(&listen))?;
             let credential = own_credential(&upstream, &config)?;
             (Place::Local(Box::new(config)), credential)
         }
@@ -186,6 +196,8 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
         ..RelayConfig::default()
     });
     Ok(Plan {
+        tls: TlsPlan::new(&listen, &local, &upstream)?,
+        authorities: tls::authorities(&upstream)?,
         public: listen.public,
         admin: listen.admin,
         listen: limits(&listen),
@@ -258,7 +270,10 @@ pub(crate) fn limits(listen: &Listen) -> openmic_listen::Limits {
 ///
 /// # Errors
 /// [`Invalid`] names the key and what to do.
-pub(crate) fn local_service(local: &Local) -> Result<LocalConfig, Invalid> {
+pub(crate) fn local_service(
+    local: &Local,
+    listen: openmic_listen::Limits,
+) -> Result<LocalConfig, Invalid> {
     let apps: Vec<App> = if local.apps.is_empty() {
         vec![App::dev()]
     } else {
@@ -308,6 +323,7 @@ pub(crate) fn local_service(local: &Local) -> Result<LocalConfig, Invalid> {
     }
     let mut config = LocalConfig {
         bind: local.bind,
+        listen,
         public_url: local.public_url.clone(),
         apps,
         rtp_ip: local.rtp_bind,

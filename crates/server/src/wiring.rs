@@ -6,7 +6,9 @@
 #[cfg(test)]
 mod tests;
 
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,14 +19,15 @@ use openmic_engine::Engine;
 use openmic_graph::relay::{Relay, RelayMetrics};
 use openmic_graph::{GraphClient, GraphConfig};
 use openmic_hub::Hub;
-use openmic_listen::{Listener, Running};
-use openmic_local::LocalService;
+use openmic_listen::{ListenMetrics, Listener, Running};
+use openmic_local::{LocalConfig, LocalService};
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use url::Url;
 
 use crate::banner::Addresses;
 use crate::resolve::{Endpoints, Place, Plan};
+use crate::tls::TlsPlan;
 use crate::{config, resolve, telemetry};
 
 /// What is left for each step of an end whose deadline has passed.
@@ -42,6 +45,9 @@ pub(crate) struct Stack {
     engine: Engine,
     local: Option<LocalService>,
     readiness: Readiness,
+    /// Of the public listener.
+    scheme: &'static str,
+    ca_file: Option<PathBuf>,
     public: Running,
     admin: Running,
     /// Ends with the stack.
@@ -65,21 +71,32 @@ impl Stack {
     ///
     /// # Errors
     /// Names the part that does not start; nothing runs then.
-    pub(crate) async fn start(plan: Plan) -> anyhow::Result<Self> {
+    pub(crate) async fn start(mut plan: Plan) -> anyhow::Result<Self> {
         // First: a taken port is the most likely trouble and the cheapest to find.
         let public =
             Listener::bind(plan.public).context("the engine's HTTP surface [listen.public]")?;
         let admin = Listener::bind(plan.admin).context("metrics and probes [listen.admin]")?;
         let registry = telemetry::registry().context("the process's metrics")?;
+        let scheme = plan.tls.scheme();
+        let served = mem::replace(&mut plan.tls, TlsPlan::Off).start()?;
+        let mut authorities = mem::take(&mut plan.authorities);
+        authorities.extend(served.authority);
 
         let (local, endpoints) = match &plan.place {
             Place::Local(config) => {
-                let service = LocalService::start((**config).clone(), &registry).await?;
+                let config = LocalConfig {
+                    tls: served.tls.clone(),
+                    callback_roots: authorities.clone(),
+                    ..(**config).clone()
+                };
+                let service = LocalService::start(config, &registry).await?;
                 let endpoints = Endpoints::local(&service, &plan);
                 (Some(service), endpoints)
             }
             Place::Graph(endpoints) => (None, (**endpoints).clone()),
         };
+
+        let endpoints = endpoints.trusting(&authorities);
 
         let graph_metrics = openmic_graph::Metrics::new();
         graph_metrics.register(&registry)?;
@@ -87,6 +104,7 @@ impl Stack {
             scope: plan.scope.clone(),
             connect_timeout: plan.connect_timeout,
             request_timeout: plan.request_timeout,
+            authorities,
             ..GraphConfig::new(
                 endpoints.base_url,
                 endpoints.authority,
@@ -100,7 +118,7 @@ impl Stack {
 
         let callback = match &plan.public_url {
             Some(url) => url.clone(),
-            None => address_url(public.local_addr()),
+            None => address_url(scheme, public.local_addr()),
         };
         let mut engine = Engine::builder(graph.clone(), plan.owner(), callback)
             .hub(hub)
@@ -157,6 +175,12 @@ impl Stack {
             config: plan.surface.clone(),
             metrics: edge_metrics.clone(),
         };
+        let public_metrics = ListenMetrics::new("public");
+        public_metrics.register(&registry)?;
+        let public = public.tls(served.tls).metrics(public_metrics);
+        let admin_metrics = ListenMetrics::new("admin");
+        admin_metrics.register(&registry)?;
+        let admin = admin.metrics(admin_metrics);
         let mut background = JoinSet::new();
         for (part, keys) in [
             ("notification_keys", notifier_keys),
@@ -171,6 +195,8 @@ impl Stack {
             engine,
             local,
             readiness,
+            scheme,
+            ca_file: served.ca_file,
             public: public.serve(routes(surface), plan.listen.clone()),
             admin: admin.serve(admin_routes, plan.listen),
             background,
@@ -181,10 +207,14 @@ impl Stack {
 
     /// Where everything is.
     pub(crate) fn addresses(&self) -> Addresses {
-        let text = |addr| address_url(addr).as_str().trim_end_matches('/').to_owned();
+        let text = |scheme, addr| {
+            let url = address_url(scheme, addr);
+            url.as_str().trim_end_matches('/').to_owned()
+        };
         Addresses {
-            public: Some(text(self.public.local_addr())),
-            admin: Some(text(self.admin.local_addr())),
+            public: Some(text(self.scheme, self.public.local_addr())),
+            admin: Some(text("http", self.admin.local_addr())),
+            ca_file: self.ca_file.clone(),
             local: self
                 .local
                 .as_ref()
@@ -282,10 +312,10 @@ async fn first_keys(
     })
 }
 
-/// `http://` and an address that can be connected to.
-fn address_url(mut addr: SocketAddr) -> Url {
+/// `http://` or `https://` and an address that can be connected to.
+fn address_url(scheme: &str, mut addr: SocketAddr) -> Url {
     if addr.ip().is_unspecified() {
         addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    Url::parse(&format!("http://{addr}/")).expect("a socket address is an authority")
+    Url::parse(&format!("{scheme}://{addr}/")).expect("a socket address is an authority")
 }

@@ -43,6 +43,8 @@ pub struct Discovery {
     pub allow_loopback_http: bool,
     /// Hosts, besides the configuration's own, that its `jwks_uri` may name.
     pub key_hosts: Vec<String>,
+    /// Authorities whose certificates are good besides those that the system trusts.
+    pub authorities: Vec<reqwest::Certificate>,
     /// Age at which keys are read again while they go on counting.
     pub refresh_after: Duration,
     /// Age at which keys that could not be read again stop counting.
@@ -63,6 +65,7 @@ impl Discovery {
             configuration,
             allow_loopback_http: false,
             key_hosts: Vec::new(),
+            authorities: Vec::new(),
             refresh_after: Duration::from_hours(2),
             keep_for: Duration::from_hours(24),
             interval: Duration::from_mins(1),
@@ -115,7 +118,8 @@ impl KeySource {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(discovery.timeout)
             .timeout(discovery.timeout)
-            .pool_max_idle_per_host(0);
+            .pool_max_idle_per_host(0)
+            .tls_certs_merge(discovery.authorities.iter().cloned());
         if fetch::is_loopback(&discovery.configuration) {
             http = http.no_proxy();
         }

@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use url::Url;
 
-use super::values::{self, LogFormat, Period, PortRange, Sha256, UpstreamKind};
+use super::values::{self, LogFormat, Period, PortRange, Sha256, TlsMode, UpstreamKind};
 
 /// Configuration of openmic.
 ///
@@ -41,7 +41,7 @@ pub(crate) struct Settings {
     #[config(nested)]
     pub(crate) log: Log,
 
-    /// Where the engine listens.
+    /// Where the engine listens; and how it and the local service treat connections.
     #[config(nested)]
     pub(crate) listen: Listen,
 
@@ -101,8 +101,26 @@ pub(crate) struct Listen {
     pub(crate) admin: SocketAddr,
 
     /// What callers reach the public address by, for `Location` headers, where a proxy stands
-    /// before it. Without: http:// and the Host of each request.
+    /// before it. Without: http:// or https:// and the Host of each request.
     pub(crate) public_url: Option<Url>,
+
+    /// "off": plain http. "dev": https with a certificate made at start for localhost, the loopback
+    /// addresses, and the hosts of `public`, `local.bind` and every `public_url`. "files": https
+    /// with yours. For the engine and the local service; `admin` stays plain http.
+    #[config(default = "off")]
+    pub(crate) tls: TlsMode,
+
+    /// For "files": the certificate chain, PEM, the server's own first. It and the key are looked
+    /// at every 2 s; a changed pair is taken without a restart, a bad one is logged and not taken.
+    pub(crate) tls_cert_file: Option<PathBuf>,
+
+    /// For "files": the private key, PEM, not encrypted.
+    pub(crate) tls_key_file: Option<PathBuf>,
+
+    /// For "dev": where the certificate of the authority is written that clients have to trust. Its
+    /// key is written nowhere, so each start makes a new one. Without: openmic-dev-ca.pem in the
+    /// directory the program runs in.
+    pub(crate) tls_ca_file: Option<PathBuf>,
 
     /// Web origins whose pages may open a roster WebSocket, such as "https://ops.example". Pages
     /// from this machine may, while `public` is a loopback address.
@@ -176,9 +194,14 @@ pub(crate) struct Upstream {
     pub(crate) scope: String,
 
     /// What the service reaches this engine by, for notifications; /callbacks/{key} is added. For
-    /// "graph" it must be https and reachable from the internet. For "local": http:// and
-    /// `listen.public`.
+    /// "graph" it must be https and reachable from the internet. For "local": http:// or https://,
+    /// as `listen.tls` says, and `listen.public`.
     pub(crate) public_url: Option<Url>,
+
+    /// Certificates of authorities, PEM, to trust besides the system's, in everything this program
+    /// asks of others by https: the service, its tokens and keys, and, from the local service, the
+    /// bots' callbacks.
+    pub(crate) ca_file: Option<PathBuf>,
 
     /// How long a connection to the service may take to be made.
     #[config(default = "2s")]
@@ -196,7 +219,7 @@ pub(crate) struct Local {
     #[config(default = "127.0.0.1:7081", deserialize_with = values::address)]
     pub(crate) bind: SocketAddr,
 
-    /// What it is reached by, when that is not http:// and `bind`. No path.
+    /// What it is reached by, when that is not http:// or https:// and `bind`. No path.
     pub(crate) public_url: Option<Url>,
 
     /// The dev profile: callbacks over plain http to this machine, and a lab without a token.

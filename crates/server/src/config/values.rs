@@ -204,6 +204,18 @@ pub(crate) enum UpstreamKind {
     Graph,
 }
 
+/// Whether the listeners speak TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TlsMode {
+    /// Plain http.
+    Off,
+    /// With a certificate made at start.
+    Dev,
+    /// With the operator's.
+    Files,
+}
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

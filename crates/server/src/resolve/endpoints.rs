@@ -3,6 +3,7 @@
 use openmic_auth::Discovery;
 use openmic_graph::Credential;
 use openmic_local::LocalService;
+use reqwest::Certificate;
 use url::{Host, Url};
 
 use super::{Invalid, Plan, invalid};
@@ -81,6 +82,14 @@ impl Endpoints {
             base_url,
             authority,
         })
+    }
+
+    /// The same with authorities of their own for the keys' https.
+    pub(crate) fn trusting(mut self, authorities: &[Certificate]) -> Self {
+        for keys in [&mut self.notification_keys, &mut self.callers.keys] {
+            keys.authorities = authorities.to_vec();
+        }
+        self
     }
 
     /// The service that runs in this process.

@@ -1,4 +1,5 @@
 mod dashboard;
+mod tls;
 
 use futures_util::StreamExt as _;
 use openmic_engine::Phase;
@@ -14,6 +15,16 @@ async fn stack() -> Stack {
     Stack::start(on_free_ports().unwrap()).await.unwrap()
 }
 
+/// A client as the banner tells people to set one up.
+fn client(addresses: &Addresses) -> reqwest::Client {
+    let mut client = reqwest::Client::builder();
+    if let Some(path) = &addresses.ca_file {
+        let pem = std::fs::read(path).unwrap();
+        client = client.tls_certs_only(reqwest::Certificate::from_pem(&pem));
+    }
+    client.build().unwrap()
+}
+
 async fn token(addresses: &Addresses) -> String {
     let url = format!(
         "{}/{DEV_TENANT}/oauth2/v2.0/token",
@@ -25,7 +36,7 @@ async fn token(addresses: &Addresses) -> String {
         ("client_secret", DEV_SECRET),
         ("scope", "https://graph.microsoft.com/.default"),
     ];
-    let answer = reqwest::Client::new()
+    let answer = client(addresses)
         .post(url)
         .form(&form)
         .send()
@@ -38,6 +49,7 @@ async fn token(addresses: &Addresses) -> String {
 /// A call through the surface, established and seen by the engine.
 async fn call(stack: &Stack, token: &str) -> String {
     let addresses = stack.addresses();
+    let http = client(&addresses);
     let public = addresses.public.unwrap();
     let body = json!({
         "@odata.type": "#microsoft.graph.call",
@@ -63,17 +75,16 @@ async fn call(stack: &Stack, token: &str) -> String {
         "tenantId": DEV_TENANT
     });
     let url = format!("{public}/v1.0/communications/calls");
-    let answer = reqwest::Client::new()
-        .post(url)
-        .bearer_auth(token)
-        .json(&body)
-        .send()
-        .await;
+    let answer = http.post(url).bearer_auth(token).json(&body).send().await;
     let answer = answer.unwrap();
     let status = answer.status();
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    assert!(location.starts_with(&public), "{location}");
     let text = answer.text().await.unwrap();
     assert_eq!(status, 201, "{text}");
     let call: Value = serde_json::from_str(&text).unwrap();
+    let context = call["@odata.context"].as_str().unwrap();
+    assert!(context.starts_with(&public), "{context}");
     let id = call["id"].as_str().unwrap();
     let call = stack.engine().call(&CallId::parse(id).unwrap()).unwrap();
     let status = call.until(|status| status.own_entry_seen).await;
