@@ -1,13 +1,14 @@
 // Microsoft's JavaScript client against one of our servers. Environment: BASE (root with its
-// version), AUTHORITY (root of the token endpoint), SERVER (its name, for the lines printed),
-// MAX_CALLS (what the server takes at one time), and NODE_EXTRA_CA_CERTS for its certificate.
+// version), AUTHORITY (root of the token endpoint), SERVER (its name, for the lines printed), STEPS,
+// (a file of the steps' names), MAX_CALLS (what the server takes at one time), and
+// NODE_EXTRA_CA_CERTS for its certificate.
 import { Client, GraphError, HTTPMessageHandler, MiddlewareFactory } from "@microsoft/microsoft-graph-client";
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 
-const { BASE, AUTHORITY, SERVER, MAX_CALLS } = process.env;
-const names = readFileSync(new URL("../steps.txt", import.meta.url), "utf8").trim().split("\n");
+const { BASE, AUTHORITY, SERVER, MAX_CALLS, STEPS } = process.env;
+const names = readFileSync(STEPS, "utf8").trim().split("\n");
 const TENANT = "11111111-1111-4111-8111-111111111111";
 const APP = "22222222-2222-4222-8222-222222222222";
 

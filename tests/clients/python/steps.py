@@ -1,8 +1,8 @@
 """Microsoft's Python SDK against one of our servers.
 
 Environment: BASE (root with its version), AUTHORITY (root of the token endpoint), SERVER (its name,
-for the lines printed), MAX_CALLS (what the server takes at one time); SSL_CERT_FILE and
-REQUESTS_CA_BUNDLE for its certificate.
+for the lines printed), MAX_CALLS (what the server takes at one time), STEPS (a file of the steps'
+names); SSL_CERT_FILE and REQUESTS_CA_BUNDLE for its certificate.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ from msgraph_core import GraphClientFactory
 
 BASE, AUTHORITY, SERVER = (os.environ[name] for name in ("BASE", "AUTHORITY", "SERVER"))
 MAX_CALLS = int(os.environ["MAX_CALLS"])
-NAMES = (Path(__file__).parent.parent / "steps.txt").read_text().strip().split("\n")
+NAMES = Path(os.environ["STEPS"]).read_text().strip().split("\n")
 TENANT = "11111111-1111-4111-8111-111111111111"
 APP = "22222222-2222-4222-8222-222222222222"
 SCOPE = "https://graph.microsoft.com/.default"
