@@ -191,6 +191,21 @@ async function run() {
     await graph.api(`${url}/keepAlive`).post();
     assert.equal(wire.seen.at(-1).status, 200);
   });
+  await step("invite somebody and read the operation until it is completed", async () => {
+    const clientContext = `invite ${randomUUID()}`;
+    const invite = { participants: oneToOne().targets, clientContext };
+    let invited = await graph.api(`${url}/participants/invite`).post(invite);
+    const { id } = invited;
+    for (const end = Date.now() + 10_000; invited.status !== "completed" && Date.now() < end; ) {
+      assert.equal(invited.id, id);
+      invited = await graph.api(`${url}/operations/${id}`).get();
+    }
+    assert.equal(invited["@odata.type"], "#microsoft.graph.inviteParticipantsOperation");
+    assert.deepEqual([invited.status, invited.clientContext], ["completed", clientContext]);
+  });
+  await step("list all calls, which nobody may: 405", async () => {
+    await refused(graph.api(calls).get(), 405, "notAllowed");
+  });
   await step("unknown call: 404, 8522", async () => {
     const unknown = `${calls}/${randomUUID()}`;
     await refused(graph.api(unknown).get(), 404, "8522");

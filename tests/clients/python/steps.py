@@ -28,6 +28,9 @@ from kiota_abstractions.base_request_configuration import RequestConfiguration
 from msgraph import GraphRequestAdapter, GraphServiceClient
 from msgraph.generated.communications.calls.item.call_item_request_builder import CallItemRequestBuilder
 from msgraph.generated.communications.calls.item.mute.mute_post_request_body import MutePostRequestBody
+from msgraph.generated.communications.calls.item.participants.invite.invite_post_request_body import (
+    InvitePostRequestBody,
+)
 from msgraph.generated.communications.calls.item.unmute.unmute_post_request_body import UnmutePostRequestBody
 from msgraph.generated.models.call import Call
 from msgraph.generated.models.call_state import CallState
@@ -35,6 +38,7 @@ from msgraph.generated.models.chat_info import ChatInfo
 from msgraph.generated.models.identity import Identity
 from msgraph.generated.models.identity_set import IdentitySet
 from msgraph.generated.models.invitation_participant_info import InvitationParticipantInfo
+from msgraph.generated.models.invite_participants_operation import InviteParticipantsOperation
 from msgraph.generated.models.modality import Modality
 from msgraph.generated.models.mute_participant_operation import MuteParticipantOperation
 from msgraph.generated.models.o_data_errors.o_data_error import ODataError
@@ -217,6 +221,17 @@ async def run():
     with step("keep the call alive"):
         await call.keep_alive.post()
         assert wire.seen[-1][0].status_code == 200
+    with step("invite somebody and read the operation until it is completed"):
+        context = f"invite {uuid.uuid4()}"
+        invite = InvitePostRequestBody(participants=one_to_one().targets, client_context=context)
+        invited = await call.participants.invite.post(invite)
+        end = time.monotonic() + 10
+        while invited.status != OperationStatus.Completed and time.monotonic() < end:
+            invited = await call.operations.by_comms_operation_id(invited.id).get()
+        assert isinstance(invited, InviteParticipantsOperation)
+        assert (invited.status, invited.client_context) == (OperationStatus.Completed, context)
+    with step("list all calls, which nobody may: 405"):
+        await refused(calls.get(), 405, "notAllowed")
     with step("unknown call: 404, 8522"):
         unknown = calls.by_call_id(str(uuid.uuid4()))
         await refused(unknown.get(), 404, "8522")

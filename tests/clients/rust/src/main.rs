@@ -248,6 +248,23 @@ async fn is_muted(graph: &GraphClient, id: &str, me: &str, muted: bool) -> Outco
     is(&own(graph, id, me).await?["isMuted"], &json!(muted))
 }
 
+async fn invite(graph: &GraphClient, id: &str) -> Outcome {
+    let call = graph.communications().call(id);
+    let sent = json!({"participants": one_to_one()["targets"], "clientContext": "invite by rust"});
+    let mut invited = body(call.invite(&sent).send().await?, 200).await?;
+    let operation = invited["id"].as_str().ok_or("no id")?.to_owned();
+    let end = Instant::now() + Duration::from_secs(10);
+    while invited["status"] != "completed" && Instant::now() < end {
+        invited = body(call.get_operations(&operation).send().await?, 200).await?;
+    }
+    is(
+        &invited["@odata.type"],
+        &json!("#microsoft.graph.inviteParticipantsOperation"),
+    )?;
+    is(&invited["status"], &json!("completed"))?;
+    is(&invited["clientContext"], &json!("invite by rust"))
+}
+
 async fn mute_one_to_one(graph: &GraphClient) -> Outcome {
     let id = create(graph, &one_to_one()).await?;
     established(graph, &id).await?;
@@ -423,6 +440,14 @@ async fn all(run: &mut Run) -> Outcome {
         is(answer.status().as_u16(), 200)
     };
     run.step("keep the call alive", alive.await)?;
+    let invited = invite(&graph, &id).await;
+    run.step(
+        "invite somebody and read the operation until it is completed",
+        invited,
+    )?;
+    let listed = graph.communications().calls().list_calls().send().await?;
+    let listed = refused(listed, 405, "notAllowed").await;
+    run.step("list all calls, which nobody may: 405", listed)?;
     let stranger = Uuid::new_v4().to_string();
     let unknown = async {
         let answer = graph
