@@ -29,9 +29,12 @@ struct Got {
     body: Value,
 }
 
+/// Status, headers and body of an answer.
+type Scripted = (u16, Vec<(&'static str, String)>, String);
+
 #[derive(Default)]
 struct Script {
-    answers: VecDeque<(u16, Vec<(&'static str, String)>, String)>,
+    answers: VecDeque<Scripted>,
     got: Vec<Got>,
 }
 

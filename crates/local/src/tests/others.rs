@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::harness::{Bot, Rig, THREAD, config, entry_of};
+use crate::config::DEV_APP;
 
 fn user(id: &str) -> Value {
     json!({"identity": {"user": {"id": id, "displayName": "Ann"}}, "new": 1})
@@ -526,4 +527,37 @@ async fn queries_are_honoured_or_left_alone() {
         assert_eq!(head.status(), 200, "{path}");
         assert!(head.bytes().await.unwrap().is_empty());
     }
+}
+
+#[tokio::test]
+async fn whoever_rang_the_bot_is_in_the_group_call_it_makes() {
+    let rig = Rig::start(config()).await;
+    let mut bot = rig.bot().await;
+    let asked = json!({"appId": DEV_APP, "callbackUri": bot.inbox.url, "displayName": "Caller C"});
+    let (ring, location) = rig.ring(&asked).await;
+    let offered = bot.inbox.next().await;
+    let me = &offered.entry()["resourceData"]["myParticipantId"];
+    let call = format!(
+        "/v1.0/communications/calls/{}",
+        ring["id"].as_str().unwrap()
+    );
+    let body = json!({"mediaConfig": {"@odata.type": "#microsoft.graph.serviceHostedMediaConfig"}});
+    let answer = bot.post(&format!("{call}/answer"), &body).await;
+    assert_eq!(answer.status(), 202);
+    bot.inbox.state("establishing").await;
+    bot.inbox.state("established").await;
+
+    invite(&bot, &call, &[user("u2")]).await;
+    assert_eq!(ended(&mut bot).await["status"], "completed");
+    entry_of(&bot.inbox.roster().await, me);
+    let caller = bot.inbox.roster().await;
+    let caller = entry_of(&caller, &ring["callerId"]);
+    let name = &caller["info"]["identity"]["user"]["displayName"];
+    assert_eq!(name, "Caller C");
+    assert_eq!(bot.inbox.roster().await.as_array().unwrap().len(), 3);
+    // The caller leaves a group call; the others stay.
+    let gone = rig.http.delete(&location).send().await.unwrap();
+    assert_eq!(gone.status(), 204);
+    assert_eq!(bot.inbox.roster().await.as_array().unwrap().len(), 2);
+    assert_eq!(bot.get(&call).await.status(), 200);
 }
