@@ -1,6 +1,7 @@
 //! Errands: requests of the bot that the engine passes on, and the operations they began.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use openmic_model::{CommandId, Operation, OperationId};
 use openmic_wire::operation;
@@ -14,8 +15,9 @@ const KEPT: usize = 256;
 /// every operation has are kept.
 const LONGEST: usize = 4096;
 
-/// What Graph answered to an errand it took.
-#[derive(Debug, Clone, PartialEq)]
+/// What Graph answered to an errand it took. The body may hold names and the token of a recording;
+/// its `Debug` shows none of it.
+#[derive(Clone, PartialEq)]
 pub struct Passed {
     /// HTTP status, 2xx.
     pub status: u16,
@@ -23,6 +25,15 @@ pub struct Passed {
     pub resource: Option<Resource>,
     /// The answer with whatever members it has; `None` for an empty one.
     pub body: Option<Map<String, Value>>,
+}
+
+impl fmt::Debug for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passed")
+            .field("status", &self.status)
+            .field("resource", &self.resource)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The operations that errands on one call began. Their ids are Graph's.
@@ -36,11 +47,19 @@ struct Book {
     under_way: usize,
 }
 
-#[derive(Debug)]
 struct Entry {
     id: OperationId,
     operation: Operation,
     body: Map<String, Value>,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("id", &self.id)
+            .field("status", &self.operation.status)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An errand that is not answered yet. Meanwhile notifications of operations that nobody knows
@@ -274,5 +293,21 @@ mod tests {
         let kept = errands.finished(&id("long")).unwrap();
         assert_eq!(kept["@odata.type"], "#microsoft.graph.recordOperation");
         assert!(!kept.contains_key("recordingLocation"));
+    }
+
+    #[test]
+    fn what_an_operation_holds_is_not_shown() {
+        let body =
+            object(json!({"id": "o1", "status": "completed", "recordingAccessToken": "hush"}));
+        let errands = Errands::default();
+        errands.answered(&body);
+        let passed = Passed {
+            status: 200,
+            resource: None,
+            body: Some(body),
+        };
+        for shown in [format!("{errands:?}"), format!("{passed:?}")] {
+            assert!(!shown.contains("hush"), "{shown}");
+        }
     }
 }

@@ -13,6 +13,7 @@ mod invites;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -106,13 +107,22 @@ pub(crate) struct Answered {
     pub(crate) callback: Option<Callback>,
 }
 
-/// An operation as it is kept and told.
-#[derive(Debug, Clone, PartialEq)]
+/// An operation as it is kept and told. Its `Debug` shows no names.
+#[derive(Clone, PartialEq)]
 pub(crate) struct Record {
     pub(crate) kind: OperationKind,
     pub(crate) operation: Operation,
     /// What its kind has besides.
     pub(crate) extra: Map<String, Value>,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("kind", &self.kind)
+            .field("operation", &self.operation)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Record {
