@@ -164,7 +164,29 @@ pub(crate) struct LocalArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Says whether a configuration can be run, secrets' files included
-    Check(ConfigArgs),
+    #[command(after_help = "\
+Examples:
+  openmic config check --config graph.toml
+  openmic config check --config graph.toml --live
+
+What --live tries, each without changing anything:
+  token endpoint         does the credential get a token; if not, Entra's number in words
+  permissions            which Calls.* permissions the token has, and what each missing one prevents
+  keys of notifications  the OpenID configuration: reachable, keys usable, issuer as expected
+  keys of callers        the same for whoever calls this engine
+  admission to calls     a GET of a call that cannot exist; 7503, 7504 and 7505 explained
+  callback               upstream.public_url: https, DNS, certificate, and that it leads to this
+                         engine; best while nothing runs on listen.public, which is then used
+
+Exit code 0: nothing failed (warnings may be there); 1: something failed; 2: the configuration
+cannot be run at all.")]
+    Check {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Tries for real: token, permissions, keys, admission, callback
+        #[arg(long)]
+        live: bool,
+    },
     /// Prints what holds in the end and where it comes from, secrets left out
     Print {
         #[command(flatten)]

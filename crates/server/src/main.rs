@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod demo;
 mod descriptors;
+mod live;
 mod local;
 mod new_key;
 mod resolve;
@@ -66,12 +67,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             block_on(local::run(loaded))?;
         }
         Command::Config {
-            command: ConfigCommand::Check(args),
+            command: ConfigCommand::Check { config, live },
         } => {
-            let loaded = load(&args, &[])?;
+            let loaded = load(&config, &[])?;
             trace::filter(&loaded.settings.log.level)?;
             let plan = resolve::serve(loaded.settings)?;
             println!("ok: {}", plan.summary());
+            if live && !block_on(live::run(plan))? {
+                return Ok(ExitCode::FAILURE);
+            }
         }
         Command::Config {
             command: ConfigCommand::Print { defaults: true, .. },

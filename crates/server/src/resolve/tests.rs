@@ -291,10 +291,10 @@ fn what_is_resolved_prints_no_secret() {
     let app = "[{ id = \"a\", tenant = \"t\", secret = \"k4nar1-secret\" }]";
     let flags = [("local.apps".to_owned(), app.to_owned())];
     let loaded = config::load(None, Vec::<(OsString, OsString)>::new(), &flags).unwrap();
-    let mut printed = format!("{loaded:?}");
+    let loaded_shown = format!("{loaded:?}");
     let plan = serve(loaded.settings).unwrap();
     assert_eq!(plan.credential.secret.expose_secret(), "k4nar1-secret");
-    printed.push_str(&format!("{plan:?} {}", plan.summary()));
+    let printed = format!("{loaded_shown} {plan:?} {}", plan.summary());
     assert!(printed.contains("Credential"), "{printed}");
     assert!(!printed.contains("k4nar1"), "{printed}");
 }
