@@ -9,3 +9,4 @@ mod cycles;
 mod encoders;
 mod readme;
 mod relay;
+mod security;
