@@ -5,15 +5,18 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Request, State};
 use http::StatusCode;
+use openmic_contract::Named;
 use openmic_engine::{Call, Phase, Status};
 use openmic_hub::snapshot_document;
 use openmic_model::{CallKind, ResultInfo, RosterVersion, Version};
 use openmic_wire::call::state_word;
 use serde::Serialize;
+use utoipa::{PartialSchema as _, ToSchema};
 
 use crate::answer::{Answer, json};
 use crate::caller::Caller;
 use crate::surface::Api;
+use crate::ticket::Issued;
 use crate::upgrade;
 
 /// Calls in one list.
@@ -24,11 +27,6 @@ pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
 ) -> Answer {
-    #[derive(Serialize)]
-    struct List {
-        calls: Vec<CallView>,
-        total: usize,
-    }
     let mut calls = api.engine.calls();
     calls.retain(|call| caller.sees(call.owner(), &api.engine));
     calls.sort_unstable_by(|a, b| a.id().cmp(b.id()));
@@ -66,36 +64,65 @@ fn bytes(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain structs with string keys always serialise into memory")
 }
 
-#[derive(Serialize)]
+/// Some calls.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CallViews)]
+struct List {
+    /// In the order of their ids, 1000 at most.
+    calls: Vec<CallView>,
+    /// How many there are.
+    total: usize,
+}
+
+/// A call, as the engine sees it.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct CallView {
     id: String,
+    /// `establishing`, `muted`, `unmuting`, `unmuted`, `muting`, `terminating` or `terminated`.
     state: &'static str,
+    /// Why it is in this state, in one sentence.
     why: String,
+    /// What it waits for.
     waits_for: Vec<&'static str>,
+    /// What Graph says of it, once it said something.
+    #[schema(required)]
     graph_state: Option<&'static str>,
+    /// `group`, or `peerToPeer` for a call with one other side.
     kind: &'static str,
+    /// The bot's own entry in the roster.
+    #[schema(required)]
     my_participant_id: Option<String>,
     version: VersionView,
+    /// Of a call that has ended.
+    #[schema(required)]
     ended: Option<EndView>,
 }
 
-#[derive(Serialize)]
+/// The version of a roster.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RosterVersion)]
 struct VersionView {
     epoch: u64,
     seq: u64,
 }
 
-#[derive(Serialize)]
+/// How a call ended.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CallEnd)]
 struct EndView {
     cause: &'static str,
+    #[schema(required)]
     result: Option<ResultView>,
 }
 
-#[derive(Serialize)]
+/// Graph's reason.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CallResult)]
 struct ResultView {
     code: i32,
     subcode: i32,
+    #[schema(required)]
     message: Option<String>,
 }
 
@@ -131,6 +158,16 @@ impl CallView {
             waits_for: status.waits_for,
         }
     }
+}
+
+/// The schemas of these views.
+pub(crate) fn schemas() -> Vec<Named> {
+    let mut all = vec![
+        (List::name().into_owned(), List::schema()),
+        (Issued::name().into_owned(), Issued::schema()),
+    ];
+    List::schemas(&mut all);
+    all
 }
 
 /// Why the call is in the state it is in, in one sentence.

@@ -36,6 +36,7 @@ mod body;
 mod caller;
 mod calls;
 mod command;
+mod contract;
 mod errand;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -8,6 +8,7 @@ use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
 use http::{StatusCode, Uri};
 use openmic_auth::{ApiKeys, Validator};
+use openmic_contract::document_at;
 use openmic_engine::Engine;
 use openmic_listen::Scheme;
 use url::Url;
@@ -17,11 +18,10 @@ use crate::answer::Refusal;
 use crate::attend::attended;
 use crate::caller::{Gate, authorize};
 use crate::metrics::EdgeMetrics;
-use crate::path;
 use crate::replay::{Bounds, Replays};
 use crate::table::TABLE;
 use crate::ticket::Tickets;
-use crate::webhook;
+use crate::{contract, path, webhook};
 
 /// What the public listener serves.
 #[derive(Debug, Clone)]
@@ -134,6 +134,8 @@ pub fn routes(surface: Surface) -> Router {
         )
         .with_state(Arc::clone(&api))
         .merge(webhook)
+        .merge(openmic_contract::routes(contract::OPENAPI.clone()))
+        .route("/asyncapi.json", document_at(contract::ASYNCAPI.clone()))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method);
     // Layers of a router run after its routing; a path can be rewritten only in front of it.

@@ -14,6 +14,7 @@ use openmic_hub::Place;
 use openmic_model::CallId;
 use parking_lot::Mutex;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::answer::{Answer, Refusal, json};
@@ -85,18 +86,22 @@ pub(crate) fn of_query(query: Option<&str>) -> Option<String> {
     Some(ticket.into_owned())
 }
 
+/// A ticket: once `?ticket=` in the place of a token.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Ticket)]
+pub(crate) struct Issued {
+    ticket: String,
+    /// Seconds.
+    expires_in: u64,
+}
+
 /// `POST /v1/calls/{call}/roster/ticket`.
 pub(crate) async fn issue(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     Extension(call): Extension<Call>,
 ) -> Answer {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Issued {
-        ticket: String,
-        expires_in: u64,
-    }
     let now = Instant::now();
     let account = api.accounts.of(&caller, now)?;
     let place = account.tickets.take().or_else(|| {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-mod json;
+pub(crate) mod json;
 
 /// Longest header of an unmasked frame (RFC 6455, 5.2).
 const MAX_HEADER: usize = 10;

@@ -64,6 +64,8 @@ mod hub;
 mod metrics;
 mod quota;
 mod reader;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod shard;
 mod slab;
 mod socket;

@@ -2,6 +2,7 @@
 
 mod answer;
 mod caller;
+mod contract;
 mod graph;
 mod lab;
 mod oauth;
@@ -30,12 +31,14 @@ pub(crate) fn router(world: Arc<World>) -> Router {
     for rule in GRAPH.iter().chain(lab.unwrap_or_default()) {
         inner = inner.route(rule.path, (rule.handler)(rule.method));
     }
+    let document = contract::OPENAPI.clone();
     let inner = inner
         // Graph's schema has this collection, and SDKs offer it; no API reads or writes it.
         .route(
             "/v1.0/communications/calls/{call}/operations",
             MethodRouter::new(),
         )
+        .merge(openmic_contract::routes(document))
         .fallback(any(unknown))
         .method_not_allowed_fallback(wrong_method)
         .with_state(world);

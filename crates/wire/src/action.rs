@@ -54,13 +54,22 @@ pub(crate) fn context(object: &Object) -> Result<Option<ClientContext>, ActionEr
     }
 }
 
+/// What an action may be told. No body is `{}`.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Action))]
+pub(crate) struct Twin<'a> {
+    /// The bot's own mark, at most 256 UTF-16 units; the operation repeats it.
+    #[serde(rename = "clientContext")]
+    #[cfg_attr(
+        feature = "schema",
+        schema(value_type = Option<String>, max_length = 256, examples("attempt-1"))
+    )]
+    client_context: &'a str,
+}
+
 /// Writes the body of a mute or unmute.
 pub fn encode(context: &ClientContext) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Twin<'a> {
-        #[serde(rename = "clientContext")]
-        client_context: &'a str,
-    }
     json::bytes(&Twin {
         client_context: context.as_str(),
     })

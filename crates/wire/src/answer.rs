@@ -5,8 +5,9 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use crate::create::{MediaConfig, media_config, media_json};
+use crate::create::{MEDIA, MediaConfig, OPTIONS, media_config, media_json, member};
 use crate::json::{self, DecodeError, Object};
+use crate::shape::{self, Kind, Member};
 
 /// Why the body of an answer or a reject is refused; Graph's surface answers it 400.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,37 @@ pub enum AnswerError {
     #[error("reason is none of none, busy and forbidden")]
     Reason,
 }
+
+/// What is looked at of an answer.
+pub(crate) const MEMBERS: &[Member] = &[
+    member(
+        "callbackUri",
+        Kind::Text,
+        "Where the call's notifications go from now on.",
+    ),
+    member(
+        "acceptedModalities",
+        Kind::List(&Kind::Text),
+        "`audio` and others.",
+    ),
+    member("mediaConfig", MEDIA, "Who handles the media."),
+    member("callOptions", OPTIONS, ""),
+];
+
+/// What an answer cannot do without.
+#[cfg(feature = "schema")]
+pub(crate) const REQUIRED: (&str, Kind) = ("mediaConfig", MEDIA);
+
+/// What is looked at of a rejection.
+#[cfg(feature = "schema")]
+pub(crate) const REJECT: &[Member] = &[
+    member("reason", Kind::Words(&["none", "busy", "forbidden"]), ""),
+    member(
+        "callbackUri",
+        Kind::Text,
+        "Where the notification of the end goes.",
+    ),
+];
 
 /// An answer as sent or received.
 ///
@@ -43,6 +75,7 @@ impl AnswerCall {
     /// [`AnswerError`]; with its source it may be shown to the caller.
     pub fn decode(body: &[u8]) -> Result<Self, AnswerError> {
         let body = json::object(body, "the answer").map_err(AnswerError::Decode)?;
+        shape::check(&body, MEMBERS).map_err(AnswerError::Decode)?;
         let callback_uri = callback_uri(&body)?;
         let media = json::member(&body, "mediaConfig")
             .ok_or(AnswerError::Decode(DecodeError::Missing("mediaConfig")))?;

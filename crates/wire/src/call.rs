@@ -12,7 +12,7 @@ use crate::json::{self, DecodeError, Object};
 use crate::result_info::{self, ResultInfoJson};
 
 /// The words of `callState`.
-const STATES: [(&str, CallState); 10] = [
+pub(crate) const STATES: [(&str, CallState); 10] = [
     ("incoming", CallState::Incoming),
     ("establishing", CallState::Establishing),
     ("ringing", CallState::Ringing),

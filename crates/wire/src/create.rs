@@ -9,6 +9,97 @@ use serde_json::{Map, Value, json};
 use crate::call;
 use crate::identity;
 use crate::json::{self, DecodeError, Object};
+use crate::shape::{self, Kind, Member};
+
+/// What is looked at of a create, or repeated by its call.
+pub(crate) const MEMBERS: &[Member] = &[
+    member("@odata.type", Kind::Text, "`#microsoft.graph.call`."),
+    member(
+        "callbackUri",
+        Kind::Text,
+        "Where the call's notifications go, an absolute http or https address.",
+    ),
+    member("direction", Kind::Text, ""),
+    member("subject", Kind::Text, "What the call is about."),
+    member(
+        "tenantId",
+        Kind::Text,
+        "The tenant of the meeting, from its join URL.",
+    ),
+    member(
+        "requestedModalities",
+        Kind::List(&Kind::Text),
+        "`audio` and others.",
+    ),
+    member("mediaConfig", MEDIA, "Who handles the media."),
+    member("chatInfo", CHAT, "The meeting's chat, from its join URL."),
+    member(
+        "meetingInfo",
+        MEETING,
+        "The meeting: its organizer, its join id, or a token.",
+    ),
+    member("targets", Kind::List(&PARTY), "Whom to call, at most 5."),
+    member(
+        "source",
+        PARTY,
+        "Who the bot says it is; a guest may have a name.",
+    ),
+    member("callOptions", OPTIONS, ""),
+];
+
+/// What a create cannot do without.
+#[cfg(feature = "schema")]
+pub(crate) const REQUIRED: &[(&str, Kind)] = &[("callbackUri", Kind::Text), ("mediaConfig", MEDIA)];
+
+pub(crate) const MEDIA: Kind = Kind::Object(&[
+    member(
+        "@odata.type",
+        Kind::Text,
+        "`#microsoft.graph.appHostedMediaConfig` or `#microsoft.graph.serviceHostedMediaConfig`.",
+    ),
+    member(
+        "blob",
+        Kind::Text,
+        "Of app-hosted media: the bot's side; on the local service an SDP offer, answered in the \
+         created call.",
+    ),
+]);
+const CHAT: Kind = Kind::Object(&[
+    member("@odata.type", Kind::Text, ""),
+    member("threadId", Kind::Text, ""),
+    member("messageId", Kind::Text, ""),
+    member("replyChainMessageId", Kind::Text, ""),
+]);
+const MEETING: Kind = Kind::Object(&[
+    member("@odata.type", Kind::Text, ""),
+    member("organizer", Kind::Object(&[]), "An identity set."),
+    member("allowConversationWithoutHost", Kind::Flag, ""),
+    member("joinMeetingId", Kind::Text, "What people type in."),
+    member("passcode", Kind::Text, ""),
+    member("token", Kind::Text, ""),
+]);
+const PARTY: Kind = Kind::Object(&[
+    member("@odata.type", Kind::Text, ""),
+    member(
+        "identity",
+        Kind::Object(&[]),
+        "An identity set: one of user, application, guest, phone.",
+    ),
+]);
+pub(crate) const OPTIONS: Kind = Kind::Object(&[
+    member("@odata.type", Kind::Text, ""),
+    member(
+        "isDeltaRosterEnabled",
+        Kind::Flag,
+        "Rosters come as changes.",
+    ),
+    member("hideBotAfterEscalation", Kind::Flag, ""),
+    member("isContentSharingNotificationEnabled", Kind::Flag, ""),
+]);
+
+pub(crate) const fn member(name: &'static str, kind: Kind, about: &'static str) -> Member {
+    Member { name, kind, about }
+}
 
 /// Most targets of one create, Graph's limit.
 const MAX_TARGETS: usize = 5;
@@ -118,6 +209,7 @@ impl CreateCall {
     }
 
     fn from_object(body: Object) -> Result<Self, CreateError> {
+        shape::check(&body, MEMBERS).map_err(CreateError::Decode)?;
         let missing = |name| CreateError::Decode(DecodeError::Missing(name));
         let callback_uri = json::text(&body, "callbackUri")
             .filter(|uri| !uri.is_empty())

@@ -63,6 +63,41 @@ pub fn decode(body: &[u8]) -> Option<ErrorBody> {
     })
 }
 
+/// What every failed request is answered with.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = ErrorEnvelope))]
+pub(crate) struct Envelope<'a> {
+    error: Error<'a>,
+}
+/// What went wrong.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Error))]
+struct Error<'a> {
+    /// Graph's word, or the calling platform's code in digits. Branch on this.
+    code: &'a str,
+    /// What is wrong and what to do, for people.
+    message: &'a str,
+    #[serde(rename = "innerError")]
+    inner: Inner<'a>,
+}
+/// Which request it was.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = InnerError))]
+struct Inner<'a> {
+    /// UTC, without an offset.
+    #[cfg_attr(feature = "schema", schema(examples("2026-11-25T18:00:00")))]
+    date: String,
+    /// The service's id of the request; its log has it.
+    #[serde(rename = "request-id")]
+    request_id: &'a str,
+    /// The caller's own, or the service's where it sent none.
+    #[serde(rename = "client-request-id")]
+    client_request_id: &'a str,
+}
+
 /// Writes an error answer. `client_request_id` is the caller's own, echoed.
 pub fn encode(
     code: &str,
@@ -71,25 +106,6 @@ pub fn encode(
     request_id: &str,
     client_request_id: Option<&str>,
 ) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Envelope<'a> {
-        error: Error<'a>,
-    }
-    #[derive(Serialize)]
-    struct Error<'a> {
-        code: &'a str,
-        message: &'a str,
-        #[serde(rename = "innerError")]
-        inner: Inner<'a>,
-    }
-    #[derive(Serialize)]
-    struct Inner<'a> {
-        date: String,
-        #[serde(rename = "request-id")]
-        request_id: &'a str,
-        #[serde(rename = "client-request-id")]
-        client_request_id: &'a str,
-    }
     let date = OffsetDateTime::from(date).format(&DATE);
     json::bytes(&Envelope {
         error: Error {

@@ -36,29 +36,41 @@ pub(crate) fn decode(holder: &Object) -> Identity {
     }
 }
 
-/// The twin of an identity set with one member.
+/// Who it is; one member is filled.
 #[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = IdentitySet))]
 pub(crate) struct IdentitySetJson<'a> {
     #[serde(rename = "@odata.type")]
     odata_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     user: Option<IdentityJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     application: Option<IdentityJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     guest: Option<IdentityJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     phone: Option<IdentityJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     device: Option<IdentityJson<'a>>,
 }
 
+/// One identity.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Identity))]
 struct IdentityJson<'a> {
     #[serde(rename = "@odata.type")]
     odata_type: &'static str,
+    #[cfg_attr(feature = "schema", schema(required))]
     id: Option<&'a str>,
     #[serde(rename = "displayName")]
+    #[cfg_attr(feature = "schema", schema(required))]
     display_name: Option<&'a str>,
 }
 

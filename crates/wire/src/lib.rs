@@ -31,6 +31,9 @@ pub mod participant;
 pub mod raw;
 pub mod resource;
 mod result_info;
+#[cfg(feature = "schema")]
+pub mod schema;
+mod shape;
 
 pub use json::{DecodeError, MAX_ITEMS};
 

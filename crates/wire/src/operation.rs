@@ -138,19 +138,29 @@ pub fn update(object: &mut Map<String, Value>, operation: &Operation) {
     }
 }
 
-/// The twin of an [`Operation`].
+/// The record of a command.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Operation))]
 pub(crate) struct OperationJson<'a> {
     #[serde(rename = "@odata.context", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     context: Option<String>,
     #[serde(rename = "@odata.type")]
     odata_type: &'static str,
+    /// Missing where the service names none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     id: Option<&'a str>,
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::operation_status))]
     status: &'static str,
+    /// The bot's own mark, as it sent it.
     #[serde(rename = "clientContext")]
+    #[cfg_attr(feature = "schema", schema(required))]
     client_context: Option<&'a str>,
+    /// Of an operation that has ended.
     #[serde(rename = "resultInfo", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     result: Option<ResultInfoJson<'a>>,
     #[serde(flatten)]
     extra: &'a Map<String, Value>,

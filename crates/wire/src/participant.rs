@@ -134,18 +134,22 @@ pub fn encode(base: &str, call: &openmic_model::CallId, participant: &Participan
     json::bytes(&twin)
 }
 
+/// Everybody in the call.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = ParticipantList))]
+pub(crate) struct List<'a> {
+    #[serde(rename = "@odata.context")]
+    context: String,
+    value: Vec<ParticipantJson<'a>>,
+}
+
 /// Writes the answer to `GET participants`: everybody on one page.
 pub fn encode_list<'a>(
     base: &str,
     call: &openmic_model::CallId,
     participants: impl IntoIterator<Item = &'a Participant>,
 ) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct List<'a> {
-        #[serde(rename = "@odata.context")]
-        context: String,
-        value: Vec<ParticipantJson<'a>>,
-    }
     let base = base.trim_end_matches('/');
     json::bytes(&List {
         context: format!("{base}/$metadata#communications/calls('{call}')/participants"),
@@ -156,11 +160,14 @@ pub fn encode_list<'a>(
     })
 }
 
-/// The twin of a [`Participant`].
+/// Somebody in the call.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Participant))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ParticipantJson<'a> {
     #[serde(rename = "@odata.context", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     context: Option<String>,
     #[serde(rename = "@odata.type")]
     odata_type: &'static str,
@@ -170,33 +177,45 @@ pub(crate) struct ParticipantJson<'a> {
     is_muted: bool,
     media_streams: Vec<StreamJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     roster_sequence_number: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     removed_state: Option<RemovedJson>,
 }
 
+/// Whom an entry stands for.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = ParticipantInfo))]
 struct InfoJson<'a> {
     #[serde(rename = "@odata.type")]
     odata_type: &'static str,
     identity: IdentitySetJson<'a>,
 }
 
+/// A stream of a participant.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = MediaStream))]
 #[serde(rename_all = "camelCase")]
 struct StreamJson<'a> {
     #[serde(rename = "@odata.type")]
     odata_type: &'static str,
     media_type: &'a str,
+    #[cfg_attr(feature = "schema", schema(required))]
     label: Option<&'a str>,
     source_id: &'a str,
     direction: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     server_muted: Option<bool>,
 }
 
 /// Why an entry left, as a delta states it.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = RemovedState))]
 struct RemovedJson {
     reason: &'static str,
 }

@@ -20,13 +20,18 @@ pub(crate) fn decode(parent: &Object) -> Option<ResultInfo> {
     })
 }
 
-/// The twin of a [`ResultInfo`].
+/// Why something ended as it did.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = ResultInfo))]
 pub(crate) struct ResultInfoJson<'a> {
     #[serde(rename = "@odata.type")]
     odata_type: &'static str,
+    /// After HTTP's statuses.
     code: i32,
+    /// The calling platform's.
     subcode: i32,
+    #[cfg_attr(feature = "schema", schema(required))]
     message: Option<&'a str>,
 }
 

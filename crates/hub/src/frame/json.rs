@@ -9,13 +9,17 @@ use serde::{Serialize, Serializer};
 
 use super::{CallFrame, OperationFrame};
 
+/// The whole roster; it replaces what the subscriber has.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = SnapshotFrame))]
 #[serde(tag = "type", rename = "snapshot")]
-pub(super) struct Snapshot<'a> {
+pub(crate) struct Snapshot<'a> {
     call: &'a str,
     epoch: u64,
     seq: u64,
     #[serde(serialize_with = "participants")]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<Entry<'_>>))]
     participants: &'a RosterVersion,
 }
 
@@ -24,7 +28,7 @@ fn participants<S: Serializer>(version: &RosterVersion, out: S) -> Result<S::Ok,
 }
 
 impl<'a> Snapshot<'a> {
-    pub(super) fn new(version: &'a RosterVersion) -> Self {
+    pub(crate) fn new(version: &'a RosterVersion) -> Self {
         Self {
             call: version.call.as_str(),
             epoch: version.version.epoch,
@@ -34,18 +38,23 @@ impl<'a> Snapshot<'a> {
     }
 }
 
+/// One change of the roster; it follows `seq - 1` of the same epoch.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DeltaFrame))]
 #[serde(tag = "type", rename = "delta")]
-pub(super) struct Delta<'a> {
+pub(crate) struct Delta<'a> {
     call: &'a str,
     epoch: u64,
     seq: u64,
+    /// Those who came or changed, as they are now.
     changed: Vec<Entry<'a>>,
+    /// The ids of those who left.
     removed: Vec<&'a str>,
 }
 
 impl<'a> Delta<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         version: &'a RosterVersion,
         last: &BTreeMap<&'a ParticipantId, Option<&'a Participant>>,
     ) -> Self {
@@ -67,34 +76,67 @@ impl<'a> Delta<'a> {
     }
 }
 
+/// Somebody in the call.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = RosterEntry))]
 #[serde(rename_all = "camelCase")]
 struct Entry<'a> {
     id: &'a str,
     identity: Identity<'a>,
     is_muted: bool,
+    #[cfg_attr(feature = "schema", schema(required))]
     server_muted: Option<bool>,
     is_in_lobby: bool,
+    #[cfg_attr(feature = "schema", schema(required))]
     roster_sequence_number: Option<u64>,
     streams: Vec<Stream<'a>>,
 }
 
+/// Who it is.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = RosterIdentity))]
 #[serde(rename_all = "camelCase")]
 struct Identity<'a> {
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::identity_kind))]
     kind: &'static str,
+    #[cfg_attr(feature = "schema", schema(required))]
     id: Option<&'a str>,
+    #[cfg_attr(feature = "schema", schema(required))]
     display_name: Option<&'a str>,
 }
 
+/// A stream of a participant.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = RosterStream))]
 #[serde(rename_all = "camelCase")]
 struct Stream<'a> {
     media_type: &'a str,
+    #[cfg_attr(feature = "schema", schema(required))]
     label: Option<&'a str>,
     source_id: &'a str,
     direction: &'a str,
+    #[cfg_attr(feature = "schema", schema(required))]
     server_muted: Option<bool>,
+}
+
+pub(crate) const fn identity_word(kind: IdentityKind) -> &'static str {
+    match kind {
+        IdentityKind::User => "user",
+        IdentityKind::Application => "application",
+        IdentityKind::Guest => "guest",
+        IdentityKind::Phone => "phone",
+        IdentityKind::Other => "other",
+    }
+}
+
+pub(crate) const fn roster_word(seen: RosterSeen) -> &'static str {
+    match seen {
+        RosterSeen::Fresh => "fresh",
+        RosterSeen::Unseen => "unseen",
+    }
 }
 
 impl<'a> Entry<'a> {
@@ -103,13 +145,7 @@ impl<'a> Entry<'a> {
         Self {
             id: participant.id.as_str(),
             identity: Identity {
-                kind: match identity.kind {
-                    IdentityKind::User => "user",
-                    IdentityKind::Application => "application",
-                    IdentityKind::Guest => "guest",
-                    IdentityKind::Phone => "phone",
-                    IdentityKind::Other => "other",
-                },
+                kind: identity_word(identity.kind),
                 id: identity.id.as_deref(),
                 display_name: identity.display_name.as_deref(),
             },
@@ -132,10 +168,14 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// Why something ended as it did.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Result))]
 struct ResultInfo<'a> {
     code: i32,
     subcode: i32,
+    #[cfg_attr(feature = "schema", schema(required))]
     message: Option<&'a str>,
 }
 
@@ -149,18 +189,22 @@ impl<'a> From<&'a openmic_model::ResultInfo> for ResultInfo<'a> {
     }
 }
 
+/// A new state of the call.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = CallFrame))]
 #[serde(tag = "type", rename = "call")]
 #[expect(clippy::struct_field_names, reason = "the field of the frame")]
-pub(super) struct Call<'a> {
+pub(crate) struct Call<'a> {
     call: &'a str,
     state: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     result: Option<ResultInfo<'a>>,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(call: &'a str, frame: &'a CallFrame) -> Self {
+    pub(crate) fn new(call: &'a str, frame: &'a CallFrame) -> Self {
         Self {
             call,
             state: &frame.state,
@@ -169,16 +213,24 @@ impl<'a> Call<'a> {
     }
 }
 
+/// How a command stands or ended.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = OperationFrame))]
 #[serde(tag = "type", rename = "operation", rename_all = "camelCase")]
-pub(super) struct Operation<'a> {
+pub(crate) struct Operation<'a> {
     call: &'a str,
     id: &'a str,
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::action))]
     action: &'static str,
+    #[cfg_attr(feature = "schema", schema(required))]
     client_context: Option<&'a str>,
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::status))]
     status: &'static str,
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::verdict))]
     verdict: Option<&'static str>,
     /// What completed the proof of a confirmed command.
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::evidence))]
     evidence: Option<&'static str>,
     #[serde(flatten)]
     detail: Detail<'a>,
@@ -186,25 +238,32 @@ pub(super) struct Operation<'a> {
 
 /// What only some verdicts have.
 #[derive(Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = VerdictDetail))]
 #[serde(rename_all = "camelCase")]
 struct Detail<'a> {
     /// Whether the own roster entry took part in the proof.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::roster_seen))]
     roster: Option<&'static str>,
     /// The HTTP status of a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     http_status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     message: Option<&'a str>,
     /// Why the call ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     result: Option<ResultInfo<'a>>,
 }
 
 impl<'a> Operation<'a> {
-    pub(super) fn new(call: &'a str, frame: &'a OperationFrame) -> Self {
+    pub(crate) fn new(call: &'a str, frame: &'a OperationFrame) -> Self {
         let mut evidence = None;
         let mut detail = Detail::default();
         match &frame.verdict {
@@ -213,10 +272,7 @@ impl<'a> Operation<'a> {
                 roster,
             }) => {
                 evidence = Some(Evidence::as_str(*last));
-                detail.roster = Some(match roster {
-                    RosterSeen::Fresh => "fresh",
-                    RosterSeen::Unseen => "unseen",
-                });
+                detail.roster = Some(roster_word(*roster));
             }
             Some(Verdict::Refused {
                 status,

@@ -8,10 +8,10 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use openmic_media::LegStats;
-use openmic_model::{Action, Participant, ParticipantId};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use openmic_model::{Action, Participant};
+use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
+use utoipa::ToSchema;
 
 use super::answer::Refusal;
 use super::caller::{Caller, Whole, unsupported};
@@ -32,9 +32,11 @@ pub(super) struct Name {
     display_name: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// What the host may change of a human.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Patch {
+#[schema(as = LabPatch)]
+pub(super) struct Patch {
     server_muted: bool,
 }
 
@@ -90,7 +92,7 @@ pub(super) async fn join(
             response.headers_mut().insert(CONTENT_TYPE, SDP);
             response
         }
-        None => (StatusCode::CREATED, Json(entry_json(&entry))).into_response(),
+        None => (StatusCode::CREATED, Json(Shown::of(&entry))).into_response(),
     };
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(LOCATION, location);
@@ -131,7 +133,7 @@ pub(super) async fn patch(
         async move { world.host_switch(&thread, &participant, action).await }
     };
     let entry = super::graph::to_the_end(&world, work).await?;
-    Ok(Json(entry_json(&entry)).into_response())
+    Ok(Json(Shown::of(&entry)).into_response())
 }
 
 pub(super) async fn get(
@@ -145,8 +147,10 @@ pub(super) async fn get(
         Some(media) => media.stats().await.ok(),
         None => None,
     };
-    let mut body = entry_json(&entry);
-    body["media"] = stats.as_ref().map_or(Value::Null, stats_json);
+    let body = InFull {
+        shown: Shown::of(&entry),
+        media: stats.as_ref().map(Stats::of),
+    };
     Ok(Json(body).into_response())
 }
 
@@ -162,47 +166,144 @@ pub(super) async fn sdp(
     Ok(([(CONTENT_TYPE, SDP)], listing).into_response())
 }
 
-fn entry_json(entry: &Participant) -> Value {
-    json!({
-        "id": entry.id.as_str(),
-        "displayName": entry.identity.display_name,
-        "isMuted": entry.is_muted,
-        "serverMuted": entry.server_muted(),
-    })
+/// A participant, as the lab shows it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LabParticipant)]
+pub(super) struct Shown {
+    id: String,
+    #[schema(required)]
+    display_name: Option<String>,
+    is_muted: bool,
+    /// Whether the gate stops the participant's sound.
+    #[schema(required)]
+    server_muted: Option<bool>,
 }
 
-fn stats_json(stats: &LegStats) -> Value {
-    let counters = &stats.counters;
-    json!({
-        "gate": if stats.open { "open" } else { "closed" },
-        "epoch": stats.epoch,
-        "latched": stats.latched.map(|at| at.to_string()),
-        "ssrc": stats.ssrc,
-        "counters": {
-            "forwarded": counters.forwarded,
-            "gated": counters.gated,
-            "tail": counters.tail,
-            "late": counters.late,
-            "bad": counters.bad,
-            "dropped": counters.dropped,
-            "rtcp": counters.rtcp,
-            "sent": counters.sent,
-            "unsent": counters.unsent,
-            "loudGated": counters.loud_gated,
-        },
-        "evidence": stats.evidence.as_ref().map(|evidence| json!({
-            "epoch": evidence.epoch,
-            "secondsAfterOpen": evidence.after_open.as_secs_f64(),
-            "inSequence": evidence.in_sequence,
-            "outSequence": evidence.out_sequence,
-            "receivers": evidence.receivers,
-        })),
-        "sources": stats.sources.iter().map(|source| json!({
-            "participant": source.participant.as_str(),
-            "ssrc": source.ssrc,
-            "slot": source.slot,
-            "sent": source.sent,
-        })).collect::<Vec<_>>(),
-        "unheard": stats.unheard.iter().map(ParticipantId::as_str).collect::<Vec<_>>(),
-    })
+impl Shown {
+    fn of(entry: &Participant) -> Self {
+        Self {
+            id: entry.id.to_string(),
+            display_name: entry.identity.display_name.clone(),
+            is_muted: entry.is_muted,
+            server_muted: entry.server_muted(),
+        }
+    }
+}
+
+/// A participant with what its media path counts.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LabParticipantInFull)]
+pub(super) struct InFull {
+    #[serde(flatten)]
+    shown: Shown,
+    /// Null of a human without sound.
+    #[schema(required)]
+    media: Option<Stats>,
+}
+
+/// The media path of a participant.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LabMedia)]
+struct Stats {
+    /// `open` or `closed`.
+    gate: &'static str,
+    /// How often the gate was moved.
+    epoch: u64,
+    /// Where the participant's packets come from, once one came.
+    #[schema(required)]
+    latched: Option<String>,
+    #[schema(required)]
+    ssrc: Option<u32>,
+    counters: Counters,
+    /// The first packet that was heard since the gate opened.
+    #[schema(required)]
+    evidence: Option<Evidence>,
+    sources: Vec<Source>,
+    /// Ids of those who do not hear it.
+    unheard: Vec<String>,
+}
+
+/// Packets, by what became of them.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LabCounters)]
+struct Counters {
+    forwarded: u64,
+    gated: u64,
+    tail: u64,
+    late: u64,
+    bad: u64,
+    dropped: u64,
+    rtcp: u64,
+    sent: u64,
+    unsent: u64,
+    loud_gated: u64,
+}
+
+/// That somebody was heard.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LabEvidence)]
+struct Evidence {
+    epoch: u64,
+    seconds_after_open: f64,
+    in_sequence: u16,
+    out_sequence: u16,
+    receivers: usize,
+}
+
+/// Somebody the participant hears.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LabSource)]
+struct Source {
+    participant: String,
+    ssrc: u32,
+    #[schema(required)]
+    slot: Option<usize>,
+    sent: u64,
+}
+
+impl Stats {
+    fn of(stats: &LegStats) -> Self {
+        let counters = &stats.counters;
+        Self {
+            gate: if stats.open { "open" } else { "closed" },
+            epoch: stats.epoch,
+            latched: stats.latched.map(|at| at.to_string()),
+            ssrc: stats.ssrc,
+            counters: Counters {
+                forwarded: counters.forwarded,
+                gated: counters.gated,
+                tail: counters.tail,
+                late: counters.late,
+                bad: counters.bad,
+                dropped: counters.dropped,
+                rtcp: counters.rtcp,
+                sent: counters.sent,
+                unsent: counters.unsent,
+                loud_gated: counters.loud_gated,
+            },
+            evidence: stats.evidence.as_ref().map(|evidence| Evidence {
+                epoch: evidence.epoch,
+                seconds_after_open: evidence.after_open.as_secs_f64(),
+                in_sequence: evidence.in_sequence,
+                out_sequence: evidence.out_sequence,
+                receivers: evidence.receivers,
+            }),
+            sources: stats
+                .sources
+                .iter()
+                .map(|source| Source {
+                    participant: source.participant.to_string(),
+                    ssrc: source.ssrc,
+                    slot: source.slot,
+                    sent: source.sent,
+                })
+                .collect(),
+            unheard: stats.unheard.iter().map(ToString::to_string).collect(),
+        }
+    }
 }

@@ -13,10 +13,12 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, PRAGMA};
 use http::{HeaderValue, StatusCode};
 use openmic_model::{AppId, TenantId};
-use serde_json::{Value, json};
+use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::form_urlencoded;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use uuid::Uuid;
 
 use super::caller::Whole;
@@ -47,20 +49,92 @@ impl IntoResponse for NoToken {
     fn into_response(self) -> Response {
         let timestamp = OffsetDateTime::from(SystemTime::now()).format(&Rfc3339);
         let id = Uuid::new_v4().to_string();
-        let body = json!({
-            "error": self.error,
-            "error_description": format!("AADSTS{}: {}", self.number, self.description),
-            "error_codes": [self.number],
-            "timestamp": timestamp.unwrap_or_default(),
-            "trace_id": id,
-            "correlation_id": id,
-        });
+        let body = TokenError {
+            error: self.error,
+            error_description: format!("AADSTS{}: {}", self.number, self.description),
+            error_codes: [self.number],
+            timestamp: timestamp.unwrap_or_default(),
+            trace_id: id.clone(),
+            correlation_id: id,
+        };
         (self.status, uncached(body)).into_response()
     }
 }
 
+/// Why no token was given (RFC 6749 §5.2), with Entra's number.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenError {
+    error: &'static str,
+    /// `AADSTS` and the number, then what to do.
+    error_description: String,
+    #[schema(value_type = Vec<u32>)]
+    error_codes: [u32; 1],
+    timestamp: String,
+    trace_id: String,
+    correlation_id: String,
+}
+
+/// A token (RFC 6749 §5.1).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
+pub(super) struct Granted {
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: u64,
+    ext_expires_in: u64,
+    access_token: String,
+}
+
+/// What a token is asked for with (RFC 6749 §4.4.2), as a form.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "the form is read field by field, so that each has an error of its own"
+)]
+pub(super) struct TokenRequest {
+    #[schema(schema_with = client_credentials)]
+    grant_type: String,
+    client_id: String,
+    client_secret: String,
+    /// `https://graph.microsoft.com/.default`.
+    scope: String,
+}
+
+fn client_credentials() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(["client_credentials"]))
+        .build()
+}
+
+/// Which keys sign, and where tokens come from (`OpenID` Connect Discovery §3).
+#[derive(Serialize, ToSchema)]
+pub(super) struct OpenIdConfiguration {
+    issuer: String,
+    /// Nobody signs in here, but Discovery §3 demands it, and MSAL reads it.
+    authorization_endpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    token_endpoint: Option<String>,
+    token_endpoint_auth_methods_supported: Vec<&'static str>,
+    jwks_uri: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    response_types_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subject_types_supported: Vec<&'static str>,
+    id_token_signing_alg_values_supported: Vec<&'static str>,
+}
+
+/// Keys (RFC 7517 §5).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "jsonwebtoken writes it")]
+pub(super) struct JsonWebKeys {
+    #[schema(value_type = Vec<Object>)]
+    keys: (),
+}
+
 /// RFC 6749 §5.1: no answer of the token endpoint may be stored.
-fn uncached(body: Value) -> impl IntoResponse {
+fn uncached(body: impl Serialize) -> impl IntoResponse {
     (
         [
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -84,7 +158,7 @@ pub(super) async fn token(
     }
 }
 
-fn issue(world: &World, tenant: &str, whole: &Whole) -> Result<Value, NoToken> {
+fn issue(world: &World, tenant: &str, whole: &Whole) -> Result<Granted, NoToken> {
     let missing = |name: &str| {
         NoToken::new(
             "invalid_request",
@@ -145,12 +219,12 @@ fn issue(world: &World, tenant: &str, whole: &Whole) -> Result<Value, NoToken> {
             }
         })?;
     let life = ACCESS_LIFE.as_secs() - 1;
-    Ok(json!({
-        "token_type": "Bearer",
-        "expires_in": life,
-        "ext_expires_in": life,
-        "access_token": token,
-    }))
+    Ok(Granted {
+        token_type: "Bearer",
+        expires_in: life,
+        ext_expires_in: life,
+        access_token: token,
+    })
 }
 
 fn find<'a>(world: &'a World, tenant: &str, id: &str) -> Result<&'a App, NoToken> {
@@ -188,14 +262,17 @@ fn same(held: &str, given: &str) -> bool {
 
 /// The document that notifications' tokens are checked by. Source: the shape of
 /// `https://api.aps.skype.com/v1/.well-known/OpenIdConfiguration`.
-pub(super) async fn configuration(State(world): State<Arc<World>>) -> Json<Value> {
-    Json(json!({
-        "issuer": NOTIFICATION_ISSUER,
-        "authorization_endpoint": "https://invalid.botframework.com",
-        "jwks_uri": format!("{}/v1/keys", world.base_url),
-        "id_token_signing_alg_values_supported": ["RS256"],
-        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
-    }))
+pub(super) async fn configuration(State(world): State<Arc<World>>) -> Json<OpenIdConfiguration> {
+    Json(OpenIdConfiguration {
+        issuer: NOTIFICATION_ISSUER.to_owned(),
+        authorization_endpoint: "https://invalid.botframework.com".to_owned(),
+        token_endpoint: None,
+        token_endpoint_auth_methods_supported: vec!["private_key_jwt"],
+        jwks_uri: format!("{}/v1/keys", world.base_url),
+        response_types_supported: Vec::new(),
+        subject_types_supported: Vec::new(),
+        id_token_signing_alg_values_supported: vec!["RS256"],
+    })
 }
 
 /// The document that access tokens are checked by.
@@ -215,17 +292,16 @@ pub(super) async fn tenant_configuration(
         .into_response();
     };
     let base = &world.base_url;
-    Json(json!({
-        "issuer": world.issuer(&tenant),
-        // Nobody signs in here, but OpenID Connect Discovery §3 demands it, and MSAL reads it.
-        "authorization_endpoint": format!("{base}/{tenant}/oauth2/v2.0/authorize"),
-        "token_endpoint": format!("{base}/{tenant}/oauth2/v2.0/token"),
-        "token_endpoint_auth_methods_supported": ["client_secret_post"],
-        "jwks_uri": format!("{base}/v1/keys"),
-        "response_types_supported": ["token"],
-        "subject_types_supported": ["pairwise"],
-        "id_token_signing_alg_values_supported": ["RS256"],
-    }))
+    Json(OpenIdConfiguration {
+        issuer: world.issuer(&tenant),
+        authorization_endpoint: format!("{base}/{tenant}/oauth2/v2.0/authorize"),
+        token_endpoint: Some(format!("{base}/{tenant}/oauth2/v2.0/token")),
+        token_endpoint_auth_methods_supported: vec!["client_secret_post"],
+        jwks_uri: format!("{base}/v1/keys"),
+        response_types_supported: vec!["token"],
+        subject_types_supported: vec!["pairwise"],
+        id_token_signing_alg_values_supported: vec!["RS256"],
+    })
     .into_response()
 }
 

@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use openmic_model::{AppId, CallKind};
 use openmic_wire::answer::{AnswerCall, RejectCall};
 use openmic_wire::call::state_word;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::answer::Refusal;
 use super::caller::{Caller, Whole};
@@ -27,18 +27,27 @@ const HELP: &str = "the body is not {\"appId\": \"..\", \"callbackUri\": \"..\"}
                     for a call into a meeting, kind (peerToPeer or group) and displayName of \
                     the caller besides";
 
-#[derive(Deserialize)]
+/// A ring.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Asked {
+#[schema(as = LabRing)]
+pub(super) struct Asked {
+    /// Whom to ring.
     app_id: String,
+    /// The bot's webhook, which is told of the call.
     callback_uri: String,
+    /// Leads into this meeting.
     thread_id: Option<String>,
+    /// The caller's, at most 256 characters.
     display_name: Option<String>,
+    /// Without: a call to one other side, or one into the meeting `threadId` names.
     kind: Option<Kind>,
 }
 
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+/// Of a ring.
+#[derive(Deserialize, ToSchema, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = LabRingKind)]
 enum Kind {
     PeerToPeer,
     Group,
@@ -121,19 +130,34 @@ pub(super) async fn give_up(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn shown(lab: &Lab) -> Value {
-    let kind = match lab.kind {
-        CallKind::Group => "group",
-        CallKind::PeerToPeer => "peerToPeer",
-    };
-    json!({
-        "id": lab.id.as_str(),
-        "appId": lab.app.as_str(),
-        "state": state_word(lab.state),
-        "kind": kind,
-        "threadId": (lab.kind == CallKind::Group).then_some(&lab.thread),
-        "callerId": lab.caller.as_str(),
-    })
+/// A call that rings, or rang, as its caller sees it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LabCall)]
+pub(super) struct Shown {
+    id: String,
+    app_id: String,
+    /// As `state` of a call.
+    state: &'static str,
+    /// `group` or `peerToPeer`.
+    kind: &'static str,
+    /// The meeting that the call leads into.
+    #[schema(required)]
+    thread_id: Option<String>,
+    /// The caller among the participants.
+    caller_id: String,
+}
+
+fn shown(lab: &Lab) -> Shown {
+    let group = lab.kind == CallKind::Group;
+    Shown {
+        id: lab.id.to_string(),
+        app_id: lab.app.to_string(),
+        state: state_word(lab.state),
+        kind: if group { "group" } else { "peerToPeer" },
+        thread_id: group.then(|| lab.thread.clone()),
+        caller_id: lab.caller.to_string(),
+    }
 }
 
 /// `POST /communications/calls/{call}/answer`.

@@ -62,16 +62,14 @@ fn members_nobody_knows_survive_a_change_of_callback() {
 
 #[test]
 fn delta_rosters_can_be_asked_for_where_there_are_no_options() {
-    for options in [Value::Null, json!(7)] {
-        let mut create = read(&with(&json!({"callOptions": options}))).unwrap();
-        assert!(!create.delta_roster());
-        create.set_delta_roster(true);
-        assert!(
-            read(&Value::Object(create.body().clone()))
-                .unwrap()
-                .delta_roster()
-        );
-    }
+    let mut create = read(&with(&json!({"callOptions": null}))).unwrap();
+    assert!(!create.delta_roster());
+    create.set_delta_roster(true);
+    assert!(
+        read(&Value::Object(create.body().clone()))
+            .unwrap()
+            .delta_roster()
+    );
 }
 
 #[test]
