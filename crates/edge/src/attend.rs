@@ -11,6 +11,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use openmic_listen::is_well_encoded;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -51,7 +52,12 @@ async fn attend(State(metrics): State<EdgeMetrics>, request: Request, next: Next
     let ids = Ids::of(request.headers());
     let id: &str = &ids.own;
     let span = tracing::info_span!("request", route, method, id, call = tracing::field::Empty);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = if is_well_encoded(request.uri()) {
+        next.run(request).instrument(span.clone()).await
+    } else {
+        Refusal::bad_request("The path or the query cannot be read. Percent-encode them as UTF-8.")
+            .into_response()
+    };
     let refusal = response.extensions_mut().remove::<Refusal>();
     {
         let _entered = span.enter();

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use openmic_listen::TooSlow;
 
 use crate::answer::Refusal;
 
@@ -36,10 +37,7 @@ impl From<BodyError> for Refusal {
             BodyError::Slow => Self::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "timeout",
-                format!(
-                    "The body took longer than {} s. Send it faster.",
-                    PATIENCE.as_secs()
-                ),
+                "The body came too slowly. Send it faster, and all of it.",
             ),
         }
     }
@@ -54,6 +52,7 @@ pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, BodyError> {
     match collected.await {
         Err(_) => Err(BodyError::Slow),
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if TooSlow::is_cause_of(&*error) => Err(BodyError::Slow),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge(limit)),
         Ok(Err(_)) => Err(BodyError::Broken),
     }

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::Serving;
-use crate::metrics::ListenMetrics;
+use crate::metrics::{Closed, ListenMetrics};
+use crate::peers::Peers;
 use crate::{Limits, Tls};
 
 /// First wait after a failed accept; doubles up to [`MAX_PAUSE`]. Without a wait the loop spins,
@@ -69,6 +70,7 @@ pub(crate) struct Accept {
     pub(crate) router: Router,
     pub(crate) limits: Limits,
     pub(crate) tls: Option<Tls>,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) connections: TaskTracker,
     pub(crate) counters: Arc<Counters>,
     pub(crate) stopping: CancellationToken,
@@ -96,6 +98,10 @@ async fn accept(this: Accept) {
         match this.socket.accept().await {
             Ok((stream, peer)) => {
                 pause = MIN_PAUSE;
+                let Some(place) = this.peers.admit(peer.ip()) else {
+                    this.counters.metrics.closed(Closed::PeerLimit);
+                    continue;
+                };
                 let open = Open::new(&this.counters);
                 let serving = Serving {
                     router: this.router.clone(),
@@ -108,7 +114,7 @@ async fn accept(this: Accept) {
                 let cutting = this.cutting.clone();
                 this.connections.spawn(async move {
                     cutting.run_until_cancelled(served).await;
-                    drop((slot, open));
+                    drop((slot, place, open));
                 });
             }
             Err(error) if is_clients(&error) => {

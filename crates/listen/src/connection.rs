@@ -3,9 +3,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -17,7 +18,9 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use crate::guarded::Guarded;
 use crate::metrics::{Closed, ListenMetrics};
+use crate::paced::Paced;
 use crate::timer::HeaderTimer;
 use crate::{Limits, Scheme, plain};
 
@@ -96,10 +99,23 @@ impl Serving {
         http.timer(timer.clone())
             .header_read_timeout(left)
             .max_header_size(limits.max_header_bytes);
+        let stream = Guarded::new(
+            stream,
+            limits.max_header_bytes,
+            limits.stuck_after,
+            metrics.clone(),
+        );
+        let body_metrics = metrics.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             timer.first_header_is_in();
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(scheme);
+            let request = request.map(|body| {
+                if body.is_end_stream() {
+                    return Body::empty();
+                }
+                Body::new(Paced::new(body, &limits, body_metrics.clone()))
+            });
             router.clone().oneshot(request)
         });
         let mut connection = pin!(
@@ -118,8 +134,6 @@ impl Serving {
             tracing::debug!(%error, "a connection ended early");
             if error.is_timeout() {
                 metrics.closed(Closed::SlowHeader);
-            } else if error.is_parse() {
-                metrics.closed(Closed::BadHeader);
             }
         }
     }

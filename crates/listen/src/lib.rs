@@ -4,6 +4,10 @@
 //! has no cap on connections and no end that waits for requests in flight. This loop has all
 //! three, over HTTP/1.1 with upgrades.
 //!
+//! Nor does anybody else hold it up for long: a body has a time limit and a least rate, an answer
+//! that is not taken is given up, one address has a limited number of connections. What hyper
+//! refuses on its own, a malformed or an endless head, is answered in Graph's envelope.
+//!
 //! With [`Tls`] it speaks TLS 1.2 and 1.3; a handshake has the time of the first header and waits
 //! in a task of its own, so nobody else waits for it.
 //!
@@ -18,7 +22,11 @@
 
 mod accept;
 mod connection;
+mod encoding;
+mod guarded;
 mod metrics;
+mod paced;
+mod peers;
 mod plain;
 mod taken;
 mod timer;
@@ -35,8 +43,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use accept::Counters;
+use peers::Peers;
 
+pub use encoding::is_well_encoded;
 pub use metrics::ListenMetrics;
+pub use paced::TooSlow;
 pub use taken::Taken;
 pub use tls::{Tls, TlsError};
 
@@ -70,21 +81,35 @@ pub struct Limits {
     /// From one answer to the next complete request header on the same connection. Longer than
     /// `header_timeout`, because clients keep idle connections for their next request.
     pub keep_alive: Duration,
+    /// From a request's header to the end of its body. Over it the body's error is [`TooSlow`].
+    pub body_timeout: Duration,
+    /// Bytes of a body that must come in each second, on average over 5 s. Below it the body's
+    /// error is [`TooSlow`]. 0 for none.
+    pub min_body_rate: u32,
+    /// How long a client may take no byte of its answer before it is cut off.
+    pub stuck_after: Duration,
     /// Start line and headers together, in bytes; more is answered 431.
     pub max_header_bytes: usize,
     /// HTTP connections at one time. Over it, new ones wait in the kernel's queue until one ends.
     /// An upgraded connection does not count any more: whoever took it has a cap of its own.
     pub max_connections: usize,
+    /// HTTP connections of one address, of a /64 in IPv6; 0 for no limit. Further ones are closed
+    /// at once. Loopback has no limit: a proxy on this machine brings everybody's.
+    pub max_connections_per_address: usize,
 }
 
 impl Default for Limits {
-    /// 5 s, 75 s, 16 KiB, 16,384 connections.
+    /// 5 s, 75 s, 20 s at 500 bytes/s, 30 s, 16 KiB, 16,384 connections, 1,024 of one address.
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(5),
             keep_alive: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(20),
+            min_body_rate: 500,
+            stuck_after: Duration::from_secs(30),
             max_header_bytes: 16 * 1024,
             max_connections: 16_384,
+            max_connections_per_address: 1024,
         }
     }
 }
@@ -162,6 +187,11 @@ impl Listener {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn serve(self, router: Router, limits: Limits) -> Running {
+        let peers = Peers::new(limits.max_connections_per_address);
+        self.run(router, limits, peers)
+    }
+
+    fn run(self, router: Router, limits: Limits, peers: Arc<Peers>) -> Running {
         let stopping = CancellationToken::new();
         let cutting = CancellationToken::new();
         let connections = TaskTracker::new();
@@ -175,6 +205,7 @@ impl Listener {
             router,
             limits,
             tls: self.tls,
+            peers,
             connections: connections.clone(),
             counters: Arc::clone(&counters),
             stopping: stopping.clone(),

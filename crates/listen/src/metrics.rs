@@ -16,17 +16,23 @@ pub(crate) enum Closed {
     SlowHeader,
     /// What came is no HTTP/1 request, or its header is too large.
     BadHeader,
+    /// A body came too slowly.
+    SlowBody,
+    /// The client took no byte of its answer for too long.
+    StuckAnswer,
 }
 
 impl Closed {
     /// In the order of the variants, so that `self as usize` finds its place.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::PeerLimit,
         Self::Handshake,
         Self::SlowHandshake,
         Self::PlainHttp,
         Self::SlowHeader,
         Self::BadHeader,
+        Self::SlowBody,
+        Self::StuckAnswer,
     ];
 
     const fn label(self) -> &'static str {
@@ -37,6 +43,8 @@ impl Closed {
             Self::PlainHttp => "plain_http",
             Self::SlowHeader => "slow_header",
             Self::BadHeader => "bad_header",
+            Self::SlowBody => "slow_body",
+            Self::StuckAnswer => "stuck_answer",
         }
     }
 }

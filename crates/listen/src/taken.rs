@@ -4,6 +4,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::guarded::Guarded;
+
 /// The socket of a connection that was upgraded: from the 101 on it belongs to whoever took it.
 #[derive(Debug)]
 pub struct Taken {
@@ -21,13 +23,16 @@ impl Taken {
     /// # Errors
     /// The upgrade as it came, when it is of another server.
     pub fn from_upgrade(upgraded: Upgraded) -> Result<Self, Upgraded> {
-        let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => return Ok(Self::plain(parts.io, parts.read_buf)),
+        let upgraded = match upgraded.downcast::<TokioIo<Guarded<TcpStream>>>() {
+            Ok(parts) => {
+                let socket = parts.io.into_inner().into_inner();
+                return Ok(Self::plain(socket, parts.read_buf));
+            }
             Err(upgraded) => upgraded,
         };
-        let upgraded = match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
+        let upgraded = match upgraded.downcast::<TokioIo<Guarded<TlsStream<TcpStream>>>>() {
             Ok(parts) => {
-                let (socket, tls) = parts.io.into_inner().into_inner();
+                let (socket, tls) = parts.io.into_inner().into_inner().into_inner();
                 return Ok(Self {
                     socket,
                     tls: Some(Box::new(tls)),
@@ -38,12 +43,12 @@ impl Taken {
         };
         // `axum::serve` wraps the socket once more.
         hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded)
-            .map(|parts| Self::plain(parts.io, parts.read_buf))
+            .map(|parts| Self::plain(parts.io.into_inner(), parts.read_buf))
     }
 
-    fn plain(io: TokioIo<TcpStream>, leftover: Bytes) -> Self {
+    fn plain(socket: TcpStream, leftover: Bytes) -> Self {
         Self {
-            socket: io.into_inner(),
+            socket,
             tls: None,
             leftover,
         }

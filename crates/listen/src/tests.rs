@@ -1,9 +1,11 @@
+mod hostile;
+mod tls;
+
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -253,8 +255,9 @@ async fn an_upgrade_gives_the_raw_socket_back_with_what_came_early() {
         let upgrading = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
             let upgraded = upgrading.await.unwrap();
-            let parts = upgraded.downcast::<TokioIo<TcpStream>>().unwrap();
-            let socket = (parts.io.into_inner(), parts.read_buf.to_vec());
+            let parts = Taken::from_upgrade(upgraded).unwrap();
+            assert!(parts.tls.is_none());
+            let socket = (parts.socket, parts.leftover.to_vec());
             taken.send(socket).await.unwrap();
         });
         Response::builder()

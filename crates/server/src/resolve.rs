@@ -261,8 +261,12 @@ pub(crate) fn limits(listen: &Listen) -> openmic_listen::Limits {
     openmic_listen::Limits {
         header_timeout: listen.header_timeout.0,
         keep_alive: listen.keep_alive.0,
+        body_timeout: listen.body_timeout.0,
+        min_body_rate: listen.min_body_rate,
+        stuck_after: listen.stuck_after.0,
         max_header_bytes: listen.max_header_bytes,
         max_connections: listen.max_connections,
+        max_connections_per_address: listen.max_connections_per_address,
     }
 }
 

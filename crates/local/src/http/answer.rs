@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
+use openmic_listen::is_well_encoded;
 use uuid::Uuid;
 
 use crate::error::CallError;
@@ -86,7 +87,11 @@ pub(super) async fn with_ids(request: Request, next: Next) -> Response {
         .get(CLIENT_REQUEST_ID)
         .filter(|value| value.len() <= MAX_CLIENT_ID && value.to_str().is_ok())
         .cloned();
-    let mut response = next.run(request).await;
+    let mut response = if is_well_encoded(request.uri()) {
+        next.run(request).await
+    } else {
+        undecodable(StatusCode::BAD_REQUEST).into_response()
+    };
     let refusal = response.extensions_mut().remove::<Refusal>();
     if let Some(refusal) = refusal.or_else(|| bare(&response)) {
         let echoed = client.as_ref().and_then(|value| value.to_str().ok());
@@ -122,13 +127,15 @@ fn bare(response: &Response) -> Option<Refusal> {
     let status = response.status();
     let failed = status.is_client_error() || status.is_server_error();
     let enveloped = response.headers().get(CONTENT_TYPE) == Some(&JSON);
-    (failed && !enveloped).then(|| {
-        Refusal::new(
-            status,
-            "invalidRequest",
-            "The path or the query cannot be read. Percent-encode them as UTF-8.",
-        )
-    })
+    (failed && !enveloped).then(|| undecodable(status))
+}
+
+fn undecodable(status: StatusCode) -> Refusal {
+    Refusal::new(
+        status,
+        "invalidRequest",
+        "The path or the query cannot be read. Percent-encode them as UTF-8.",
+    )
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

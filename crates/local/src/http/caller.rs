@@ -8,6 +8,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use openmic_auth::{Claims, TokenError, bearer};
+use openmic_listen::TooSlow;
 use openmic_model::AppId;
 
 use super::answer::Refusal;
@@ -103,14 +104,18 @@ impl FromRequest<Arc<World>> for Whole {
         let (parts, body) = request.into_parts();
         // The token endpoint takes bodies of strangers: a client that trickles must not hold on for ever.
         let whole = tokio::time::timeout(patience, axum::body::to_bytes(body, limit));
-        let whole = whole.await.map_err(|_| {
+        let slow = || {
             Refusal::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "timeout",
-                format!("The body took longer than {patience:?}. Send it faster."),
+                "The body came too slowly. Send it faster, and all of it.",
             )
-        })?;
+        };
+        let whole = whole.await.map_err(|_| slow())?;
         let bytes = whole.map_err(|error| {
+            if TooSlow::is_cause_of(&error) {
+                return slow();
+            }
             // axum tells "too large" from a broken connection by the cause only.
             let too_large = error
                 .source()

@@ -135,6 +135,19 @@ pub(crate) struct Listen {
     #[config(default = "75s")]
     pub(crate) keep_alive: Period,
 
+    /// From a request's header to the end of its body; a slower one is answered 408.
+    #[config(default = "20s")]
+    pub(crate) body_timeout: Period,
+
+    /// Bytes of a body that must come in each second, on average over 5 s; a slower one is answered
+    /// 408. 0 for none.
+    #[config(default = 500)]
+    pub(crate) min_body_rate: u32,
+
+    /// How long a client may take no byte of its answer before its connection is cut.
+    #[config(default = "30s")]
+    pub(crate) stuck_after: Period,
+
     /// Longest request header, in bytes; a longer one is answered 431.
     #[config(default = 16_384)]
     pub(crate) max_header_bytes: usize,
@@ -142,6 +155,12 @@ pub(crate) struct Listen {
     /// HTTP connections at one time, WebSockets not counted. Above it new ones wait.
     #[config(default = 16_384)]
     pub(crate) max_connections: usize,
+
+    /// HTTP connections of one address, of one /64 in IPv6, at one time; further ones are closed at
+    /// once. 0 for no limit. This machine's own addresses have none; raise it where a proxy on
+    /// another machine brings all clients.
+    #[config(default = 1024)]
+    pub(crate) max_connections_per_address: usize,
 }
 
 #[derive(Debug, Config, Serialize)]
