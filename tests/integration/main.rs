@@ -6,6 +6,7 @@ mod arrows;
 mod bots;
 mod canary;
 mod cycles;
+mod door;
 mod encoders;
 mod readme;
 mod relay;

@@ -3,8 +3,8 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use openmic_listen::TooSlow;
 
@@ -58,9 +58,23 @@ pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, BodyError> {
     }
 }
 
+/// A few compressed bytes may become gigabytes; no client of Graph compresses what it sends.
+pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let identity = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(CONTENT_ENCODING).iter().all(identity) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "notSupported",
+        "The body is compressed. Send it as it is, without Content-Encoding.",
+    ))
+}
+
 /// Reads the body of a Graph request: JSON, or nothing.
 pub(crate) async fn json(request: Request) -> Result<Bytes, Refusal> {
     let (parts, body) = request.into_parts();
+    check_encoding(&parts.headers)?;
     let bytes = read(body, MAX_REQUEST).await?;
     let kind = parts.headers.get(CONTENT_TYPE);
     let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or("");

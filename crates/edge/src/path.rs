@@ -56,11 +56,46 @@ fn keyed(segment: &str) -> Option<(String, String)> {
     (known && whole).then(|| (collection.to_owned(), key.replace("''", "'")))
 }
 
+/// Whether every `%` begins an escape, and what is escaped is UTF-8 (RFC 3986 §2.1).
+pub(crate) fn is_well_encoded(path: &str) -> bool {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            decoded.push(*first);
+            continue;
+        }
+        let [high, low, tail @ ..] = rest else {
+            return false;
+        };
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let (Some(high), Some(low)) = (digit(*high), digit(*low)) else {
+            return false;
+        };
+        decoded.extend(u8::try_from(high * 16 + low));
+        rest = tail;
+    }
+    std::str::from_utf8(&decoded).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn escapes_are_whole_and_utf8() {
+        for good in ["", "/", "/a", "/%20", "/%C3%A9", "/a%2fb", "/%00", "/é"] {
+            assert!(is_well_encoded(good), "{good}");
+        }
+        for bad in [
+            "/%", "/%2", "/%zz", "/%2g", "/%ff", "/%C3", "/%C3%28", "/%%20",
+        ] {
+            assert!(!is_well_encoded(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn all_spellings_of_an_unmute_are_one() {

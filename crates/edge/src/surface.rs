@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{from_fn_with_state, map_request_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_request_with_state};
 use axum::routing::MethodRouter;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
@@ -14,7 +14,7 @@ use openmic_listen::Scheme;
 use url::Url;
 
 use crate::account::{Accounts, CallerLimits};
-use crate::answer::Refusal;
+use crate::answer::{Answer, Refusal};
 use crate::attend::attended;
 use crate::caller::{Gate, authorize};
 use crate::metrics::EdgeMetrics;
@@ -137,7 +137,8 @@ pub fn routes(surface: Surface) -> Router {
         .merge(openmic_contract::routes(contract::OPENAPI.clone()))
         .route("/asyncapi.json", document_at(contract::ASYNCAPI.clone()))
         .fallback(unknown)
-        .method_not_allowed_fallback(wrong_method);
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(well_encoded));
     // Layers of a router run after its routing; a path can be rewritten only in front of it.
     Router::new()
         .fallback_service(attended(router, &api.metrics))
@@ -178,6 +179,16 @@ async fn one_spelling(State(api): State<Arc<Api>>, mut request: Request) -> Requ
 fn host(request: &Request) -> Option<Authority> {
     let host = request.headers().get(HOST)?;
     Authority::try_from(host.as_bytes()).ok()
+}
+
+/// A path that cannot be decoded is nobody's.
+async fn well_encoded(request: Request, next: Next) -> Answer {
+    if path::is_well_encoded(request.uri().path()) {
+        return Ok(next.run(request).await);
+    }
+    Err(Refusal::bad_request(
+        "The path cannot be decoded. Percent-encode it as UTF-8, and a percent sign itself as %25.",
+    ))
 }
 
 async fn unknown() -> Refusal {

@@ -85,6 +85,7 @@ async fn take(webhook: &Webhook, key: &str, request: Request) -> Result<(), (Unq
     if !webhook.engine.awaits(key) {
         return Err(no(Unqueued::UnknownKey, unknown_key()));
     }
+    body::check_encoding(&parts.headers).map_err(|refusal| no(Unqueued::Unreadable, refusal))?;
     let bytes = body::read(body, MAX_WEBHOOK).await.map_err(|error| {
         let reason = match error {
             BodyError::TooLarge(_) => Unqueued::TooLarge,

@@ -43,12 +43,25 @@ pub struct LocalConfig {
     pub callback_ports: Vec<u16>,
     /// Certificates that callbacks may be signed by besides those the system trusts. Default none.
     pub callback_roots: Vec<Certificate>,
+    /// The key that tokens are signed with. Default: none, then one is made at each start. With it
+    /// tokens stay good over a restart, and a test can sign what the service never would.
+    pub signing_key: Option<SigningPem>,
     /// How long things take.
     pub timing: Timing,
     /// How much the service takes on before it refuses.
     pub limits: Limits,
     /// What the documentation leaves open.
     pub rules: Rules,
+}
+
+/// An RSA private key, PKCS#8 in PEM; never shown.
+#[derive(Clone)]
+pub struct SigningPem(pub String);
+
+impl fmt::Debug for SigningPem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SigningPem").finish_non_exhaustive()
+    }
 }
 
 /// A bot known to the service.
@@ -177,6 +190,7 @@ impl Default for LocalConfig {
             silence_tail: 3,
             mute_keepalive: 20,
             dev: true,
+            signing_key: None,
             callback_ports: Vec::new(),
             callback_roots: Vec::new(),
             timing: Timing::default(),

@@ -10,11 +10,11 @@ use crate::sdp::SdpError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum CallError {
-    #[error("Call not found.")]
+    #[error("Call not found. It has ended, or no call of this application has this id.")]
     NoCall,
-    #[error("Participant not found.")]
+    #[error("Participant not found. Ids are in the call's list of participants.")]
     NoParticipant,
-    #[error("Operation not found.")]
+    #[error("Operation not found. Use the id that the answer to an action gave.")]
     NoOperation,
     #[error("Meeting not found; somebody has to join it first.")]
     NoMeeting,
@@ -84,15 +84,15 @@ impl CallError {
             Self::NotEstablished => (S::BAD_REQUEST, "8501"),
             Self::NotRinging => (S::BAD_REQUEST, "8585"),
             Self::Terminating => (S::BAD_REQUEST, "8528"),
-            Self::Action(ActionError::Json(_))
-            | Self::Invite(InviteError::Action(ActionError::Json(_))) => {
+            Self::Action(ActionError::Json(_) | ActionError::NotAnObject)
+            | Self::Invite(InviteError::Action(ActionError::Json(_) | ActionError::NotAnObject)) => {
                 (S::BAD_REQUEST, "invalidRequest")
             }
             Self::Create(openmic_wire::create::CreateError::Decode(
-                openmic_wire::DecodeError::Json(_),
+                openmic_wire::DecodeError::Json(_) | openmic_wire::DecodeError::NotAnObject(_),
             ))
             | Self::Answer(openmic_wire::answer::AnswerError::Decode(
-                openmic_wire::DecodeError::Json(_),
+                openmic_wire::DecodeError::Json(_) | openmic_wire::DecodeError::NotAnObject(_),
             )) => (S::BAD_REQUEST, "invalidRequest"),
             Self::Argument(_)
             | Self::Action(_)

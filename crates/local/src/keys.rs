@@ -1,4 +1,4 @@
-//! The service's signing key, made new at each start, and the two kinds of token it signs.
+//! The service's signing key, made new at each start unless one is given, and the two kinds of token it signs.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,8 +27,8 @@ pub enum KeyError {
     /// The generator failed.
     #[error("no RSA key could be generated")]
     Generate(#[source] aws_lc_rs::error::Unspecified),
-    /// The generated key was not taken by the signer.
-    #[error("the generated RSA key cannot be used for signing")]
+    /// The key was not taken by the signer.
+    #[error("the RSA key cannot be used for signing")]
     Use(#[source] jsonwebtoken::errors::Error),
 }
 
@@ -85,6 +85,11 @@ impl SigningKey {
             pem.push('\n');
         }
         pem.push_str("-----END PRIVATE KEY-----\n");
+        Self::of_pem(&pem)
+    }
+
+    /// A key made elsewhere: PKCS#8 in PEM.
+    pub(crate) fn of_pem(pem: &str) -> Result<Self, KeyError> {
         let key = EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(KeyError::Use)?;
         let kid = uuid::Uuid::new_v4().simple().to_string();
         let mut jwk = Jwk::from_encoding_key(&key, Algorithm::RS256).map_err(KeyError::Use)?;

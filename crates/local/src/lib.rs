@@ -55,7 +55,7 @@ mod world;
 
 pub use config::{
     ALL_ROLES, App, ConfigError, DEV_APP, DEV_SECRET, DEV_TENANT, Limits, LocalConfig, Rules,
-    Timing,
+    SigningPem, Timing,
 };
 pub use keys::KeyError;
 pub use service::{LocalService, StartError};

@@ -70,7 +70,12 @@ impl LocalService {
     ) -> Result<Self, StartError> {
         config.check().map_err(StartError::Config)?;
         let listener = Listener::bind(config.bind).map_err(StartError::Bind)?;
-        let keys = tokio::task::spawn_blocking(SigningKey::generate)
+        let given = config.signing_key.clone();
+        let make = move || match given {
+            Some(key) => SigningKey::of_pem(&key.0),
+            None => SigningKey::generate(),
+        };
+        let keys = tokio::task::spawn_blocking(make)
             .await
             .map_err(StartError::Runtime)?
             .map_err(StartError::Key)?;

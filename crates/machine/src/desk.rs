@@ -76,7 +76,7 @@ pub(crate) fn not_a_group_call() -> Refusal {
     Refusal::new(
         400,
         "8548",
-        "Mute and unmute work in group calls only, and this call is one to one.",
+        "Mute and unmute work in group calls only, and this call is one to one. Use a meeting.",
     )
 }
 

@@ -5,12 +5,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::json::{self, Object};
+use crate::strict;
 
 /// Why the body of an action is refused; Graph's surface answers it 400.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ActionError {
-    /// Not JSON.
+    /// Not JSON, nested too deep, or with a member named twice.
     #[error("the body is not readable JSON; send {{\"clientContext\": \"...\"}} or nothing")]
     Json(#[source] serde_json::Error),
     /// JSON, but no object.
@@ -37,7 +38,7 @@ pub(crate) fn object(body: &[u8]) -> Result<Object, ActionError> {
     if body.trim_ascii().is_empty() {
         return Ok(Object::new());
     }
-    match serde_json::from_slice(body).map_err(ActionError::Json)? {
+    match strict::value(body).map_err(ActionError::Json)? {
         Value::Object(object) => Ok(object),
         _ => Err(ActionError::NotAnObject),
     }

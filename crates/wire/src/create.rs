@@ -121,13 +121,16 @@ pub enum CreateError {
     #[error("organizerMeetingInfo needs chatInfo.threadId besides; take both from the join URL")]
     NoThread,
     /// Over Graph's limit.
-    #[error("targets holds more than {MAX_TARGETS} entries")]
+    #[error("targets holds more than {MAX_TARGETS} entries; invite the others later")]
     TooManyTargets,
     /// A media config of neither kind.
-    #[error("mediaConfig is neither appHostedMediaConfig nor serviceHostedMediaConfig")]
+    #[error(
+        "mediaConfig is neither appHostedMediaConfig nor serviceHostedMediaConfig; set its \
+         @odata.type to one of them"
+    )]
     MediaConfig,
     /// A tenant that is no id.
-    #[error("tenantId is no usable id")]
+    #[error("tenantId is no usable id; give the directory (tenant) id, or leave it out")]
     Tenant,
 }
 

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::strict;
+
 /// Most entries one array of a body may hold: participants of a roster, notifications of a batch.
 pub const MAX_ITEMS: usize = 5000;
 
@@ -16,17 +18,17 @@ pub(crate) type Object = Map<String, Value>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Not JSON, nested too deep, or cut off.
+    /// Not JSON, cut off, nested too deep, or with a member named twice.
     #[error("the body is not readable JSON; send one JSON object")]
     Json(#[source] serde_json::Error),
     /// JSON of another shape.
-    #[error("{0} is not a JSON object")]
+    #[error("{0} is not a JSON object; send one in braces")]
     NotAnObject(&'static str),
     /// A member that must be there is not, or has another type.
-    #[error("{0} is missing or has the wrong type")]
+    #[error("{0} is missing or has the wrong type; give it as Graph documents it")]
     Missing(&'static str),
     /// A member that names something does not.
-    #[error("{member} is no usable id")]
+    #[error("{member} is no usable id; give it as Graph gave it")]
     Id {
         /// Which member.
         member: &'static str,
@@ -35,7 +37,7 @@ pub enum DecodeError {
         source: openmic_model::IdError,
     },
     /// More entries than [`MAX_ITEMS`].
-    #[error("{0} holds more than {MAX_ITEMS} entries")]
+    #[error("{0} holds more than {MAX_ITEMS} entries; send fewer")]
     TooMany(&'static str),
     /// The incoming-call notice of before Graph. Source: Teams docs, call notifications: answer it
     /// 204 and it is sent again in Graph's format.
@@ -45,7 +47,7 @@ pub enum DecodeError {
 
 /// Parses a body that must be one object; `what` names it in errors.
 pub(crate) fn object(body: &[u8], what: &'static str) -> Result<Object, DecodeError> {
-    match serde_json::from_slice(body).map_err(DecodeError::Json)? {
+    match strict::value(body).map_err(DecodeError::Json)? {
         Value::Object(object) => Ok(object),
         _ => Err(DecodeError::NotAnObject(what)),
     }

@@ -5,8 +5,8 @@
 //!
 //! Decoding is lenient, because what Graph sends differs from what it documents: enum words in any
 //! case, ids in any spelling, missing ids, numbers as strings, `#` left out of types, members
-//! nobody knows. It is bounded too: JSON nests at most 128 deep, an array holds at most
-//! [`MAX_ITEMS`] entries, and the size of a body is for the caller to limit. Encoding is strict:
+//! nobody knows. It is bounded too: JSON nests at most 32 deep and names no member
+//! twice, an array holds at most [`MAX_ITEMS`] entries, and the size of a body is for the caller to limit. Encoding is strict:
 //! camelCase words, `#microsoft.graph.` types.
 //!
 //! ```
@@ -34,6 +34,7 @@ mod result_info;
 #[cfg(feature = "schema")]
 pub mod schema;
 mod shape;
+mod strict;
 
 pub use json::{DecodeError, MAX_ITEMS};
 

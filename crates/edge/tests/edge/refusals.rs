@@ -116,8 +116,8 @@ async fn every_bad_request_has_its_status_and_code() {
             format!("{calls}/%FF/unmute"),
             json_type,
             "{}",
-            404,
-            "8522",
+            400,
+            "invalidRequest",
         ),
         (
             Method::GET,

@@ -2,9 +2,9 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use openmic_auth::{Claims, TokenError, bearer};
@@ -48,6 +48,13 @@ impl Caller {
                 "the token names no application: ask for one by client credentials".to_owned(),
             ));
         };
+        let registered = world.app(&app).map(|app| &app.tenant);
+        if registered.is_none() || claims.tenant.as_ref() != registered {
+            return Err(refuse(
+                "the token's tid is not its application's tenant: ask that tenant's token endpoint"
+                    .to_owned(),
+            ));
+        }
         Ok(Self { claims, app })
     }
 }
@@ -102,6 +109,23 @@ impl FromRequest<Arc<World>> for Whole {
         let limit = world.config.limits.body;
         let patience = world.config.timing.body;
         let (parts, body) = request.into_parts();
+        let coded = parts.headers.get_all(CONTENT_ENCODING).iter();
+        if coded.into_iter().any(|coding| coding != "identity") {
+            return Err(unsupported(
+                "The body is compressed. Send it without Content-Encoding.",
+            ));
+        }
+        let too_large = || {
+            Refusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "invalidRequest",
+                format!("The body is larger than {limit} bytes. Send less."),
+            )
+        };
+        // It says so itself, so its end need not be waited for.
+        if body.size_hint().lower() > limit as u64 {
+            return Err(too_large());
+        }
         // The token endpoint takes bodies of strangers: a client that trickles must not hold on for ever.
         let whole = tokio::time::timeout(patience, axum::body::to_bytes(body, limit));
         let slow = || {
@@ -117,15 +141,11 @@ impl FromRequest<Arc<World>> for Whole {
                 return slow();
             }
             // axum tells "too large" from a broken connection by the cause only.
-            let too_large = error
+            let over = error
                 .source()
                 .is_some_and(|cause| cause.to_string().contains("length limit exceeded"));
-            if too_large {
-                Refusal::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "invalidRequest",
-                    format!("The body is larger than {limit} bytes. Send less."),
-                )
+            if over {
+                too_large()
             } else {
                 Refusal::new(
                     StatusCode::BAD_REQUEST,

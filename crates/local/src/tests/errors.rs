@@ -109,7 +109,7 @@ async fn refusals_have_graphs_codes() {
             format!("{call}/unmute"),
             json!([]),
             400,
-            "8523",
+            "invalidRequest",
         ),
         (
             get.clone(),
