@@ -7,7 +7,6 @@ names); SSL_CERT_FILE and REQUESTS_CA_BUNDLE for its certificate.
 
 import asyncio
 import os
-import sys
 import time
 import traceback
 import uuid
@@ -136,6 +135,12 @@ async def refused(request, status, code):
 passed = 0
 
 
+def told(error):
+    """Where it happened in this file, and what."""
+    here = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == __file__]
+    return f"line {here[-1]}: {type(error).__name__}: {error}"
+
+
 class step:
     """Prints one line for what stands in its block."""
 
@@ -152,7 +157,8 @@ class step:
             passed += 1
             print(f"ok      python      {SERVER:6}  {self.name}")
         else:
-            print(f"FAILED  python      {SERVER:6}  {self.name}: {''.join(traceback.format_exception(error))}")
+            print(f"FAILED  python      {SERVER:6}  {self.name}: {told(error)}")
+            raise SystemExit(f"{passed} of {len(NAMES)} steps passed: python, {SERVER}")
 
 
 async def until(call, state):
@@ -299,9 +305,6 @@ async def run():
     await credential.close()
 
 
-try:
-    asyncio.run(run())
-except Exception as error:
-    traceback.print_exc()
+asyncio.run(run())
+assert passed == len(NAMES), f"{NAMES[passed]} was left out"
 print(f"{passed} of {len(NAMES)} steps passed: python, {SERVER}")
-sys.exit(0 if passed == len(NAMES) else 1)
