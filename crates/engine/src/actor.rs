@@ -158,6 +158,7 @@ impl Actor {
         match mail {
             Mail::HangUp => self.step(&Event::HangUp, desk),
             Mail::Gone => self.step(&Event::KeptAlive(openmic_machine::Ack::Gone), desk),
+            Mail::Shown(facts) => self.step(&Event::CallNotice(*facts), desk),
             Mail::Command(command) => {
                 desk.replies
                     .insert(command.id, (command.reply, command.accepted));

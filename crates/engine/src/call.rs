@@ -376,7 +376,30 @@ impl Call {
             Part::Participants => Resource::Participants(call),
             Part::Participant(participant) => Resource::Participant(call, participant.clone()),
         };
-        self.engine.upstream.raw(&resource, query).await
+        let read = self.engine.upstream.raw(&resource, query).await?;
+        if let (Part::Call, Some(shown)) = (part, read.as_object()) {
+            self.shown(shown);
+        }
+        Ok(read)
+    }
+
+    /// A bot that sees its call established may unmute at once, also before the notification of it
+    /// has come here: the actor hears of it before the command.
+    fn shown(&self, call: &Map<String, Value>) {
+        if self.state().phase != Phase::Establishing {
+            return;
+        }
+        let facts = openmic_wire::call::from_object(call).map(|answer| answer.facts);
+        if let Ok(facts) = facts
+            && facts.state == Some(CallState::Established)
+            && self
+                .shared
+                .mail
+                .try_send(Mail::Shown(facts.into()))
+                .is_err()
+        {
+            tracing::debug!(call = %self.id(), "no room to say that it is established");
+        }
     }
 
     /// Passes an errand on to Graph and tracks the operation it begins. It is sent once, and runs

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openmic_model::{Action, CommandId};
+use openmic_model::{Action, CallFacts, CommandId};
 use openmic_wire::notification::Notification;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -25,6 +25,8 @@ pub(crate) enum Mail {
     HangUp,
     /// A request of the bot's found the call gone.
     Gone,
+    /// The bot was shown that the call is established.
+    Shown(Box<CallFacts>),
     /// The actor panics.
     #[cfg(test)]
     Panic,

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::tests::graph::{Gate, Reply, Route};
 use crate::tests::stage::{Stage, call_state, hasty, patient, verdict, within};
-use crate::{CommandOptions, EndCause};
+use crate::{Call, CommandOptions, EndCause, Part};
 
 fn refused(verdict: &Verdict) -> (u16, &str) {
     match verdict {
@@ -92,6 +92,19 @@ async fn refused_by_poll() {
     leg.end().await;
 }
 
+async fn one_to_one(stage: &Stage) -> Call {
+    let body = json!({"callbackUri": "https://bot/", "requestedModalities": ["audio"],
+        "mediaConfig": {"@odata.type": "#microsoft.graph.serviceHostedMediaConfig"},
+        "targets": [{"@odata.type": "#microsoft.graph.invitationParticipantInfo",
+            "identity": {"user": {"id": "33333333-3333-4333-8333-333333333333"}}}],
+        "tenantId": crate::tests::stage::TENANT});
+    let body = openmic_wire::create::CreateCall::decode(body.to_string().as_bytes()).unwrap();
+    let owner = stage.engine.owner().clone();
+    within(stage.engine.create(body, owner, true))
+        .await
+        .unwrap()
+}
+
 #[tokio::test]
 async fn refused_before_established_and_one_to_one() {
     let stage = Stage::new(patient).await;
@@ -100,16 +113,7 @@ async fn refused_before_established_and_one_to_one() {
     assert_eq!(refused(&early), (400, "8501"));
     leg.end().await;
 
-    let body = json!({"callbackUri": "https://bot/", "requestedModalities": ["audio"],
-        "mediaConfig": {"@odata.type": "#microsoft.graph.serviceHostedMediaConfig"},
-        "targets": [{"@odata.type": "#microsoft.graph.invitationParticipantInfo",
-            "identity": {"user": {"id": "33333333-3333-4333-8333-333333333333"}}}],
-        "tenantId": crate::tests::stage::TENANT});
-    let body = openmic_wire::create::CreateCall::decode(body.to_string().as_bytes()).unwrap();
-    let owner = stage.engine.owner().clone();
-    let call = within(stage.engine.create(body, owner, true))
-        .await
-        .unwrap();
+    let call = one_to_one(&stage).await;
     let key = stage.key(2).await;
     let up = call_state(call.id().as_str(), "established");
     stage.deliver(&key, &[up]).unwrap();
@@ -120,6 +124,28 @@ async fn refused_before_established_and_one_to_one() {
     }
     assert_eq!(stage.graph.count(Route::Mute), 0);
     assert_eq!(stage.graph.count(Route::Unmute), 0);
+}
+
+#[tokio::test]
+async fn what_the_bot_was_shown_it_may_act_on() {
+    let stage = Stage::new(patient).await;
+    let call = one_to_one(&stage).await;
+    let mute = || {
+        verdict(
+            call.command(Action::Mute, CommandOptions::default())
+                .unwrap(),
+        )
+    };
+    let show = async |state: &str| {
+        let body = json!({"id": call.id().as_str(), "state": state});
+        stage.graph.once(Route::Read, Reply::json(200, &body));
+        within(call.read(Part::Call, None)).await.unwrap();
+    };
+    show("establishing").await;
+    assert_eq!(refused(&mute().await), (400, "8501"));
+    // No notification has come, and still it would be wrong to say that it is not established.
+    show("established").await;
+    assert_eq!(refused(&mute().await), (400, "8548"));
 }
 
 #[tokio::test]
