@@ -33,8 +33,9 @@ impl Resource {
     fn find(raw: &str) -> Option<Self> {
         let path = raw.split(['?', '#']).next()?;
         let path = match path.split_once("://") {
-            Some((_, rest)) => rest.split_once('/')?.1,
-            None => path,
+            // a scheme has no slash; behind one it is a part of a path like any other
+            Some((scheme, rest)) if !scheme.contains('/') => rest.split_once('/')?.1,
+            _ => path,
         };
         let mut parts = path.split('/').filter(|part| !part.is_empty()).peekable();
         let version = |part: &str| {
@@ -130,23 +131,27 @@ pub(crate) fn of_entry(entry: &Object, data: &Value) -> Resource {
 /// A path or URL of an operation with another id in its place; `None` when it names no operation.
 pub(crate) fn with_operation(raw: &str, id: &OperationId) -> Option<String> {
     const NAME: &str = "/operations";
-    if !matches!(Resource::parse(raw), Resource::Operation(_, Some(_))) {
+    let Resource::Operation(call, Some(_)) = Resource::parse(raw) else {
         return None;
-    }
-    // ASCII only, so that places in it are places in `raw`.
-    let name = raw.to_ascii_lowercase().find(NAME)? + NAME.len();
-    let rest = raw.get(name..)?;
-    let (from, to) = if rest.starts_with("('") {
-        (2, rest.find("')")?)
-    } else {
-        let end = rest.get(1..)?.find(['/', '?', '#']);
-        (1, end.map_or(rest.len(), |end| end + 1))
     };
-    Some(format!(
-        "{}{id}{}",
-        raw.get(..name + from)?,
-        rest.get(to..)?
-    ))
+    let wanted = Resource::Operation(call, Some(id.clone()));
+    let renamed = |name: usize| {
+        let rest = raw.get(name..)?;
+        let (from, to) = if rest.starts_with("('") {
+            (2, rest.find("')")?)
+        } else {
+            let end = rest.get(1..)?.find(['/', '?', '#']);
+            (1, end.map_or(rest.len(), |end| end + 1))
+        };
+        let (head, tail) = (raw.get(..name + from)?, rest.get(to..)?);
+        Some(format!("{head}{id}{tail}"))
+    };
+    // ASCII only, so that places in it are places in `raw`. A host or a call may have the name too.
+    let lower = raw.to_ascii_lowercase();
+    lower
+        .match_indices(NAME)
+        .filter_map(|(at, name)| renamed(at + name.len()))
+        .find(|renamed| Resource::parse(renamed) == wanted)
 }
 
 /// What stands behind the name of a collection.

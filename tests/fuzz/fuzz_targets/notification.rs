@@ -14,12 +14,13 @@ fuzz_target!(|data: &[u8]| {
     for fault in &batch.faults {
         assert!(fault.entry < MAX_ITEMS);
     }
+    let more = serde_json::Map::new();
     for one in &batch.notifications {
         let Some(call) = &one.call else { continue };
         let data = match &one.item {
             Item::Call(facts) => Data::Facts(facts),
             Item::Operation(operation) if operation.id.is_some() => {
-                Data::Operation(OperationKind::MuteParticipant, operation)
+                Data::Operation(OperationKind::MuteParticipant, operation, &more)
             }
             Item::Roster(RosterUpdate::Full(all)) => Data::Full(all.iter().collect()),
             Item::Roster(RosterUpdate::Delta {

@@ -60,6 +60,12 @@ fn every_form_of_a_path_is_read() {
         ("/communications/calls('c1", Resource::Other),
         ("/users/c1", Resource::Other),
         ("https://h", Resource::Other),
+        // found by the fuzz target `next_page`: what follows was taken for the path
+        (
+            "/communications/calls/c1/h://x/communications/calls/c1/participants",
+            Resource::OfCall(call()),
+        ),
+        ("/users/h://x/app/calls/c1", Resource::Other),
         ("", Resource::Other),
     ] {
         assert_eq!(Resource::parse(raw), expected, "{raw}");
@@ -84,5 +90,38 @@ proptest! {
         let resource = Resource::Operation(call, operation);
         let path = resource.path().unwrap();
         prop_assert_eq!(Resource::parse(&path), resource);
+    }
+}
+
+/// A host or a call of that name was taken for the collection, which the fuzz target `relay` asks
+/// for.
+#[test]
+fn an_operation_is_renamed_where_its_id_stands() {
+    let id = OperationId::parse("new").unwrap();
+    for (raw, renamed) in [
+        (
+            "/app/calls/c1/operations/o1",
+            Some("/app/calls/c1/operations/new"),
+        ),
+        (
+            "/app/calls/c1/Operations('o1')/x?y",
+            Some("/app/calls/c1/Operations('new')/x?y"),
+        ),
+        (
+            "https://operations.example/app/calls/c1/operations/o1#z",
+            Some("https://operations.example/app/calls/c1/operations/new#z"),
+        ),
+        (
+            "/app/calls/operations/operations/o1",
+            Some("/app/calls/operations/operations/new"),
+        ),
+        (
+            "/app/calls/c1/operations/o1/operations/o2",
+            Some("/app/calls/c1/operations/new/operations/o2"),
+        ),
+        ("/app/calls/c1/operations", None),
+        ("/app/calls/c1", None),
+    ] {
+        assert_eq!(with_operation(raw, &id).as_deref(), renamed, "{raw}");
     }
 }
