@@ -12,14 +12,15 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use openmic_auth::{ApiKey, ApiKeys, BearerError, Claims, TokenError, bearer};
-use openmic_engine::{Call, Engine, Owner};
-use openmic_model::{AppId, CallId, TenantId};
+use openmic_engine::{Call, Engine, Owner, Phase};
+use openmic_model::{AppId, CallId, CallKind, TenantId};
 use openmic_wire::create::{CreateCall, Destination, MediaConfig};
 use openmic_wire::errand::Errand;
 
 use crate::answer::{Answer, Refusal, chain};
 use crate::metrics::Rejected;
 use crate::replay::{Named, Scope};
+use crate::ring::{self, Callee};
 use crate::surface::Api;
 use crate::table::Who;
 use crate::{ticket, upgrade};
@@ -51,8 +52,16 @@ pub(crate) struct Gate {
     pub(crate) ticketed: bool,
 }
 
+/// What a caller was let in to.
+enum Entered {
+    /// No call in particular.
+    All,
+    Call(Call),
+    Callee(Callee),
+}
+
 /// Lets a request through when its caller may use the route. The handler finds the [`Caller`] in
-/// the extensions, and the [`Call`] where the route names one.
+/// the extensions, and the [`Call`] where the route names one, or the [`Callee`] where it may ring.
 pub(crate) async fn authorize(State(gate): State<Gate>, request: Request, next: Next) -> Answer {
     let (mut parts, body) = request.into_parts();
     let api = &gate.api;
@@ -86,10 +95,10 @@ pub(crate) async fn authorize(State(gate): State<Gate>, request: Request, next: 
         };
         (scope, named)
     });
-    let call = match (entered, scope) {
-        (Ok(call), None) => call,
-        (Ok(call), Some((scope, named))) => {
-            let request = admitted(parts, body, caller, call);
+    let entered = match (entered, scope) {
+        (Ok(entered), None) => entered,
+        (Ok(entered), Some((scope, named))) => {
+            let request = admitted(parts, body, caller, entered);
             return api.replays.once(scope, named, request, next).await;
         }
         (Err(refusal), None) => return Err(refusal),
@@ -99,13 +108,15 @@ pub(crate) async fn authorize(State(gate): State<Gate>, request: Request, next: 
             return earlier.unwrap_or(Err(refusal));
         }
     };
-    let response: Response = next.run(admitted(parts, body, caller, call)).await;
+    let response: Response = next.run(admitted(parts, body, caller, entered)).await;
     Ok(response)
 }
 
-fn admitted(mut parts: Parts, body: Body, caller: Caller, call: Option<Call>) -> Request {
-    if let Some(call) = call {
-        parts.extensions.insert(call);
+fn admitted(mut parts: Parts, body: Body, caller: Caller, entered: Entered) -> Request {
+    match entered {
+        Entered::All => {}
+        Entered::Call(call) => drop(parts.extensions.insert(call)),
+        Entered::Callee(callee) => drop(parts.extensions.insert(callee)),
     }
     parts.extensions.insert(caller);
     Request::from_parts(parts, body)
@@ -121,20 +132,32 @@ impl Gate {
     }
 
     /// The call that the route names, where it names one and the caller may do this with it.
-    fn enter(&self, caller: &Caller, id: Option<&CallId>) -> Result<Option<Call>, Refusal> {
+    fn enter(&self, caller: &Caller, id: Option<&CallId>) -> Result<Entered, Refusal> {
         let engine = &self.api.engine;
         match self.who {
-            Who::Application => Ok(None),
-            Who::Served => caller.check_served(engine).map(|()| None),
-            Who::Owner | Who::Watcher => {
+            Who::Application => Ok(Entered::All),
+            Who::Served => caller.check_served(engine).map(|()| Entered::All),
+            Who::Owner | Who::Watcher | Who::Callee => {
                 let may = |call: &Call| match self.who {
                     Who::Watcher => caller.sees(call.owner(), engine),
                     _ => caller.owns(call.owner()),
                 };
-                let call = id.and_then(|id| engine.call(id)).filter(may);
-                let call = call.ok_or_else(Refusal::no_call)?;
-                tracing::Span::current().record("call", call.id().as_str());
-                Ok(Some(call))
+                let id = id.ok_or_else(Refusal::no_call)?;
+                let call = engine.call(id).filter(may);
+                let rings = engine.ringing(id).filter(|_| caller.owns(engine.owner()));
+                if call.is_some() || rings.is_some() {
+                    tracing::Span::current().record("call", id.as_str());
+                }
+                // A call whose answer was refused is over, and may still ring.
+                let over = |call: &Call| call.state().phase == Phase::Terminated;
+                let call = call.filter(|call| rings.is_none() || !over(call));
+                match (self.who, call, rings) {
+                    (Who::Callee, Some(call), _) => Ok(Entered::Callee(Callee::Call(call))),
+                    (Who::Callee, None, Some(rings)) => Ok(Entered::Callee(Callee::Rings(rings))),
+                    (_, Some(call), _) => Ok(Entered::Call(call)),
+                    (_, None, Some(_)) => Err(ring::not_answered()),
+                    (_, None, None) => Err(Refusal::no_call()),
+                }
             }
         }
     }
@@ -273,7 +296,19 @@ impl Caller {
             _ => JOIN,
         };
         self.check_role(wanted)?;
-        match call.media() {
+        self.check_media(call.media())
+    }
+
+    /// The same of an answer: none for a call from one other side.
+    pub(crate) fn check_answer(&self, kind: CallKind, media: &MediaConfig) -> Result<(), Refusal> {
+        if kind == CallKind::Group {
+            self.check_role(JOIN)?;
+        }
+        self.check_media(media)
+    }
+
+    fn check_media(&self, media: &MediaConfig) -> Result<(), Refusal> {
+        match media {
             MediaConfig::AppHosted { .. } => self.check_role(&[ACCESS_MEDIA]),
             MediaConfig::ServiceHosted => Ok(()),
         }

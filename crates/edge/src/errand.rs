@@ -47,7 +47,6 @@ macro_rules! on_a_participant {
 }
 
 on_a_call! {
-    redirect                   Redirect;
     transfer                   Transfer;
     play_prompt                PlayPrompt;
     record_response            RecordResponse;
@@ -82,7 +81,7 @@ pub(crate) async fn log_device_quality(
     )
 }
 
-async fn run(
+pub(crate) async fn run(
     errand: Errand,
     call: &Call,
     participant: Option<String>,
@@ -102,7 +101,7 @@ async fn run(
     answer(passed, base)
 }
 
-fn answer(passed: Result<Passed, UpstreamError>, base: &Base) -> Answer {
+pub(crate) fn answer(passed: Result<Passed, UpstreamError>, base: &Base) -> Answer {
     let passed = passed.map_err(|error| {
         let refusal = Refusal::from(error);
         match refusal.status {

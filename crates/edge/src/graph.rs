@@ -19,6 +19,7 @@ use crate::answer::{Answer, Refusal, chain, json};
 use crate::body;
 use crate::caller::Caller;
 use crate::metrics::Rejected;
+use crate::ring::{self, Callee};
 use crate::surface::{Api, Base};
 
 /// `POST /communications/calls`.
@@ -50,7 +51,7 @@ pub(crate) async fn create(
 }
 
 /// Upstream gets our address, so nobody else would look at the caller's.
-fn check_callback(uri: &str) -> Result<(), Refusal> {
+pub(crate) fn check_callback(uri: &str) -> Result<(), Refusal> {
     let usable = Url::parse(uri)
         .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.host().is_some());
     if usable {
@@ -63,21 +64,32 @@ fn check_callback(uri: &str) -> Result<(), Refusal> {
 
 /// `GET /communications/calls/{call}`.
 pub(crate) async fn get(
-    Extension(call): Extension<Call>,
+    Extension(callee): Extension<Callee>,
     Extension(base): Extension<Base>,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    still_there(&call)?;
-    let read = call.read(Part::Call, query.as_deref()).await?;
+    let query = query.as_deref();
+    let (read, named) = match &callee {
+        Callee::Call(call) => {
+            still_there(call)?;
+            let named = call.named().cloned();
+            (call.read(Part::Call, query).await?, named)
+        }
+        Callee::Rings(incoming) => (incoming.read(query).await?, incoming.named()),
+    };
     let Value::Object(read) = read else {
         return Err(not_an_object());
     };
-    let body = as_ours(read, call.named(), &base);
+    let body = as_ours(read, named.as_ref(), &base);
     Ok(json(StatusCode::OK, bytes(&body), None))
 }
 
 /// `DELETE /communications/calls/{call}`. The end shows in the call's state, not in the 204.
-pub(crate) async fn hang_up(Extension(call): Extension<Call>) -> Answer {
+pub(crate) async fn hang_up(Extension(callee): Extension<Callee>) -> Answer {
+    let call = match callee {
+        Callee::Call(call) => call,
+        Callee::Rings(incoming) => return ring::decline(&incoming).await,
+    };
     still_there(&call)?;
     call.request_hang_up().await;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -46,6 +46,7 @@ mod metrics;
 mod path;
 mod prefer;
 mod replay;
+mod ring;
 mod surface;
 mod table;
 mod ticket;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::surface::Api;
-use crate::{calls, command, errand, graph, ticket};
+use crate::{calls, command, errand, graph, ring, ticket};
 
 /// Who may use a route. Everybody needs a good token or API key first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) enum Who {
     /// The application, of the same tenant, whose call is named by `{call}`. An operator is not:
     /// what can be done to a call is its bot's.
     Owner,
+    /// As `Owner`; the call may also ring, and not be answered yet.
+    Callee,
     /// The owner of the call named by `{call}`, or an operator.
     Watcher,
     /// Any application; it sees its own calls only, an operator all.
@@ -66,12 +68,14 @@ macro_rules! table {
 table! {
     POST   "/v1.0/communications/calls"                                                  Served      graph::create;
     POST   "/v1.0/communications/calls/logTeleconferenceDeviceQuality"                   Served      errand::log_device_quality;
-    GET    "/v1.0/communications/calls/{call}"                                           Owner       graph::get;
-    DELETE "/v1.0/communications/calls/{call}"                                           Owner       graph::hang_up;
+    GET    "/v1.0/communications/calls/{call}"                                           Callee      graph::get;
+    DELETE "/v1.0/communications/calls/{call}"                                           Callee      graph::hang_up;
+    POST   "/v1.0/communications/calls/{call}/answer"                                    Callee      ring::answer;
+    POST   "/v1.0/communications/calls/{call}/reject"                                    Callee      ring::reject;
     POST   "/v1.0/communications/calls/{call}/keepAlive"                                 Owner       graph::keep_alive;
     POST   "/v1.0/communications/calls/{call}/mute"                                      Owner       command::mute;
     POST   "/v1.0/communications/calls/{call}/unmute"                                    Owner       command::unmute;
-    POST   "/v1.0/communications/calls/{call}/redirect"                                  Owner       errand::redirect;
+    POST   "/v1.0/communications/calls/{call}/redirect"                                  Callee      ring::redirect;
     POST   "/v1.0/communications/calls/{call}/transfer"                                  Owner       errand::transfer;
     POST   "/v1.0/communications/calls/{call}/playPrompt"                                Owner       errand::play_prompt;
     POST   "/v1.0/communications/calls/{call}/recordResponse"                            Owner       errand::record_response;

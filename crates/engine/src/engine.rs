@@ -529,6 +529,7 @@ impl Engine {
                     lane.close();
                 }
             }
+            self.inner.rings.close_lanes();
             relay
                 .flush(until.saturating_duration_since(Instant::now()))
                 .await;

@@ -11,11 +11,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use openmic_graph::relay::{Lane, Parcel};
 use openmic_model::{
     CallFacts, CallId, CallKind, CallState, Identity, IdentityKind, ResultInfo, TenantId,
 };
 use openmic_wire::answer::{AnswerCall, RejectCall, RejectReason};
 use openmic_wire::create::MediaConfig;
+use openmic_wire::errand::{Body, Errand};
 use openmic_wire::notification::{Incoming as Offer, Item, Notification};
 use openmic_wire::raw::Named;
 use openmic_wire::resource::Resource;
@@ -25,6 +27,7 @@ use tokio::time::Instant;
 
 use crate::call::{Call, Shared};
 use crate::engine::{Came, DeliverError, Delivered, Engine, First, Inner, new_key};
+use crate::errand::Passed;
 use crate::join::{JoinError, Media};
 use crate::upstream::UpstreamError;
 
@@ -122,8 +125,31 @@ pub(crate) struct Ring {
     offer: Offer,
     until: Instant,
     stand: watch::Sender<Stand>,
-    /// Where the bot wants the end of a call that it rejected.
-    callback: Mutex<Option<String>>,
+    webhook: Mutex<Webhook>,
+}
+
+/// Where a bot that speaks HTTP is told of a call that rings.
+#[derive(Debug, Default)]
+struct Webhook {
+    named: Option<Named>,
+    /// The way there.
+    lane: Option<Lane>,
+}
+
+impl Webhook {
+    fn new(engine: &Inner, named: Named) -> Self {
+        let ours = engine.callback(&engine.rings.key);
+        let lane = engine.relay.as_ref().map(|relay| {
+            let lane = relay.lane(ours.as_str(), named.clone());
+            // The call is there before the bot does anything.
+            lane.open(None);
+            lane
+        });
+        Self {
+            named: Some(named),
+            lane,
+        }
+    }
 }
 
 impl Ring {
@@ -136,6 +162,38 @@ impl Ring {
             }
             passes
         })
+    }
+
+    /// What follows is told there. What waits still goes where it was to go.
+    fn moves(&self, engine: &Inner, callback: Option<String>) {
+        if let Some(callback_uri) = callback {
+            let named = Named {
+                callback_uri,
+                call_options: None,
+            };
+            *self.webhook.lock() = Webhook::new(engine, named);
+        }
+    }
+
+    /// Tells the bot's webhook what came of this call.
+    fn relay(&self, came: Option<&Came<'_>>) {
+        let webhook = self.webhook.lock();
+        let (Some(lane), Some(came)) = (&webhook.lane, came) else {
+            return;
+        };
+        let entries = came.raw.iter();
+        let own = entries.filter(|entry| entry.call() == Some(&self.id));
+        lane.push(Parcel::new(
+            came.headers,
+            own.cloned().collect(),
+            came.length,
+        ));
+    }
+
+    fn close_lane(&self) {
+        if let Some(lane) = &self.webhook.lock().lane {
+            lane.close();
+        }
     }
 
     /// Over, unless it was before. A call that is being answered is that answer's to end.
@@ -153,6 +211,8 @@ pub(crate) struct Rings {
     max_ringing: usize,
     /// How long a call may be answered.
     patience: Duration,
+    /// The webhook of a bot that speaks HTTP.
+    named: Option<Named>,
 }
 
 #[derive(Debug, Default)]
@@ -163,13 +223,22 @@ struct Book {
 }
 
 impl Rings {
-    pub(crate) fn new(key: Arc<str>, max_ringing: usize, patience: Duration) -> Self {
+    pub(crate) fn new(
+        key: Arc<str>,
+        max_ringing: usize,
+        patience: Duration,
+        callback: Option<String>,
+    ) -> Self {
         Self {
             book: Mutex::default(),
             wake: Notify::new(),
             key,
             max_ringing: max_ringing.min(KNOWN),
             patience,
+            named: callback.map(|callback_uri| Named {
+                callback_uri,
+                call_options: None,
+            }),
         }
     }
 
@@ -180,6 +249,13 @@ impl Rings {
     /// Whoever waits for a call that rings looks again.
     pub(crate) fn wake_all(&self) {
         self.wake.notify_waiters();
+    }
+
+    /// Nothing more is told of calls that ring; what waits is still sent.
+    pub(crate) fn close_lanes(&self) {
+        for ring in self.book.lock().known.values() {
+            ring.close_lane();
+        }
     }
 
     fn first_waiting(&self) -> Option<Arc<Ring>> {
@@ -221,8 +297,13 @@ impl Inner {
                     }
                     continue;
                 }
-                Place::New(id, offer) if self.ring(id, offer) => "queued",
-                Place::New(..) => "busy",
+                Place::New(id, offer) => match self.ring(id, offer) {
+                    Some(ring) => {
+                        ring.relay(came);
+                        "queued"
+                    }
+                    None => "busy",
+                },
                 Place::Again => "duplicate",
                 Place::Ring(ring, facts) => {
                     let ends = |state: CallState| state.rank() >= CallState::Terminating.rank();
@@ -230,6 +311,7 @@ impl Inner {
                         let result = facts.and_then(|facts| facts.result.clone());
                         ring.end(RingEnd::GaveUp(result));
                     }
+                    ring.relay(came);
                     "queued"
                 }
                 Place::Nowhere => "unknown_call",
@@ -278,26 +360,28 @@ impl Inner {
         }
     }
 
-    /// A call rings. Told again, it is the same call.
-    /// False when there is no room for it.
-    fn ring(self: &Arc<Self>, id: &CallId, offer: &Offer) -> bool {
+    /// A call rings. Told twice at once, it is the same call. `None` when there is no room for it.
+    fn ring(self: &Arc<Self>, id: &CallId, offer: &Offer) -> Option<Arc<Ring>> {
         let rings = &self.rings;
         let ring = {
             let mut book = rings.book.lock();
-            if book.known.contains_key(id) {
-                return true;
+            if let Some(ring) = book.known.get(id) {
+                return Some(Arc::clone(ring));
             }
             let full = book.ringing >= rings.max_ringing || book.known.len() >= KNOWN;
             if full || self.is_draining() {
                 self.metrics.rang("refused");
-                return false;
+                return None;
             }
             let ring = Arc::new(Ring {
                 id: id.clone(),
                 offer: offer.clone(),
                 until: Instant::now() + rings.patience,
                 stand: watch::Sender::new(Stand::Rings),
-                callback: Mutex::default(),
+                webhook: Mutex::new(match &rings.named {
+                    Some(named) => Webhook::new(self, named.clone()),
+                    None => Webhook::default(),
+                }),
             });
             book.known.insert(id.clone(), Arc::clone(&ring));
             book.ringing += 1;
@@ -307,8 +391,8 @@ impl Inner {
         self.metrics.ringing.inc();
         rings.wake.notify_one();
         tracing::info!(call = %id, "a call rings");
-        tokio::spawn(look_after(Arc::clone(self), ring));
-        true
+        tokio::spawn(look_after(Arc::clone(self), Arc::clone(&ring)));
+        Some(ring)
     }
 }
 
@@ -344,6 +428,7 @@ async fn look_after(engine: Arc<Inner>, ring: Arc<Ring>) {
     engine.rings.quiet(&ring);
     tracing::info!(call = %ring.id, end, "a call rings no more");
     tokio::time::sleep(engine.retention).await;
+    ring.close_lane();
     engine.rings.forget(&ring);
 }
 
@@ -471,18 +556,16 @@ impl Incoming {
     }
 
     /// Takes the call as a body of Graph's own surface asks, its `callbackUri` replaced by ours.
-    /// `callback` is where whoever answers wants the call's notifications. Unlike
-    /// [`Incoming::answer`] the call starts unmuted, as on Graph, unless `join_muted` says
+    /// What comes of the call is relayed where the body says, else to the bot's own webhook.
+    /// Unlike [`Incoming::answer`] the call starts unmuted, as on Graph, unless `join_muted` says
     /// otherwise.
     ///
     /// # Errors
     /// As [`Incoming::answer`].
-    pub async fn pass(
-        &self,
-        body: AnswerCall,
-        callback: Option<String>,
-        join_muted: bool,
-    ) -> Result<Call, AnswerError> {
+    pub async fn pass(&self, body: AnswerCall, join_muted: bool) -> Result<Call, AnswerError> {
+        let named = body.callback_uri().map(str::to_owned);
+        let own = || self.named().map(|named| named.callback_uri);
+        let callback = named.or_else(own);
         self.take(body, callback, join_muted).await
     }
 
@@ -533,9 +616,8 @@ impl Incoming {
         callback: Option<String>,
     ) -> Result<(), AnswerError> {
         let taken = self.taken(RingEnd::Rejected)?;
-        if callback.is_some() {
-            *self.ring.callback.lock() = callback;
-        }
+        // Before it is sent: the notification of the end may come before the answer.
+        self.ring.moves(&self.engine, callback);
         // Graph tells of the end where the ring came in, so that it is heard of here.
         let how = RejectCall {
             reason,
@@ -551,9 +633,27 @@ impl Incoming {
         }
     }
 
-    /// Where whoever rejected the call wants the notification of its end.
-    pub fn reject_callback(&self) -> Option<String> {
-        self.ring.callback.lock().clone()
+    /// Sends the call elsewhere. The notifications it is yet to get go on coming to the engine,
+    /// wherever `body` wants them, so that its end is heard of here.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] as Graph answered; 502 when it may have taken effect.
+    pub async fn redirect(&self, mut body: Body, beta: bool) -> Result<Passed, UpstreamError> {
+        let callback = body.callback_uri().map(str::to_owned);
+        self.ring.moves(&self.engine, callback);
+        let ours = self.engine.callback(&self.engine.rings.key);
+        body.set_callback_uri(ours.as_str());
+        let place = openmic_wire::errand::Place::Call(self.ring.id.clone());
+        let upstream = &self.engine.upstream;
+        upstream
+            .errand(Errand::Redirect, &place, Some(&body), beta)
+            .await
+    }
+
+    /// Where a bot that speaks HTTP is told of the call: at its own webhook, or where it wants the
+    /// end of a call that it rejected.
+    pub fn named(&self) -> Option<Named> {
+        self.ring.webhook.lock().named.clone()
     }
 
     /// The call as Graph shows it, members unknown to openmic included. `query` is what stands

@@ -33,10 +33,27 @@
 //! # }
 //! ```
 //!
+//! A bot that is called takes the calls that ring; each is to be answered within 15 s:
+//!
+//! ```no_run
+//! # async fn example(bot: openmic::Bot) -> anyhow::Result<()> {
+//! use openmic::{Answer, Phase};
+//! println!("the calling webhook of the bot's registration: {}", bot.incoming_callback());
+//! let mut rings = bot.incoming();
+//! while let Some(ring) = rings.next().await {
+//!     let call = ring.answer(Answer::default()).await?; // or ring.reject(..)
+//!     call.until(|status| status.phase == Phase::Muted).await;
+//!     println!("unmute: {}", call.unmute().await?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A bot that goes down should call [`Engine::drain`] first: dropping a [`Bot`] or a [`Call`] hangs
 //! nothing up.
 //!
-//! `examples/speak.rs` runs as it is, against the local calling service (feature `local`).
+//! `examples/speak.rs` and `examples/answer.rs` run as they are, against the local calling service
+//! (feature `local`).
 //!
 //! Cargo features: `local` (default) brings `openmic::local`, the local Graph-compatible calling
 //! service.

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use openmic_local::{DEV_APP, DEV_SECRET, DEV_TENANT};
+use url::Url;
 
 /// Where the parts can be reached, `http://host:port` or `https://host:port` each.
 #[derive(Debug, Clone, Default)]
@@ -93,6 +94,17 @@ impl Addresses {
         out.push('\n');
         out
     }
+}
+
+/// Tells where incoming calls are to be sent. On stdout and not in the log: the address holds a
+/// routing token.
+pub(crate) fn tell_incoming(callback: &Url) {
+    let line = format!(
+        "incoming calls: {callback}\n  (the bot's calling webhook; new at each start, see \
+         calls.incoming_key)\n"
+    );
+    // Nobody to tell is no reason to end.
+    io::stdout().write_all(line.as_bytes()).unwrap_or_default();
 }
 
 #[cfg(test)]

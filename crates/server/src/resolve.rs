@@ -83,12 +83,16 @@ pub(crate) struct Plan {
 
 /// How the engine treats calls.
 #[expect(clippy::struct_field_names, reason = "the names of the keys")]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Calls {
     pub(crate) command_deadline: Duration,
     pub(crate) max_calls: usize,
     pub(crate) retention: Duration,
     pub(crate) drain_deadline: Duration,
+    pub(crate) ring_deadline: Duration,
+    pub(crate) incoming_callback_uri: Option<Url>,
+    /// `None`: a new one.
+    pub(crate) incoming_key: Option<SecretString>,
 }
 
 /// Where the calls live.
@@ -195,6 +199,14 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
         drain: relay.drain.0,
         ..RelayConfig::default()
     });
+    if let Some(url) = &calls.incoming_callback_uri
+        && (!matches!(url.scheme(), "http" | "https") || !url.has_host())
+    {
+        return Err(invalid(
+            "calls.incoming_callback_uri",
+            format!("{url} is no http or https address; give that of the bot's webhook"),
+        ));
+    }
     Ok(Plan {
         tls: TlsPlan::new(&listen, &local, &upstream)?,
         authorities: tls::authorities(&upstream)?,
@@ -225,6 +237,13 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
             max_calls: calls.max_calls,
             retention: calls.retention.0,
             drain_deadline: calls.drain_deadline.0,
+            ring_deadline: calls.ring_deadline.0,
+            incoming_callback_uri: calls.incoming_callback_uri,
+            incoming_key: secret(
+                "calls.incoming_key",
+                calls.incoming_key.as_ref(),
+                calls.incoming_key_file.as_deref(),
+            )?,
         },
         relay,
         hub: HubConfig {
@@ -339,6 +358,7 @@ pub(crate) fn local_service(
         ..LocalConfig::default()
     };
     config.timing.establish = local.establish.0;
+    config.timing.ring = local.ring.0;
     config.timing.keep_alive = local.keep_alive_expiry.0;
     config.rules.announce_unchanged = local.announce_unchanged;
     config.rules.end_when_alone = local.end_when_alone;

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use crate::config::Loaded;
 use crate::signals::Signals;
 use crate::wiring::Stack;
-use crate::{descriptors, resolve, trace};
+use crate::{banner, descriptors, resolve, trace};
 
 /// Serves until a signal, then drains. `files` is the limit of open files.
 ///
@@ -33,6 +33,9 @@ pub(crate) async fn run(loaded: Loaded, files: u64) -> anyhow::Result<()> {
     let mut signals = Signals::catch().context("signals cannot be caught")?;
     let stack = Stack::start(plan).await?;
     stack.addresses().announce(text, dev);
+    if let Some(callback) = stack.new_incoming_callback() {
+        banner::tell_incoming(&callback);
+    }
     signals.first().await;
     signals.end_at_the_next();
     tracing::info!("draining; a second signal ends at once");

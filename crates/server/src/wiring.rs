@@ -21,6 +21,7 @@ use openmic_graph::{GraphClient, GraphConfig};
 use openmic_hub::Hub;
 use openmic_listen::{ListenMetrics, Listener, Running};
 use openmic_local::{LocalConfig, LocalService};
+use secrecy::ExposeSecret as _;
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use url::Url;
@@ -52,6 +53,8 @@ pub(crate) struct Stack {
     admin: Running,
     /// Ends with the stack.
     background: JoinSet<()>,
+    /// The webhook of incoming calls has an address that nobody knows yet.
+    new_key: bool,
     drain_deadline: Duration,
     close_timeout: Duration,
 }
@@ -124,14 +127,21 @@ impl Stack {
             .hub(hub)
             .command_deadline(plan.calls.command_deadline)
             .max_calls(plan.calls.max_calls)
+            .ring_deadline(plan.calls.ring_deadline)
             .retention(plan.calls.retention);
+        if let Some(key) = &plan.calls.incoming_key {
+            engine = engine.incoming_key(key.expose_secret());
+        }
+        if let Some(callback) = &plan.calls.incoming_callback_uri {
+            engine = engine.relay_incoming(callback.as_str());
+        }
         if let Some(config) = &plan.relay {
             let metrics = RelayMetrics::new();
             metrics.register(&registry)?;
             let relay = Relay::new(config.clone(), graph, &metrics).context("the relay [relay]")?;
             engine = engine.relay(relay);
         }
-        let engine = engine.build()?;
+        let engine = engine.build().context("calls.incoming_key")?;
         engine.metrics().register(&registry)?;
 
         let auth_metrics = openmic_auth::Metrics::new();
@@ -200,6 +210,7 @@ impl Stack {
             public: public.serve(routes(surface), plan.listen.clone()),
             admin: admin.serve(admin_routes, plan.listen),
             background,
+            new_key: plan.calls.incoming_key.is_none(),
             drain_deadline: plan.calls.drain_deadline,
             close_timeout: plan.hub.close_timeout,
         })
@@ -220,6 +231,11 @@ impl Stack {
                 .as_ref()
                 .map(|service| service.base_url().to_owned()),
         }
+    }
+
+    /// Where incoming calls are to be sent, when nobody can know it yet.
+    pub(crate) fn new_incoming_callback(&self) -> Option<Url> {
+        self.new_key.then(|| self.engine.incoming_callback())
     }
 
     /// Ends gracefully, within the configured deadline: unready, no new calls and commands, every

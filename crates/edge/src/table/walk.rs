@@ -71,7 +71,7 @@ fn expected(who: Who) -> [Gate; 7] {
         Who::Served => [
             Unknown, Unknown, Forbidden, Forbidden, Forbidden, Open, Forbidden,
         ],
-        Who::Owner => [Unknown, Unknown, NoCall, NoCall, NoCall, Open, NoCall],
+        Who::Owner | Who::Callee => [Unknown, Unknown, NoCall, NoCall, NoCall, Open, NoCall],
         Who::Watcher => [Unknown, Unknown, NoCall, NoCall, NoCall, Open, Open],
         Who::Application => [Unknown, Unknown, Open, Open, Open, Open, Open],
     }

@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) deadline: Duration,
     /// Of the engine's owner.
     pub(crate) tenant: &'static str,
+    /// The bot's own webhook for incoming calls.
+    pub(crate) incoming: Option<&'static str>,
     /// Stands between the engine and the local service; given the latter's `/v1.0` address.
     pub(crate) between: Option<Between>,
 }
@@ -56,6 +58,7 @@ impl Default for Plan {
             },
             deadline: Duration::from_secs(10),
             tenant: DEV_TENANT,
+            incoming: None,
             between: None,
         }
     }
@@ -125,11 +128,13 @@ impl Rig {
         let authority = Url::parse(local.authority()).unwrap();
         let graph = GraphConfig::new(upstream, authority, credential);
         let graph = GraphClient::new(&graph, &openmic_graph::Metrics::new()).unwrap();
-        let engine = Engine::builder(graph, owner, Url::parse(&base).unwrap())
+        let mut builder = Engine::builder(graph, owner, Url::parse(&base).unwrap())
             .hub(Hub::start(plan.hub).unwrap())
-            .command_deadline(plan.deadline)
-            .build()
-            .unwrap();
+            .command_deadline(plan.deadline);
+        if let Some(callback) = plan.incoming {
+            builder = builder.relay_incoming(callback);
+        }
+        let engine = builder.build().unwrap();
         let auth = openmic_auth::Metrics::new();
         let mut discovery = Discovery::new(local.openid_configuration_url());
         discovery.allow_loopback_http = true;

@@ -5,6 +5,7 @@
 mod admin;
 mod errands;
 mod harness;
+mod incoming;
 mod paths;
 mod refusals;
 mod replay;

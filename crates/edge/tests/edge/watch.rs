@@ -12,7 +12,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::harness::{Plan, Rig, read};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 fn handshake(rig: &Rig, path: &str, token: Option<&str>) -> Request<()> {
     let url = format!("{}{path}", rig.base.replacen("http", "ws", 1));
@@ -24,7 +24,7 @@ fn handshake(rig: &Rig, path: &str, token: Option<&str>) -> Request<()> {
     request
 }
 
-async fn watch(rig: &Rig, path: &str) -> Socket {
+pub(crate) async fn watch(rig: &Rig, path: &str) -> Socket {
     let request = handshake(rig, path, Some(&rig.token));
     connect_async(request).await.unwrap().0
 }
@@ -43,7 +43,7 @@ async fn refused(request: Request<()>) -> (u16, String) {
 }
 
 /// The next frame of this type.
-async fn frame(socket: &mut Socket, kind: &str) -> Value {
+pub(crate) async fn frame(socket: &mut Socket, kind: &str) -> Value {
     let next = async {
         loop {
             match socket.next().await.unwrap().unwrap() {

@@ -32,6 +32,7 @@ pub struct EngineBuilder {
     max_calls: usize,
     retention: Duration,
     incoming_key: Option<String>,
+    incoming_callback: Option<String>,
     ring_deadline: Duration,
     max_ringing: usize,
     tuning: Option<fn(&mut Config)>,
@@ -118,6 +119,14 @@ impl EngineBuilder {
         self
     }
 
+    /// The webhook of a bot that speaks HTTP: calls that ring are relayed there, and those that it
+    /// answers without naming another. Default: none.
+    #[must_use]
+    pub fn relay_incoming(mut self, callback_uri: &str) -> Self {
+        self.incoming_callback = Some(callback_uri.to_owned());
+        self
+    }
+
     /// How long a call may ring before it is forgotten. Default 15 s, which is what Graph gives a
     /// bot to answer.
     #[must_use]
@@ -160,7 +169,12 @@ impl EngineBuilder {
             Some(_) => return Err(BuildError::IncomingKey),
         };
         let inner = Inner {
-            rings: Rings::new(key, self.max_ringing, self.ring_deadline),
+            rings: Rings::new(
+                key,
+                self.max_ringing,
+                self.ring_deadline,
+                self.incoming_callback,
+            ),
             upstream: Upstream::new(self.graph),
             hub,
             registry: Registry::default(),
@@ -198,6 +212,7 @@ impl Engine {
             max_calls: 100_000,
             retention: Duration::from_mins(1),
             incoming_key: None,
+            incoming_callback: None,
             ring_deadline: Duration::from_secs(15),
             max_ringing: 1024,
             tuning: None,

@@ -399,7 +399,8 @@ async fn a_rejected_ring_is_over_and_says_why_upstream() {
         json!({"reason": "forbidden"}),
         "the end is to be heard of here"
     );
-    assert_eq!(incoming.reject_callback(), wanted);
+    let named = incoming.named().map(|named| named.callback_uri);
+    assert_eq!(named, wanted);
     assert_eq!(within(incoming.over()).await, RingEnd::Rejected);
     over(&within(incoming.answer(unmuted())).await);
     // The notification of its end is no surprise.

@@ -273,6 +273,10 @@ pub(crate) struct Local {
     #[config(default = "20ms")]
     pub(crate) establish: Period,
 
+    /// How long a call to a bot rings before it ends unanswered, 408/1106. Graph: 15 s.
+    #[config(default = "15s")]
+    pub(crate) ring: Period,
+
     /// A call that got no keepAlive for so long is ended. Graph: 45 min.
     #[config(default = "45min")]
     pub(crate) keep_alive_expiry: Period,
@@ -357,6 +361,24 @@ pub(crate) struct Calls {
     /// Calls at one time; above it a create is answered 503.
     #[config(default = 100_000)]
     pub(crate) max_calls: usize,
+
+    /// How long a call may ring before it is forgotten. Graph: 15 s, for policy-based recording 5 s.
+    #[config(default = "15s")]
+    pub(crate) ring_deadline: Period,
+
+    /// Routing token of the webhook for incoming calls, 16 to 128 letters, digits, - and _:
+    /// `upstream.public_url` with /callbacks/{incoming_key} goes into the calling settings of the
+    /// bot's Teams channel. Better in a file than here. Without: a new one at each start, which is
+    /// printed on stdout.
+    #[serde(serialize_with = "values::redacted")]
+    pub(crate) incoming_key: Option<SecretString>,
+
+    /// A file that holds `incoming_key` and nothing else.
+    pub(crate) incoming_key_file: Option<PathBuf>,
+
+    /// The bot's own webhook for incoming calls, when it speaks HTTP: it is their `callbackUri`, and
+    /// afterwards that of calls whose answer names no other.
+    pub(crate) incoming_callback_uri: Option<Url>,
 
     /// How long an ended call and its operations can still be read.
     #[config(default = "1min")]
