@@ -304,8 +304,10 @@ async fn the_callers_own_roles_count_not_the_engines() {
 
 #[tokio::test]
 async fn the_webhook_of_the_registration_is_the_fallback_and_is_shown() {
-    let mut plan = Plan::default();
-    plan.incoming = Some("https://bot.example/calls");
+    let plan = Plan {
+        incoming: Some("https://bot.example/calls"),
+        ..Plan::default()
+    };
     let rig = Rig::with(plan).await;
     let (path, incoming, _) = rung(&rig, json!({})).await;
     assert_eq!(

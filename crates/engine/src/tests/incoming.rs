@@ -516,8 +516,7 @@ async fn a_body_of_graphs_own_surface_keeps_its_members() {
         "mediaConfig": {"@odata.type": "#microsoft.graph.serviceHostedMediaConfig"},
         "participantCapacity": 5, "unheardOf": [1]});
     let body = AnswerCall::decode(body.to_string().as_bytes()).unwrap();
-    let callback = Some("https://caller/".to_owned());
-    let call = within(incoming.pass(body, callback, false)).await.unwrap();
+    let call = within(incoming.pass(body, false)).await.unwrap();
     assert_eq!(call.named().unwrap().callback_uri, "https://caller/");
     let asked = stage.graph.received(Route::Answer, 1).await.body;
     assert_eq!(asked["unheardOf"], json!([1]));
