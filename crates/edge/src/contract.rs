@@ -18,7 +18,9 @@ use crate::table::{TABLE, Who};
 mod asyncapi;
 mod failures;
 
-use failures::{BODY, CALL, ERRAND, NOTIFICATION, READ, REPLAYED, SENT, SERVED, TOKEN, UPGRADE};
+use failures::{
+    BODY, CALL, ERRAND, NOTIFICATION, READ, REPLAYED, RINGING, SENT, SERVED, TOKEN, UPGRADE,
+};
 
 /// The document of the public listener, as `/openapi.json` has it.
 pub(crate) static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| encode(&contract().document()));
@@ -98,11 +100,31 @@ fn operations() -> Vec<Route> {
             .gives(200, Body::Json("Call"), "The call.")
             .fails(READ),
         delete("/v1.0/communications/calls/{call}", "hangUpCall", "Hangs a call up.")
+            .says("One that rings is turned down.")
             .gives_nothing(204, "It is being ended; the call's state tells when it has.")
-            .leads_to("getCall", call),
+            .leads_to("getCall", call)
+            .fails(SENT),
         post("/v1.0/communications/calls/{call}/keepAlive", "keepCallAlive", "Keeps a call alive; the engine does so by itself besides.")
             .gives_nothing(200, "Graph was told.")
             .fails(SENT),
+        post("/v1.0/communications/calls/{call}/answer", "answerCall", "Takes a call that rings.")
+            .says("Within 15 s. The notifications come to `callbackUri`, without it to the bot's webhook for incoming calls; those tell when the call is up.")
+            .takes_like(
+                Body::Json("AnswerCall"),
+                json!({
+                    "callbackUri": "https://bot.example/callbacks",
+                    "acceptedModalities": ["audio"],
+                    "mediaConfig": {"@odata.type": "#microsoft.graph.serviceHostedMediaConfig"},
+                }),
+            )
+            .gives_nothing(202, "The call is being set up.")
+            .leads_to("getCall", call)
+            .fails(&[BODY, SENT, RINGING].concat()),
+        post("/v1.0/communications/calls/{call}/reject", "rejectCall", "Turns a call down that rings.")
+            .takes_like(Body::Json("RejectCall"), json!({"reason": "busy"}))
+            .or_nothing()
+            .gives_nothing(202, "It rings no more.")
+            .fails(&[BODY, SENT, RINGING].concat()),
         switch("/v1.0/communications/calls/{call}/mute", "muteCall", "Mutes the bot for everybody."),
         switch("/v1.0/communications/calls/{call}/unmute", "unmuteCall", "Unmutes the bot, and answers when everybody can hear it."),
         get("/v1.0/communications/calls/{call}/operations/{operation}", "getOperation", "Reads how what was asked stands or ended.")
@@ -220,7 +242,7 @@ fn contract() -> Contract {
         let rule = rule(&route);
         let failures = match rule.map(|rule| rule.who) {
             Some(Who::Served) => SERVED,
-            Some(Who::Owner | Who::Watcher) => CALL,
+            Some(Who::Owner | Who::Watcher | Who::Callee) => CALL,
             Some(Who::Application) | None => &[][..],
         };
         let route = match rule {

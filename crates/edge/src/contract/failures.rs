@@ -46,10 +46,20 @@ pub(super) const SERVED: &[Failure] = &[
 ];
 
 /// What names a call.
-pub(super) const CALL: &[Failure] = &[way(
-    404,
-    "8522",
-    "The call has ended, or no call of this application has this id.",
+pub(super) const CALL: &[Failure] = &[
+    way(
+        404,
+        "8522",
+        "The call has ended, or no call of this application has this id.",
+    ),
+    way(400, "8501", "The call rings and is not answered yet."),
+];
+
+/// What is for calls that ring.
+pub(super) const RINGING: &[Failure] = &[way(
+    400,
+    "8585",
+    "The call does not ring: it was answered, or is being answered or rejected.",
 )];
 
 /// What takes a body.
