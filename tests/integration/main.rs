@@ -10,4 +10,5 @@ mod door;
 mod encoders;
 mod readme;
 mod relay;
+mod relay_load;
 mod security;

@@ -8,5 +8,6 @@ mod life;
 mod mailbox;
 mod panic;
 mod records;
+mod relayed;
 mod stage;
 mod verdicts;

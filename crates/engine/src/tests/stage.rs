@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use openmic_graph::relay::{Relay, RelayConfig, RelayMetrics};
 use openmic_graph::{Credential, GraphClient, GraphConfig};
 use openmic_machine::{Config, Phase};
 use openmic_model::{Action, AppId, TenantId, Verdict};
@@ -58,6 +59,27 @@ impl Stage {
         build: impl FnOnce(EngineBuilder) -> EngineBuilder,
         client: impl FnOnce(&mut GraphConfig),
     ) -> Result<Self, BuildError> {
+        Self::assemble(|builder, _| build(builder), client).await
+    }
+
+    /// With a relay to bots on loopback.
+    pub(crate) async fn relaying(tune: fn(&mut Config)) -> Self {
+        let build = |builder: EngineBuilder, client: &GraphClient| {
+            let config = RelayConfig {
+                dev: true,
+                timeout: PATIENCE,
+                ..RelayConfig::default()
+            };
+            let relay = Relay::new(config, client.clone(), &RelayMetrics::new()).unwrap();
+            builder.tune(tune).relay(relay)
+        };
+        Self::assemble(build, |_| ()).await.unwrap()
+    }
+
+    async fn assemble(
+        build: impl FnOnce(EngineBuilder, &GraphClient) -> EngineBuilder,
+        client: impl FnOnce(&mut GraphConfig),
+    ) -> Result<Self, BuildError> {
         let graph = Graph::start().await;
         let url = |path: &str| Url::parse(&format!("{}{path}", graph.origin)).unwrap();
         let tenant = TenantId::parse(TENANT).unwrap();
@@ -71,8 +93,8 @@ impl Stage {
         client(&mut config);
         let client = GraphClient::new(&config, &openmic_graph::Metrics::new()).unwrap();
         let public = Url::parse("https://bot.example/base/").unwrap();
-        let builder = Engine::builder(client, Owner { app, tenant }, public);
-        let engine = build(builder.retention(Duration::from_mins(1))).build()?;
+        let builder = Engine::builder(client.clone(), Owner { app, tenant }, public);
+        let engine = build(builder.retention(Duration::from_mins(1)), &client).build()?;
         Ok(Self { graph, engine })
     }
 

@@ -25,15 +25,17 @@ pub enum Gap {
 /// that an older delta does not bring them back.
 #[derive(Debug, Default)]
 pub struct RawRoster {
-    entries: Vec<Slot>,
+    pub(super) entries: Vec<Slot>,
     index: HashMap<ParticipantId, usize>,
+    /// How many are there.
+    there: usize,
     /// The highest `sequenceNumber` up to which nothing is missing.
     last: Option<u64>,
 }
 
 /// One participant, in the order they came.
 #[derive(Debug)]
-struct Slot {
+pub(super) struct Slot {
     id: ParticipantId,
     number: Option<u64>,
     /// `None` once they left.
@@ -73,6 +75,7 @@ impl RawRoster {
         if whole {
             self.entries.clear();
             self.index.clear();
+            self.there = 0;
         }
         for item in items.iter().take(MAX_ITEMS) {
             self.merge(item, is_removed(item) || (removed && !array));
@@ -110,8 +113,7 @@ impl RawRoster {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        let there = |slot: &&Slot| slot.value.is_some();
-        self.entries.iter().filter(there).count()
+        self.there
     }
 
     /// Whether nobody is there.
@@ -141,7 +143,7 @@ impl RawRoster {
             }
             slot.number = number.or(slot.number);
             if removed {
-                slot.value = None;
+                self.there -= usize::from(slot.value.take().is_some());
                 return;
             }
             if slot.value.is_some() {
@@ -160,9 +162,10 @@ impl RawRoster {
 
     fn push(&mut self, slot: Slot) {
         // The oldest who left are forgotten first; a roster of nobody else is full.
-        if self.index.len() >= MAX_ITEMS && self.len() >= MAX_ITEMS {
+        if self.there >= MAX_ITEMS {
             return;
         }
+        self.there += usize::from(slot.value.is_some());
         if self.entries.len() >= 2 * MAX_ITEMS {
             self.compact();
         }
