@@ -9,12 +9,14 @@ mod bots;
 mod chain;
 mod crowd;
 mod frames;
+mod stalled;
 mod watched;
 
 pub use bare::{BareLoop, Writes};
 pub use bots::Bots;
 pub use chain::Chain;
 pub use crowd::Crowd;
+pub use stalled::Stalled;
 pub use watched::{Watched, delta_frame};
 
 use std::future::Future;
