@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use openmic_auth::{Discovery, KeySource, Validator, ValidatorConfig};
 use openmic_edge::{EdgeMetrics, Readiness, Surface, admin_routes, routes};
 use openmic_engine::Engine;
-use openmic_graph::relay::{Relay, RelayMetrics};
+use openmic_graph::relay::{Relay, RelayConfig, RelayMetrics};
 use openmic_graph::{GraphClient, GraphConfig};
 use openmic_hub::Hub;
 use openmic_listen::{ListenMetrics, Listener, Running};
@@ -107,7 +107,7 @@ impl Stack {
             scope: plan.scope.clone(),
             connect_timeout: plan.connect_timeout,
             request_timeout: plan.request_timeout,
-            authorities,
+            authorities: authorities.clone(),
             ..GraphConfig::new(
                 endpoints.base_url,
                 endpoints.authority,
@@ -135,10 +135,14 @@ impl Stack {
         if let Some(callback) = &plan.calls.incoming_callback_uri {
             engine = engine.relay_incoming(callback.as_str());
         }
-        if let Some(config) = &plan.relay {
+        if let Some(config) = plan.relay.take() {
+            let config = RelayConfig {
+                roots: authorities,
+                ..config
+            };
             let metrics = RelayMetrics::new();
             metrics.register(&registry)?;
-            let relay = Relay::new(config.clone(), graph, &metrics).context("the relay [relay]")?;
+            let relay = Relay::new(config, graph, &metrics).context("the relay [relay]")?;
             engine = engine.relay(relay);
         }
         let engine = engine.build().context("calls.incoming_key")?;
