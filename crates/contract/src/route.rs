@@ -156,9 +156,12 @@ impl Route {
 
     /// A header or query parameter that is text and may be left out.
     fn parameter(mut self, place: ParameterIn, name: &str, about: &str, example: &str) -> Self {
+        let examples = Some(example)
+            .filter(|text| !text.is_empty())
+            .map(|text| json!(text));
         let schema = ObjectBuilder::new()
             .schema_type(Type::String)
-            .examples([json!(example)]);
+            .examples(examples);
         let mut parameter = Parameter::new(name);
         parameter.parameter_in = place;
         parameter.required = Required::False;

@@ -247,11 +247,7 @@ fn contract() -> Contract {
         };
         let route = match rule {
             Some(rule) if rule.is_replayed() => route
-                .header(
-                    "Idempotency-Key",
-                    IDEMPOTENCY_KEY,
-                    "b2c5e1d0-6a1f-4a35-9c3e-0d6f3a2f6a11",
-                )
+                .header("Idempotency-Key", IDEMPOTENCY_KEY, "")
                 .matching("^[ -~]{1,128}$")
                 .fails(REPLAYED),
             _ => route,

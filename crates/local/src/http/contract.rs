@@ -403,12 +403,13 @@ fn operations() -> Vec<Route> {
             "joinAsHuman",
             "A human joins, with an SDP offer to be heard and to hear.",
         )
-        .query(
+        .says("An offer is as short as `m=audio 45000 RTP/AVP 0` after the lines `v=0`, `o=- 0 0 IN IP4 127.0.0.1`, `s=-`, `c=IN IP4 127.0.0.1` and `t=0 0`, each ended by CR LF.")
+            .query(
             "displayName",
             "Name in the roster, at most 256 characters.",
             "Ada",
         )
-        .takes_like(Body::Text("application/sdp"), json!(OFFER))
+        .takes(Body::Text("application/sdp"))
         .or_nothing()
         .gives(
             201,
@@ -466,9 +467,6 @@ fn operations() -> Vec<Route> {
             .gives(200, Body::Json("Document"), "OpenAPI 3.1."),
     ]
 }
-
-/// A human with one PCMU stream.
-const OFFER: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 45000 RTP/AVP 0\r\n";
 
 /// Mute and unmute.
 fn switch(path: &'static str, id: &'static str, summary: &'static str) -> Route {
