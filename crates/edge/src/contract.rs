@@ -19,7 +19,7 @@ mod asyncapi;
 mod failures;
 
 use failures::{
-    BODY, CALL, ERRAND, NOTIFICATION, READ, REPLAYED, RINGING, SENT, SERVED, TOKEN, UPGRADE,
+    BODY, CALL, ERRAND, NOTIFICATION, PATH, READ, REPLAYED, RINGING, SENT, SERVED, TOKEN, UPGRADE,
 };
 
 /// The document of the public listener, as `/openapi.json` has it.
@@ -252,7 +252,12 @@ fn contract() -> Contract {
                 .fails(REPLAYED),
             _ => route,
         };
-        route.fails(TOKEN).fails(failures)
+        let named = if route.path().contains('{') {
+            PATH
+        } else {
+            &[]
+        };
+        route.fails(TOKEN).fails(named).fails(failures)
     });
     Contract {
         title: "openmic engine",

@@ -64,9 +64,9 @@ mod secrecy {
         let reject = RejectCall::decode(body).unwrap();
         let read = call::decode(body).unwrap();
         assert!(read.callback_uri.is_some() && read.media_blob.is_some());
-        let entry = br##"{"value": [{"changeType": "created", "resource": "/app/calls/c1",
+        let entry = br#"{"value": [{"changeType": "created", "resource": "/app/calls/c1",
             "resourceData": {"state": "incoming",
-                "source": {"identity": {"user": {"id": "u1", "displayName": "k4nar1"}}}}}]}"##;
+                "source": {"identity": {"user": {"id": "u1", "displayName": "k4nar1"}}}}}]}"#;
         let offered = notification::decode(entry).unwrap();
         let id = CallId::parse("c1").unwrap();
         let outgoing = Outgoing {

@@ -45,6 +45,13 @@ pub(super) const SERVED: &[Failure] = &[
     ),
 ];
 
+/// What has names in its path.
+pub(super) const PATH: &[Failure] = &[way(
+    400,
+    "invalidRequest",
+    "The path cannot be read; percent-encode it as UTF-8.",
+)];
+
 /// What names a call.
 pub(super) const CALL: &[Failure] = &[
     way(
