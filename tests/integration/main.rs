@@ -12,3 +12,4 @@ mod readme;
 mod relay;
 mod relay_load;
 mod security;
+mod trickle;

@@ -120,7 +120,8 @@ impl Server {
             .expect("it listens");
         let address = |name: &str| {
             let url = event[name].as_str().unwrap_or_default();
-            url.trim_start_matches("http://").to_owned()
+            let plain = url.trim_start_matches("http://");
+            plain.trim_start_matches("https://").to_owned()
         };
         Self {
             child,

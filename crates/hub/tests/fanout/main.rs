@@ -5,4 +5,5 @@ mod delivery;
 mod limits;
 mod property;
 mod support;
+mod tls;
 mod watcher;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use serde_json::Value;
@@ -10,8 +11,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::support::PATIENCE;
 
-pub(crate) struct Watcher {
-    pub(crate) socket: WebSocket<TcpStream>,
+pub(crate) struct Watcher<S = TcpStream> {
+    pub(crate) socket: WebSocket<S>,
     pub(crate) roster: BTreeMap<String, Value>,
     pub(crate) version: Option<(u64, u64)>,
     pub(crate) snapshots: usize,
@@ -32,6 +33,18 @@ pub(crate) enum Got {
 impl Watcher {
     pub(crate) fn new(client: TcpStream) -> Self {
         client.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self::over(client)
+    }
+
+    /// As if it had been connected before and came back with what it has.
+    pub(crate) fn resume(&mut self, client: TcpStream) {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.socket = WebSocket::from_raw_socket(client, Role::Client, None);
+    }
+}
+
+impl<S: Read + Write> Watcher<S> {
+    pub(crate) fn over(client: S) -> Self {
         Self {
             socket: WebSocket::from_raw_socket(client, Role::Client, None),
             roster: BTreeMap::new(),
@@ -41,12 +54,6 @@ impl Watcher {
             states: Vec::new(),
             operations: Vec::new(),
         }
-    }
-
-    /// As if it had been connected before and came back with what it has.
-    pub(crate) fn resume(&mut self, client: TcpStream) {
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
-        self.socket = WebSocket::from_raw_socket(client, Role::Client, None);
     }
 
     /// The next frame, applied.
