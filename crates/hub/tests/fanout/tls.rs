@@ -1,4 +1,5 @@
 //! Subscribers over TLS get what those in clear get, in the same order, under the same limits.
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 use std::io::Write as _;
 use std::net::TcpStream;
