@@ -10,8 +10,13 @@ mod wire;
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use openmic::local::{DEV_APP, DEV_TENANT};
+use openmic_tests::Server;
 use serde_json::{Value, json};
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use house::{CALLS, House, OTHER_TENANT, Side, meeting};
 use signer::{OURS, now};
@@ -278,4 +283,135 @@ async fn a_call_that_is_not_up_yet_is_not_muted() {
         }
         findings.end("not established", &house);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_is_cut_off_changes_nothing() {
+    for side in [Side::Engine, Side::Local] {
+        let house = House::furnished(side).await;
+        let before = house.state().await;
+        let path = format!("{CALLS}/{}/unmute", house.calls.group);
+        for (body, length) in [("", 2), ("{", 2), ("{}", 3), ("{}", 1000)] {
+            let request = Request::new("POST", &path).bearer(&house.token);
+            let request = request.json(body).claims_length(length);
+            let answer = request.send_and_leave(&house.host).await;
+            let answer = String::from_utf8_lossy(&answer);
+            // Whoever leaves may get no answer; what there is of one is no success.
+            assert!(
+                answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
+                "{side:?} {body} of {length}: {answer}"
+            );
+        }
+        assert_eq!(house.state().await, before, "{side:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_cannot_be_read_is_refused_in_the_envelope() {
+    for side in [Side::Engine, Side::Local] {
+        let house = House::furnished(side).await;
+        let before = house.state().await;
+        let unmute = format!("{CALLS}/{}/unmute", house.calls.group);
+        let request = || {
+            Request::new("POST", &unmute)
+                .bearer(&house.token)
+                .json("{}")
+        };
+        let mut many = request();
+        for number in 0..200 {
+            many = many.header(&format!("x-{number}"), "a");
+        }
+        let long = format!("{CALLS}/{}/unmute", "a".repeat(20_000));
+        for (name, request, status) in [
+            (
+                "20 KiB in one header",
+                request().header("x", "a".repeat(20_000)),
+                431,
+            ),
+            ("200 headers", many, 431),
+            ("a path of 20 KB", Request::new("POST", long), 431),
+            (
+                "a zero byte in a header",
+                request().header("x", b"a\0b"),
+                400,
+            ),
+            ("a space in a name", request().header("x y", "a"), 400),
+            (
+                "a length that is none",
+                request().header("content-length", "x"),
+                400,
+            ),
+            ("two lengths", request().header("content-length", "3"), 400),
+        ] {
+            let reply = request.send(&house.host).await;
+            assert_eq!(reply.status, status, "{side:?} {name}: {reply:?}");
+            let error = &reply.body["error"];
+            assert!(!reply.code().is_empty(), "{side:?} {name}: {reply:?}");
+            let message = error["message"].as_str().unwrap_or("");
+            assert!(message.len() > 20, "{side:?} {name}: {reply:?}");
+            let id = reply.header("request-id");
+            assert!(!id.is_empty(), "{side:?} {name}: {reply:?}");
+            assert_eq!(error["innerError"]["request-id"], id, "{side:?} {name}");
+        }
+        assert_eq!(house.state().await, before, "{side:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_is_closed_when_its_token_expires() {
+    let house = House::furnished(Side::Engine).await;
+    let expires = now() + 2;
+    let claims = with(&house.claims, "exp", json!(expires));
+    let token = OURS.token(&house.kid, &claims);
+    let path = format!("/v1/calls/{}/roster", house.calls.group);
+    let url = format!("ws://{}{path}", house.host);
+    let mut request = url.into_client_request().unwrap();
+    let bearer = format!("Bearer {token}").parse().unwrap();
+    request.headers_mut().insert("authorization", bearer);
+    let (mut socket, _) = connect_async(request).await.unwrap();
+    let closed = async {
+        loop {
+            if let Message::Close(frame) = socket.next().await.unwrap().unwrap() {
+                return frame.unwrap();
+            }
+        }
+    };
+    let frame = tokio::time::timeout(Duration::from_secs(20), closed).await;
+    let frame = frame.expect("closed in time");
+    assert_eq!(u16::from(frame.code), openmic_hub::TOKEN_EXPIRED);
+    assert!(now() >= expires, "not before its time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_key_of_the_configuration_lets_its_caller_in() {
+    let made = std::process::Command::new(Server::binary())
+        .args(["auth", "new-key", "--role", "openmic.operator"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(made.stdout).unwrap();
+    let key = text
+        .split_whitespace()
+        .find(|word| word.starts_with("omk_"));
+    let key = key.unwrap().to_owned();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &text).unwrap();
+    let path = file.path().to_str().unwrap().to_owned();
+    let start = move || Server::start(&["serve", "--config", &path]);
+    let server = tokio::task::spawn_blocking(start).await.unwrap();
+    let list = Request::new("GET", "/v1/calls");
+    let reply = list.clone().bearer(&key).send(server.public()).await;
+    assert_eq!((reply.status, &reply.body["total"]), (200, &json!(0)));
+    let mut other = key.clone();
+    other.replace_range(5..6, if &key[5..6] == "A" { "B" } else { "A" });
+    for bad in [&other, "omk_", &key[4..], &format!("{key}A")] {
+        let reply = list.clone().bearer(bad).send(server.public()).await;
+        assert_eq!(reply.faults(), Vec::<String>::new());
+        assert_eq!(
+            (reply.status, reply.code()),
+            (401, "InvalidAuthenticationToken")
+        );
+    }
+    // The local service knows no API keys.
+    let call = Request::new("GET", format!("{CALLS}/x")).bearer(&key);
+    assert_eq!(call.send(server.local()).await.status, 401);
 }

@@ -8,6 +8,7 @@ use openmic::{AppId, CallId, CallState, Credential, Engine, GraphConfig, Owner, 
 use openmic_auth::{Discovery, KeySource, Validator, ValidatorConfig};
 use openmic_edge::{EdgeMetrics, Surface, SurfaceConfig, routes};
 use openmic_graph::GraphClient;
+use openmic_hub::{Hub, HubConfig};
 use openmic_listen::{Limits, Listener, Running};
 use openmic_wire::create::CreateCall;
 use prometheus::Registry;
@@ -280,7 +281,15 @@ fn engine(local: &LocalService) -> (String, Engine, Running) {
     let client = GraphClient::new(&config, &openmic_graph::Metrics::new()).unwrap();
     let issuer = local.issuer(&owner.tenant);
     let public = Url::parse(&format!("http://{host}")).unwrap();
-    let engine = Engine::builder(client, owner, public).build().unwrap();
+    let hub = Hub::start(HubConfig {
+        shards: 1,
+        ping_interval: Duration::from_secs(2),
+        ..HubConfig::default()
+    });
+    let engine = Engine::builder(client, owner, public)
+        .hub(hub.unwrap())
+        .build()
+        .unwrap();
     let metrics = openmic_auth::Metrics::new();
     let mut discovery = Discovery::new(local.openid_configuration_url());
     discovery.allow_loopback_http = true;

@@ -208,12 +208,7 @@ fn creates(house: &House) -> Vec<Row> {
         map.remove("chatInfo");
         map.remove("meetingInfo");
         map.insert("targets".to_owned(), targets);
-        let code = if name.ends_with("is none") {
-            BAD
-        } else {
-            argument
-        };
-        rows.push(row(name, create(body.to_string()), 400, code));
+        rows.push(row(name, create(body.to_string()), 400, argument));
     }
     rows
 }

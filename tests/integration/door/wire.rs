@@ -106,6 +106,20 @@ impl Request {
         out
     }
 
+    /// Sends it, and no more than it: the other direction is shut down.
+    pub(super) async fn send_and_leave(&self, host: &str) -> Vec<u8> {
+        let exchange = async {
+            let mut socket = TcpStream::connect(host).await.unwrap();
+            socket.write_all(&self.bytes(host)).await.unwrap();
+            socket.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            drop(socket.read_to_end(&mut answer).await);
+            answer
+        };
+        let exchange = tokio::time::timeout(PATIENCE, exchange).await;
+        exchange.expect("an end in time")
+    }
+
     /// Sends it to `host` and reads the answer to its end.
     pub(super) async fn send(&self, host: &str) -> Reply {
         let bytes = self.bytes(host);
