@@ -108,7 +108,7 @@ async fn a_certificate_that_is_not_in_order_is_refused_with_what_is_wrong() {
         }
     }
     // In order, it is spoken to; it only has nothing to say.
-    for said in good.tried(&[good.certificate.clone()]).await {
+    for said in good.tried(std::slice::from_ref(&good.certificate)).await {
         assert!(!said.contains("certificate"), "{said}");
     }
 }
