@@ -157,13 +157,12 @@ pub(super) const ERRAND: &[Failure] = &[
         "Graph's refusal, passed on, or a `clientContext` that is no string of at most 256 UTF-16 units.",
     ),
     way(405, "notAllowed", "Not on this service."),
-    way(501, "notSupported", "Not on this service."),
+    way(501, "8520", "The local calling service lacks it; Graph has it."),
     way(
         503,
         "serviceNotAvailable",
         "Graph is not available; nothing was sent.",
     ),
-    way(504, "timeout", "Graph did not answer in time."),
 ];
 
 /// The handshake of a WebSocket.
