@@ -157,7 +157,11 @@ pub(super) const ERRAND: &[Failure] = &[
         "Graph's refusal, passed on, or a `clientContext` that is no string of at most 256 UTF-16 units.",
     ),
     way(405, "notAllowed", "Not on this service."),
-    way(501, "8520", "The local calling service lacks it; Graph has it."),
+    way(
+        501,
+        "8520",
+        "The local calling service lacks it; Graph has it.",
+    ),
     way(
         503,
         "serviceNotAvailable",
