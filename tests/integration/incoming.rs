@@ -123,14 +123,14 @@ async fn rings_end_without_a_call_in_every_way() {
 }
 
 /// A bot that speaks HTTP to the binary.
-struct Http {
+struct Remote {
     server: Server,
     hook: Hook,
     http: reqwest::Client,
     token: String,
 }
 
-impl Http {
+impl Remote {
     async fn start() -> Self {
         let hook = Hook::start();
         let key = format!("calls.incoming_key={KEY}");
@@ -194,7 +194,7 @@ impl Http {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bot_that_speaks_http_is_rung_at_its_own_webhook_answers_and_rejects() {
-    let bot = Http::start().await;
+    let bot = Remote::start().await;
     let (id, ring) = bot.rung(0).await;
     let entry = &ring.body["value"][0];
     assert_eq!(entry["changeType"], "created");
