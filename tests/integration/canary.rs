@@ -405,11 +405,11 @@ async fn a_call_is_made(secrets: &mut Secrets, witness: &mut Witness, scene: &Sc
     let callback_key = webhook.rsplit('/').next().unwrap();
     secrets.add("a callback key", callback_key);
 
-    let url = format!(
+    let watched = format!(
         "{}/v1/calls/{id}/roster",
         scene.public.replacen("http", "ws", 1)
     );
-    let mut request = url.into_client_request().unwrap();
+    let mut request = watched.as_str().into_client_request().unwrap();
     let bearer = format!("Bearer {key}").parse().unwrap();
     request.headers_mut().insert("authorization", bearer);
     let mut socket = connect_async(request).await.unwrap().0;
@@ -418,6 +418,17 @@ async fn a_call_is_made(secrets: &mut Secrets, witness: &mut Witness, scene: &Sc
         format!("{CANARY}-from-a-subscriber"),
     );
     socket.send(Message::text(inbound)).await.unwrap();
+
+    let ticket = format!("{}/v1/calls/{id}/roster/ticket", scene.public);
+    let request = witness.http.post(ticket).bearer_auth(key).json(&json!({}));
+    let ticket: Value = request.send().await.unwrap().json().await.unwrap();
+    let ticket = secrets.add("a ticket", ticket["ticket"].as_str().unwrap());
+    let url = format!("{watched}?ticket={ticket}");
+    connect_async(url.as_str())
+        .await
+        .expect("a ticket opens one");
+    let again = connect_async(url.as_str()).await.unwrap_err();
+    witness.saw("the refusal of a used ticket", format!("{again:?}"), false);
 
     let human = format!("{CANARY} human of a name");
     let human = secrets.keep("a human's display name", human, Allowed::Rosters);

@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use openmic_listen::{Limits, Listener, Running};
+use openmic_listen::{Limits, Listener, Running, Tls};
 use serde_json::{Value, json};
 
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
@@ -387,4 +387,40 @@ async fn the_callback_is_followed_to_this_engine() {
         );
     }
     taken.1.stop(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_callback_is_followed_over_tls_and_its_certificate_is_checked() {
+    let (_server, base) = serve(Script::default());
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let own = format!("https://{free}/");
+    let tls = Tls::dev(["127.0.0.1".to_owned()]).unwrap();
+    let other = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let strange = format!("https://{}/", other.local_addr());
+    let _other = other.tls(Some(tls)).serve(Router::new(), Limits::default());
+    for (url, code, words) in [
+        (&own, 0, "leads to this engine"),
+        (
+            &strange,
+            1,
+            "Graph takes a valid certificate of a public authority only",
+        ),
+    ] {
+        let set = [
+            ("upstream.public_url", url.as_str()),
+            ("listen.public", &free),
+            ("listen.tls", "dev"),
+        ];
+        let (exit, table, progress) = run(upstream(&base, &set)).await;
+        assert_eq!(exit, Some(code), "{table}{progress}");
+        assert!(line(&table, "callback reached").contains(words), "{table}");
+    }
+    assert!(
+        !std::path::Path::new("openmic-dev-ca.pem").exists(),
+        "a check writes nothing"
+    );
 }

@@ -44,7 +44,7 @@ pub(super) async fn check(
 ) -> anyhow::Result<Finding> {
     let root = base.as_str().trim_end_matches('/');
     let url: Url = format!("{root}/communications/calls/{}", Uuid::new_v4()).parse()?;
-    let request = client(plan, &url)?
+    let request = client(plan, &url, &plan.authorities)?
         .get(url)
         .bearer_auth(token.expose_secret());
     Ok(match answer_to(request).await {

@@ -4,12 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
 use axum::routing::get;
-use openmic_listen::{Limits, Listener};
+use openmic_listen::{Limits, Listener, Tls};
+use reqwest::Certificate;
 use url::Url;
 use uuid::Uuid;
 
 use super::{Finding, answer_to, client, is_loopback, say, shown};
 use crate::resolve::{Place, Plan};
+use crate::tls::TlsPlan;
 
 const ADDRESS: &str = "callback address";
 const REACHED: &str = "callback reached";
@@ -33,7 +35,7 @@ pub(super) async fn check(plan: &Plan) -> anyhow::Result<Vec<Finding>> {
     let mut found = vec![address];
     if usable {
         say(format_args!("asking {url} for a path of our own"));
-        found.push(reached(plan, url).await?);
+        found.push(reached(plan, url, inside).await?);
     } else {
         found.push(Finding::unknown(
             REACHED,
@@ -81,21 +83,35 @@ async fn address(url: &Url, inside: bool) -> Finding {
     }
 }
 
-/// Asks for a path that only this engine can answer.
-async fn reached(plan: &Plan, url: &Url) -> anyhow::Result<Finding> {
-    let (path, word) = (
-        Uuid::new_v4().simple().to_string(),
-        Uuid::new_v4().simple().to_string(),
-    );
+/// Asks for a path that only this engine can answer. Where the service is the world's, the
+/// certificate must be good for all the world, not for us alone.
+async fn reached(plan: &Plan, url: &Url, inside: bool) -> anyhow::Result<Finding> {
+    let path = Uuid::new_v4().simple().to_string();
     let root = url.as_str().trim_end_matches('/');
     let there: Url = format!("{root}/callbacks/{path}").parse()?;
-    let request = client(plan, &there)?.get(there.clone());
+    let mut authorities = if inside {
+        plan.authorities.clone()
+    } else {
+        Vec::new()
+    };
     let Ok(listener) = Listener::bind(plan.public) else {
+        let request = client(plan, &there, &authorities)?.get(there);
         return Ok(running(request, url).await);
     };
+    // made anew and written nowhere, so that nobody's trust is disturbed
+    let tls = match &plan.tls {
+        TlsPlan::Off => None,
+        TlsPlan::Dev { names, .. } => Some(Tls::dev(names.clone())?),
+        TlsPlan::Files(tls) => Some(tls.clone()),
+    };
+    if let Some(authority) = tls.as_ref().and_then(Tls::authority).filter(|_| inside) {
+        authorities.push(Certificate::from_pem(authority.as_bytes())?);
+    }
+    let request = client(plan, &there, &authorities)?.get(there);
+    let word = Uuid::new_v4().simple().to_string();
     let said = word.clone();
     let route = Router::new().route(&format!("/callbacks/{path}"), get(async move || said));
-    let running = listener.serve(route, Limits::default());
+    let running = listener.tls(tls).serve(route, Limits::default());
     let answer = answer_to(request).await;
     running.stop(std::time::Duration::from_millis(200)).await;
     let from_here =

@@ -38,6 +38,7 @@ pub(super) async fn check(
     }
     let mut http = Client::builder()
         .redirect(Policy::none())
+        .tls_certs_merge(discovery.authorities.iter().cloned())
         .timeout(discovery.timeout);
     if is_loopback(url) {
         http = http.no_proxy();

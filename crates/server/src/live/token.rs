@@ -125,7 +125,9 @@ pub(super) async fn check(
         ("client_secret", credential.secret.expose_secret()),
         ("scope", plan.scope.as_str()),
     ];
-    let request = client(plan, &url)?.post(url.clone()).form(&form);
+    let request = client(plan, &url, &plan.authorities)?
+        .post(url.clone())
+        .form(&form);
     let (status, body) = match answer_to(request).await {
         Ok(answer) => answer,
         Err(why) => {
