@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use percent_encoding::percent_decode_str;
 
 fuzz_target!(|data: &[u8]| {
     let Some(path) = openmic_fuzz::text(data) else {
@@ -16,11 +17,8 @@ fuzz_target!(|data: &[u8]| {
     assert!(path.starts_with(&format!("/{version}/")));
     assert!(canonical.starts_with("/v1.0/communications/"));
     let theirs = theirs.expect("both take it");
-    // they differ in empty segments at the end alone, which no route has
-    assert_eq!(
-        canonical.trim_end_matches('/'),
-        theirs.trim_end_matches('/')
-    );
+    // a key's parentheses may stay escaped on one; both are unescaped when the route is taken
+    assert_eq!(plain(&canonical), plain(&theirs));
     // a segment that hides another spelling in itself is no route either
     let hides = |part: &str| part.starts_with("microsoft.graph.") || part.contains('(');
     if !canonical.split('/').any(hides) && !canonical.ends_with('/') {
@@ -28,3 +26,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(again, (canonical, "v1.0"));
     }
 });
+
+fn plain(path: &str) -> Vec<u8> {
+    percent_decode_str(path).collect()
+}
