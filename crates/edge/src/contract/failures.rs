@@ -203,6 +203,6 @@ pub(super) const REPLAYED: &[Failure] = &[
     way(
         503,
         "serviceNotAvailable",
-        "The first request with this `Idempotency-Key` is not answered yet.",
+        "As many requests run as are remembered for repeats. Come again.",
     ),
 ];
