@@ -1,7 +1,7 @@
 //! Thousands of clients that send a byte now and then, against the real binary: all are closed, and
 //! who behaves does not notice. It takes five minutes and most of a machine, so it is run by name, best with nothing beside it:
 //!
-//! `cargo test -p openmic-tests --test integration -- --ignored --nocapture trickl`
+//! `cargo test --release -p openmic-tests --test integration -- --ignored --nocapture trickl`
 
 use std::path::Path;
 use std::sync::Arc;

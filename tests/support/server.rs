@@ -63,14 +63,10 @@ impl Server {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let output = Command::new(cargo)
                 .current_dir(crate::root())
-                .args([
-                    "build",
-                    "--locked",
-                    "-p",
-                    "openmic-server",
-                    "--message-format",
-                    "json",
-                ])
+                .args(["build", "--locked", "-p", "openmic-server"])
+                .args(["--message-format", "json"])
+                // As the tests themselves were built.
+                .args((!cfg!(debug_assertions)).then_some("--release"))
                 .stderr(Stdio::inherit())
                 .output()
                 .expect("cargo runs the tests, so it runs");
