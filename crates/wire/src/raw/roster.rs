@@ -84,7 +84,7 @@ impl RawRoster {
     }
 
     /// Takes in the answer to a GET begun after everything applied so far. Who is not in it left,
-    /// except where a delta that came later said otherwise.
+    /// and stays known as such.
     pub fn read(&mut self, listing: Vec<Value>) {
         let mut before = std::mem::take(self);
         self.last = before.last;
@@ -96,6 +96,16 @@ impl RawRoster {
             match newer {
                 Some(held) => self.push(held),
                 None => self.merge(&item, is_removed(&item)),
+            }
+        }
+        // What filled the hole may still come, and tell of them.
+        let RawRoster { entries, index, .. } = before;
+        for (at, slot) in entries.into_iter().enumerate() {
+            if index.get(&slot.id) == Some(&at) {
+                self.push(Slot {
+                    value: None,
+                    ..slot
+                });
             }
         }
     }
@@ -135,10 +145,11 @@ impl RawRoster {
         let number = number_of(item);
         if let Some(&at) = self.index.get(&id) {
             let slot = &mut self.entries[at];
-            if number
-                .zip(slot.number)
-                .is_some_and(|(new, held)| new < held)
-            {
+            let old = number.zip(slot.number).is_some_and(|(new, held)| {
+                // Nobody comes back by the change that they left by, or one before it.
+                new < held || (new == held && slot.value.is_none())
+            });
+            if old {
                 return;
             }
             slot.number = number.or(slot.number);

@@ -191,6 +191,34 @@ fn a_roster_is_what_upstream_says_whole_or_in_parts() {
 }
 
 #[test]
+fn nobody_comes_back_by_a_delta_that_a_read_overtook() {
+    let delta = |number: u64, people: Value| {
+        one(&json!({"changeType": "updated",
+            "resourceUrl": "/communications/calls/c1/participants",
+            "resourceData": [{"sequenceNumber": number, "participants": people}]}))
+    };
+    let somebody = |id: &str, number: u64| json!({"id": id, "rosterSequenceNumber": number});
+    let left = json!({"id": "b", "rosterSequenceNumber": 3, "removedState": {"reason": "left"}});
+    let (second, fourth) = (somebody("b", 2), somebody("c", 4));
+    let mut kept = RawRoster::default();
+    assert_eq!(kept.apply(&delta(1, json!([somebody("a", 1)]))), Gap::None);
+    assert_eq!(kept.apply(&delta(3, json!([left]))), Gap::Hole);
+    kept.read(vec![somebody("a", 1)]);
+    // What filled the hole comes after all: b had left by then.
+    assert_eq!(kept.apply(&delta(2, json!([second]))), Gap::None);
+    assert_eq!(kept.len(), 1);
+    // Of c it is known by a read only, and the delta is sent again.
+    kept.apply(&delta(4, json!([fourth])));
+    assert_eq!(kept.apply(&delta(6, json!([]))), Gap::Hole);
+    kept.read(vec![somebody("a", 1)]);
+    kept.apply(&delta(4, json!([fourth])));
+    assert_eq!(kept.len(), 1);
+    // Who does come back has a newer number.
+    kept.apply(&delta(7, json!([somebody("b", 7)])));
+    assert_eq!(kept.len(), 2);
+}
+
+#[test]
 fn who_left_is_forgotten_in_the_end_and_a_roster_is_bounded() {
     let mut kept = RawRoster::default();
     let delta = |number: usize, removed: bool| {
