@@ -88,7 +88,7 @@ impl Ring {
         }
     }
 
-    /// Tells the bot's webhook what came of this call.
+    /// Tells the bot's webhook what came of this call. Once for each POST: all of it goes.
     fn relay(&self, came: Option<&Came<'_>>) {
         let webhook = self.webhook.lock();
         let (Some(lane), Some(came)) = (&webhook.lane, came) else {
@@ -101,6 +101,11 @@ impl Ring {
             own.cloned().collect(),
             came.length,
         ));
+    }
+
+    /// Whether a bot's webhook is told of this call.
+    fn tells(&self) -> bool {
+        self.webhook.lock().lane.is_some()
     }
 
     /// Where its bot's webhook is.
@@ -203,9 +208,18 @@ impl Inner {
     ) -> Result<Delivered, DeliverError> {
         let mut delivered = Delivered::default();
         let mut calls: Vec<(Arc<Shared>, Vec<Notification>)> = Vec::new();
+        // The rings whose bot has been told what this POST has of them.
+        let mut told: Vec<Arc<Ring>> = Vec::new();
+        let mut tell = |ring: Arc<Ring>| {
+            if !told.iter().any(|other| Arc::ptr_eq(other, &ring)) {
+                ring.relay(came);
+                told.push(ring);
+            }
+        };
         for notice in notifications {
             let result = match self.place(&notice) {
-                Place::Call(call) => {
+                Place::Call(call, ring) => {
+                    ring.into_iter().for_each(&mut tell);
                     match calls
                         .iter_mut()
                         .find(|(other, _)| Arc::ptr_eq(other, &call))
@@ -217,7 +231,7 @@ impl Inner {
                 }
                 Place::New(id, offer) => match self.ring(id, offer) {
                     Some(ring) => {
-                        ring.relay(came);
+                        tell(ring);
                         "queued"
                     }
                     None => "busy",
@@ -229,7 +243,7 @@ impl Inner {
                         let result = facts.and_then(|facts| facts.result.clone());
                         ring.end(RingEnd::GaveUp(result));
                     }
-                    ring.relay(came);
+                    tell(ring);
                     "queued"
                 }
                 Place::Nowhere => "unknown_call",
@@ -242,6 +256,8 @@ impl Inner {
             }
         }
         for (call, notices) in calls {
+            let ring = told.iter().find(|ring| call.id.get() == Some(&ring.id));
+            let came = came.filter(|_| ring.is_none());
             match self.post(&call, notices, came.cloned()) {
                 Ok(taken) => {
                     delivered.queued += taken.queued;
@@ -265,12 +281,15 @@ impl Inner {
             (Item::Incoming(offer), None, None) => Place::New(id, offer),
             (Item::Incoming(_), ..) => Place::Again,
             (_, None, None) => Place::Nowhere,
-            (_, None, Some(call)) => Place::Call(call),
+            (_, None, Some(call)) => Place::Call(call, None),
             (item, Some(ring), call) => {
                 let stand = ring.stand.borrow().clone();
                 let taken = matches!(stand, Stand::Taken | Stand::Over(RingEnd::Answered));
                 match (call, item) {
-                    (Some(call), _) if taken => Place::Call(call),
+                    (Some(call), _) if taken => {
+                        let rings = stand == Stand::Taken && ring.tells();
+                        Place::Call(call, rings.then_some(ring))
+                    }
                     (_, Item::Call(facts)) => Place::Ring(ring, Some(facts)),
                     _ => Place::Ring(ring, None),
                 }
@@ -322,8 +341,9 @@ enum Place<'a> {
     Again,
     /// A call that rings or rang, and what is stated of it.
     Ring(Arc<Ring>, Option<&'a CallFacts>),
-    /// A call that the bot is in, or is about to be.
-    Call(Arc<Shared>),
+    /// A call that the bot is in, or is about to be. While it is being answered its bot is told
+    /// as of a ring: should the answer fail, it is none of the bot's calls.
+    Call(Arc<Shared>, Option<Arc<Ring>>),
     Nowhere,
 }
 

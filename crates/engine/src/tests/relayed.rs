@@ -3,6 +3,7 @@
 use http::HeaderMap;
 use openmic_machine::Phase;
 use openmic_model::{Action, ClientContext, TenantId};
+use openmic_wire::answer::AnswerCall;
 use openmic_wire::create::CreateCall;
 use openmic_wire::notification;
 use serde_json::{Value, json};
@@ -299,4 +300,72 @@ async fn a_bot_that_hangs_keeps_neither_webhook_nor_actor_waiting() {
     leg.stage.graph.answered(Route::Mute, 1).await;
     leg.roster(true);
     assert!(verdict(pending).await.is_success());
+}
+
+/// What Graph tells when somebody calls the bot.
+fn ring(call: &str) -> Value {
+    let data = json!({"@odata.type": "#microsoft.graph.call", "id": call, "state": "incoming",
+        "chatInfo": {"threadId": "19:x@thread.v2"}});
+    entry(call, "", "created", &data)
+}
+
+fn gave_up(call: &str) -> Value {
+    let data = json!({"@odata.type": "#microsoft.graph.call", "state": "terminated"});
+    entry(call, "", "deleted", &data)
+}
+
+/// Where the bot's own webhook is, a stage that relays rings there, and the key of the app.
+async fn ringing() -> (Stage, String) {
+    let stage = Stage::relaying_rings(patient).await;
+    stage.graph.always(Route::Other, Reply::new(202, ""));
+    let url = stage.engine.incoming_callback();
+    let key = url.path().rsplit('/').next().unwrap().to_owned();
+    (stage, key)
+}
+
+fn changes(told: &[Value]) -> Vec<(&str, &str)> {
+    let told = told.iter().map(|entry| {
+        let (what, how) = (&entry["resourceUrl"], &entry["changeType"]);
+        (what.as_str().unwrap(), how.as_str().unwrap())
+    });
+    told.collect()
+}
+
+#[tokio::test]
+async fn what_comes_of_a_ring_in_one_post_is_told_once() {
+    let (stage, key) = ringing().await;
+    post(&stage, &key, &[ring("c1"), ring("c2"), gave_up("c1")]);
+    stage.engine.drain(super::graph::PATIENCE).await;
+    let mut posts: Vec<Vec<Value>> = stage
+        .graph
+        .seen(Route::Other)
+        .iter()
+        .map(|post| post.body["value"].as_array().unwrap().clone())
+        .collect();
+    posts.sort_by_key(|entries| std::cmp::Reverse(entries.len()));
+    assert_eq!(posts.len(), 2, "{posts:#?}");
+    let (first, second) = ("/communications/calls/c1", "/communications/calls/c2");
+    assert_eq!(changes(&posts[0]), [(first, "created"), (first, "deleted")]);
+    assert_eq!(changes(&posts[1]), [(second, "created")]);
+}
+
+#[tokio::test]
+async fn a_bot_whose_answer_came_too_late_is_told_that_the_caller_gave_up() {
+    let (stage, key) = ringing().await;
+    post(&stage, &key, &[ring("c1")]);
+    let incoming = stage.engine.incoming().next().await.unwrap();
+    let gate = Gate::new();
+    stage.graph.once(Route::Answer, Reply::gone().behind(&gate));
+    let answer = json!({"callbackUri": format!("{}/bot/call", stage.graph.origin),
+        "mediaConfig": {"@odata.type": "#microsoft.graph.serviceHostedMediaConfig"}});
+    let answer = AnswerCall::decode(answer.to_string().as_bytes()).unwrap();
+    let answering = tokio::spawn(async move { incoming.pass(answer, false).await });
+    stage.graph.received(Route::Answer, 1).await;
+    post(&stage, &key, &[gave_up("c1")]);
+    gate.open();
+    assert!(within(answering).await.unwrap().is_err());
+    stage.engine.drain(super::graph::PATIENCE).await;
+    let told = told(&stage);
+    let call = "/communications/calls/c1";
+    assert_eq!(changes(&told), [(call, "created"), (call, "deleted")]);
 }

@@ -64,6 +64,21 @@ impl Stage {
 
     /// With a relay to bots on loopback.
     pub(crate) async fn relaying(tune: fn(&mut Config)) -> Self {
+        Self::relaying_with(tune, |builder, _| builder).await
+    }
+
+    /// The same, and calls that ring are told to a bot's webhook at the scripted Graph.
+    pub(crate) async fn relaying_rings(tune: fn(&mut Config)) -> Self {
+        Self::relaying_with(tune, |builder, origin| {
+            builder.relay_incoming(&format!("{origin}/bot/app"))
+        })
+        .await
+    }
+
+    async fn relaying_with(
+        tune: fn(&mut Config),
+        build: impl FnOnce(EngineBuilder, &str) -> EngineBuilder,
+    ) -> Self {
         let build = |builder: EngineBuilder, client: &GraphClient| {
             let config = RelayConfig {
                 dev: true,
@@ -71,7 +86,8 @@ impl Stage {
                 ..RelayConfig::default()
             };
             let relay = Relay::new(config, client.clone(), &RelayMetrics::new()).unwrap();
-            builder.tune(tune).relay(relay)
+            let origin = client.base().trim_end_matches("/v1.0");
+            build(builder.tune(tune).relay(relay), origin)
         };
         Self::assemble(build, |_| ()).await.unwrap()
     }
