@@ -286,7 +286,7 @@ impl Incoming {
     ) -> Result<(), AnswerError> {
         let taken = self.taken(RingEnd::Rejected)?;
         // Before it is sent: the notification of the end may come before the answer.
-        self.ring.moves(&self.engine, callback);
+        let moved = self.ring.moves(&self.engine, callback);
         // Graph tells of the end where the ring came in, so that it is heard of here.
         let how = RejectCall {
             reason,
@@ -298,7 +298,13 @@ impl Incoming {
                 taken.ends(RingEnd::Rejected);
                 Ok(())
             }
-            Err(error) => Err(taken.fails(error)),
+            Err(error) => {
+                let error = taken.fails(error);
+                if matches!(error, AnswerError::Join(_)) {
+                    moved.back(&self.ring);
+                }
+                Err(error)
+            }
         }
     }
 
@@ -309,14 +315,18 @@ impl Incoming {
     /// [`UpstreamError`] as Graph answered; 502 when it may have taken effect.
     pub async fn redirect(&self, mut body: Body, beta: bool) -> Result<Passed, UpstreamError> {
         let callback = body.callback_uri().map(str::to_owned);
-        self.ring.moves(&self.engine, callback);
+        let moved = self.ring.moves(&self.engine, callback);
         let ours = self.engine.callback(&self.engine.rings.key);
         body.set_callback_uri(ours.as_str());
         let place = openmic_wire::errand::Place::Call(self.ring.id.clone());
         let upstream = &self.engine.upstream;
-        upstream
-            .errand(Errand::Redirect, &place, Some(&body), beta)
-            .await
+        let passed = upstream.errand(Errand::Redirect, &place, Some(&body), beta);
+        let passed = passed.await;
+        // A 502 may have taken effect.
+        if passed.as_ref().is_err_and(|error| error.status != 502) {
+            moved.back(&self.ring);
+        }
+        passed
     }
 
     /// Where a bot that speaks HTTP is told of the call: at its own webhook, or where it wants the

@@ -41,6 +41,21 @@ pub(crate) struct Ring {
     webhook: Mutex<Webhook>,
 }
 
+/// Where a bot was told of a call that rings before somebody named another place; forgotten when
+/// dropped.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Moved(Option<Webhook>);
+
+impl Moved {
+    /// It came to nothing: what follows is told where it was.
+    pub(super) fn back(self, ring: &Ring) {
+        if let Some(before) = self.0 {
+            *ring.webhook.lock() = before;
+        }
+    }
+}
+
 /// Where a bot that speaks HTTP is told of a call that rings.
 #[derive(Debug, Default)]
 struct Webhook {
@@ -77,15 +92,16 @@ impl Ring {
         })
     }
 
-    /// What follows is told there. What waits still goes where it was to go.
-    pub(super) fn moves(&self, engine: &Inner, callback: Option<String>) {
-        if let Some(callback_uri) = callback {
+    /// What follows is told there; [`Moved::back`] undoes it. What waits goes where it was to go.
+    pub(super) fn moves(&self, engine: &Inner, callback: Option<String>) -> Moved {
+        Moved(callback.map(|callback_uri| {
             let named = Named {
                 callback_uri,
                 call_options: None,
             };
-            *self.webhook.lock() = Webhook::new(engine, named);
-        }
+            let there = Webhook::new(engine, named);
+            std::mem::replace(&mut *self.webhook.lock(), there)
+        }))
     }
 
     /// Tells the bot's webhook what came of this call. Once for each POST: all of it goes.

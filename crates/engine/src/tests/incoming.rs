@@ -421,6 +421,29 @@ async fn a_rejected_ring_is_over_and_says_why_upstream() {
 }
 
 #[tokio::test]
+async fn a_rejection_that_is_refused_moves_nothing() {
+    let stage = Stage::relaying_rings(patient).await;
+    let incoming = rung(&stage, "c1").await;
+    let own = incoming.named().map(|named| named.callback_uri);
+    assert!(own.is_some());
+    let end = Some("https://bot.example/end".to_owned());
+    let no = Reply::error(403, "7504", "no");
+    stage.graph.once(Route::Reject, no.clone());
+    let rejected = within(incoming.reject(RejectReason::Busy, end.clone())).await;
+    assert!(
+        matches!(rejected, Err(AnswerError::Join(_))),
+        "{rejected:?}"
+    );
+    assert_eq!(incoming.named().map(|named| named.callback_uri), own);
+    let body = json!({"callbackUri": end}).to_string();
+    let body = openmic_wire::errand::Body::decode(body.as_bytes()).unwrap();
+    stage.graph.always(Route::Other, no);
+    let redirected = within(incoming.redirect(body, false)).await;
+    assert_eq!(redirected.unwrap_err().status, 403);
+    assert_eq!(incoming.named().map(|named| named.callback_uri), own);
+}
+
+#[tokio::test]
 async fn more_rings_than_there_is_room_for_come_again() {
     let stage = Stage::with(|builder| builder.max_ringing(1), |_| ()).await;
     let key = app_key(&stage);
