@@ -87,12 +87,8 @@ pub(crate) async fn authorize(State(gate): State<Gate>, request: Request, next: 
     };
     let entered = gate.enter(&caller, id.as_ref());
     let scope = named.map(|named| {
-        let scope = Scope {
-            tenant: caller.tenant.clone(),
-            app: caller.app.clone(),
-            call: id,
-            key: named.key.clone(),
-        };
+        let key = named.key.clone();
+        let scope = Scope::new(caller.tenant.clone(), caller.app.clone(), id, key);
         (scope, named)
     });
     let entered = match (entered, scope) {

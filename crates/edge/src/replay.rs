@@ -81,6 +81,29 @@ pub(crate) struct Scope {
     /// Of the path; none for a create.
     pub(crate) call: Option<CallId>,
     pub(crate) key: Key,
+    /// Of path and body, once it is read, where the key does not stand for them.
+    print: Option<Print>,
+}
+
+/// SHA-256 of path and body.
+type Print = [u8; 32];
+
+impl Scope {
+    pub(crate) fn new(tenant: TenantId, app: AppId, call: Option<CallId>, key: Key) -> Self {
+        Self {
+            tenant,
+            app,
+            call,
+            key,
+            print: None,
+        }
+    }
+
+    /// Requests under one `client-request-id` that differ are apart: each has its repeats.
+    fn printed(mut self, print: Print) -> Self {
+        self.print = matches!(self.key, Key::Request(_)).then_some(print);
+        self
+    }
 }
 
 /// By what a caller names a request.
@@ -232,7 +255,7 @@ struct Store {
 
 #[derive(Debug)]
 struct Record {
-    print: [u8; 32],
+    print: Print,
     answer: watch::Receiver<Option<Kept>>,
     /// Tells it from an earlier one of the same scope.
     number: u64,
@@ -254,7 +277,7 @@ enum Turn {
 }
 
 impl Store {
-    fn turn(&mut self, scope: &Arc<Scope>, named: &Named, print: [u8; 32], now: Instant) -> Turn {
+    fn turn(&mut self, scope: &Arc<Scope>, named: &Named, print: Print, now: Instant) -> Turn {
         self.forget_old(now);
         if let Some(record) = self.records.get(scope) {
             match named.key {
@@ -262,7 +285,7 @@ impl Store {
                     return Turn::Again(record.answer.clone());
                 }
                 Key::Idempotency(_) => return Turn::Mismatch,
-                // Another request under the same id: the newest is what a middleware repeats.
+                // The same request anew: the newest is what a middleware repeats.
                 Key::Request(_) => self.forget(scope),
             }
         }
@@ -368,7 +391,7 @@ impl Replays {
         let body = body::read(body, MAX_REQUEST).await?;
         let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
         let print = print(path, &body);
-        let scope = Arc::new(scope);
+        let scope = Arc::new(scope.printed(print));
         let turn = {
             let mut store = self.store.lock();
             let turn = store.turn(&scope, &named, print, Instant::now());
@@ -431,18 +454,18 @@ impl Replays {
         if !named.repeat {
             return None;
         }
-        let found = |store: &Store, scope: &Scope| {
-            let record = store.records.get(scope)?;
-            Some((record.print, record.answer.clone()))
-        };
-        let (first, answer) = found(&self.store.lock(), &scope)?;
         let (parts, body) = request.into_parts();
         let body = body::read(body, MAX_REQUEST).await.ok()?;
         let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
-        if print(path, &body) != first {
-            return None;
-        }
-        Some(self.again(answer).await)
+        let print = print(path, &body);
+        let scope = scope.printed(print);
+        let answer = {
+            let store = self.store.lock();
+            let record = store.records.get(&scope);
+            let record = record.filter(|record| record.print == print);
+            record.map(|record| record.answer.clone())
+        };
+        Some(self.again(answer?).await)
     }
 
     async fn again(&self, mut answer: watch::Receiver<Option<Kept>>) -> Answer {
@@ -467,8 +490,7 @@ async fn finished(answer: &mut watch::Receiver<Option<Kept>>) -> Kept {
     kept.unwrap_or_else(Kept::broken)
 }
 
-/// SHA-256 of path and body.
-fn print(path: &str, body: &[u8]) -> [u8; 32] {
+fn print(path: &str, body: &[u8]) -> Print {
     let mut context = Context::new(&SHA256);
     context.update(&path.len().to_be_bytes());
     context.update(path.as_bytes());

@@ -3,12 +3,12 @@ use proptest::prelude::*;
 use super::*;
 
 fn scope(key: &str) -> Arc<Scope> {
-    Arc::new(Scope {
-        tenant: TenantId::parse("11111111-1111-4111-8111-111111111111").unwrap(),
-        app: AppId::parse("22222222-2222-4222-8222-222222222222").unwrap(),
-        call: None,
-        key: Key::Idempotency(key.into()),
-    })
+    Arc::new(Scope::new(
+        TenantId::parse("11111111-1111-4111-8111-111111111111").unwrap(),
+        AppId::parse("22222222-2222-4222-8222-222222222222").unwrap(),
+        None,
+        Key::Idempotency(key.into()),
+    ))
 }
 
 fn named(scope: &Scope) -> Named {
@@ -112,34 +112,44 @@ fn an_answer_that_asks_to_come_again_is_not_kept() {
 }
 
 #[test]
-fn a_request_id_used_for_all_names_the_newest_request() {
+fn a_request_id_used_for_all_names_the_newest_of_each_request() {
     let (mut store, now) = (store(100, usize::MAX), Instant::now());
-    let scope = Arc::new(Scope {
-        key: Key::Request("always".into()),
-        ..(*scope("")).clone()
-    });
+    let scope = |print| {
+        let bare = Scope {
+            key: Key::Request("always".into()),
+            ..(*scope("")).clone()
+        };
+        Arc::new(bare.printed(print))
+    };
     let name = |repeat| Named {
-        key: scope.key.clone(),
+        key: Key::Request("always".into()),
         repeat,
     };
-    let Turn::First { number: first, .. } = store.turn(&scope, &name(false), PRINT, now) else {
+    let mut turn = |print, repeat| store.turn(&scope(print), &name(repeat), print, now);
+    let Turn::First { number: first, .. } = turn(PRINT, false) else {
         panic!("it is new")
     };
     // Not said to be a repeat, so it is none, although it is the same.
-    let Turn::First { number, .. } = store.turn(&scope, &name(false), PRINT, now) else {
+    let Turn::First { number, .. } = turn(PRINT, false) else {
         panic!("it is new too")
     };
-    store.finish(&scope, first, &kept(200, "first"), now);
-    assert!(store.finished.is_empty(), "the first one is not the newest");
-    store.finish(&scope, number, &kept(200, "second"), now);
-    assert!(matches!(
-        store.turn(&scope, &name(true), PRINT, now),
-        Turn::Again(_)
-    ));
-    assert!(matches!(
-        store.turn(&scope, &name(true), [8; 32], now),
-        Turn::First { .. }
-    ));
+    // Another one: what a middleware repeats may still be the one before.
+    let other = [8; 32];
+    assert!(matches!(turn(other, false), Turn::First { .. }));
+    assert!(matches!(turn(PRINT, true), Turn::Again(_)));
+    let finished = store.finished.len();
+    store.finish(&scope(PRINT), first, &kept(200, "first"), now);
+    assert_eq!(
+        store.finished.len(),
+        finished,
+        "the first one is not the newest"
+    );
+    store.finish(&scope(PRINT), number, &kept(200, "second"), now);
+    assert_eq!(store.finished.len(), finished + 1);
+    let mut turn = |print, repeat| store.turn(&scope(print), &name(repeat), print, now);
+    assert!(matches!(turn(PRINT, true), Turn::Again(_)));
+    assert!(matches!(turn(other, true), Turn::Again(_)));
+    assert!(matches!(turn([9; 32], true), Turn::First { .. }));
 }
 
 #[test]
