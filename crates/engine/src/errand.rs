@@ -51,6 +51,8 @@ struct Entry {
     id: OperationId,
     operation: Operation,
     body: Map<String, Value>,
+    /// An errand was answered with it; else it was only told of while one was under way.
+    answered: bool,
 }
 
 impl fmt::Debug for Entry {
@@ -84,7 +86,7 @@ impl Errands {
         let Some(id) = operation.id.clone() else {
             return;
         };
-        self.0.lock().keep(id, operation, body);
+        self.0.lock().keep(id, operation, body).answered = true;
     }
 
     /// Takes in an operation as a GET showed it, when it is one of these.
@@ -95,12 +97,12 @@ impl Errands {
         }
     }
 
-    /// Takes in a notification. True when it is of one of these operations.
+    /// Takes in a notification. True when it is of one of these operations for sure.
     pub(crate) fn noted(&self, notice: &Operation) -> bool {
         let mut book = self.0.lock();
         if let Some(entry) = book.of_notice(notice) {
             entry.advance(notice);
-            return true;
+            return entry.answered;
         }
         let context = notice.client_context.as_ref();
         let own = context.is_some_and(|context| CommandId::from_context(context).is_some());
@@ -139,7 +141,12 @@ impl Book {
         })
     }
 
-    fn keep(&mut self, id: OperationId, mut operation: Operation, body: &Map<String, Value>) {
+    fn keep(
+        &mut self,
+        id: OperationId,
+        mut operation: Operation,
+        body: &Map<String, Value>,
+    ) -> &mut Entry {
         operation.id = Some(id.clone());
         let length = serde_json::to_vec(body).map_or(usize::MAX, |bytes| bytes.len());
         let body = if length > LONGEST {
@@ -151,22 +158,26 @@ impl Book {
         } else {
             body.clone()
         };
-        if let Some(entry) = self.find(&id) {
+        if let Some(at) = self.kept.iter().rposition(|entry| entry.id == id) {
+            let entry = &mut self.kept[at];
             let before = std::mem::replace(&mut entry.operation, operation);
             entry.body = body;
             entry.advance(&before);
-            return;
+            return entry;
         }
         if self.kept.len() >= KEPT {
             let over = |entry: &Entry| entry.operation.status.is_final();
             let at = self.kept.iter().position(over).unwrap_or(0);
             self.kept.remove(at);
         }
+        let last = self.kept.len();
         self.kept.push_back(Entry {
             id,
             operation,
             body,
+            answered: false,
         });
+        &mut self.kept[last]
     }
 }
 
@@ -252,6 +263,19 @@ mod tests {
         );
         assert_eq!(errands.finished(&id("mine")), None);
         assert_eq!(errands.0.lock().under_way, 0);
+    }
+
+    #[test]
+    fn an_operation_that_no_errand_was_answered_with_may_be_the_engines_own() {
+        let errands = Errands::default();
+        let under_way = errands.begin();
+        let own = |status| notice(Some("mute"), None, status);
+        assert!(!errands.noted(&own(OperationStatus::Running)));
+        assert!(!errands.noted(&own(OperationStatus::Completed)));
+        errands.answered(&object(json!({"id": "o1", "status": "running"})));
+        drop(under_way);
+        assert!(!errands.noted(&own(OperationStatus::Completed)));
+        assert!(errands.noted(&notice(Some("o1"), None, OperationStatus::Completed)));
     }
 
     #[test]
