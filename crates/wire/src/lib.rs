@@ -47,6 +47,7 @@ mod secrecy {
     use crate::answer::{AnswerCall, RejectCall};
     use crate::create::CreateCall;
     use crate::notification::{ChangeType, Data, Outgoing};
+    use crate::raw::Named;
     use crate::{call, notification};
 
     #[test]
@@ -75,7 +76,12 @@ mod secrecy {
             change: ChangeType::Updated,
             data: Data::Facts(&read.facts),
         };
-        let printed = format!("{create:?} {answer:?} {reject:?} {read:?} {offered:?} {outgoing:?}");
+        let named = Named {
+            callback_uri: outgoing.callback_uri.to_owned(),
+            call_options: None,
+        };
+        let printed =
+            format!("{create:?} {answer:?} {reject:?} {read:?} {offered:?} {outgoing:?} {named:?}");
         for name in [
             "CreateCall",
             "AnswerCall",
@@ -83,6 +89,7 @@ mod secrecy {
             "CallAnswer",
             "Incoming",
             "Outgoing",
+            "Named",
         ] {
             assert!(printed.contains(name), "{name} in {printed}");
         }

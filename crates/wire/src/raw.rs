@@ -146,13 +146,22 @@ impl RawEntry {
     }
 }
 
-/// What a bot said of its own call, and what it is to be shown instead of what we said for it.
-#[derive(Debug, Clone, PartialEq)]
+/// What a bot said of its own call, and what it is to be shown instead of what we said for it. Its
+/// `Debug` shows no address, which may hold a secret.
+#[derive(Clone, PartialEq)]
 pub struct Named {
     /// Its `callbackUri`, as spelt.
     pub callback_uri: String,
     /// Its `callOptions`, `None` without any.
     pub call_options: Option<Map<String, Value>>,
+}
+
+impl fmt::Debug for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Named")
+            .field("call_options", &self.call_options)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Named {
