@@ -223,6 +223,8 @@ impl Inner {
         came: Option<&Came<'_>>,
     ) -> Result<Delivered, DeliverError> {
         let mut delivered = Delivered::default();
+        // A ring found no room. The rest is heard all the same: it may make some.
+        let mut full = false;
         let mut calls: Vec<(Arc<Shared>, Vec<Notification>)> = Vec::new();
         // The rings whose bot has been told what this POST has of them.
         let mut told: Vec<Arc<Ring>> = Vec::new();
@@ -266,7 +268,7 @@ impl Inner {
             };
             self.metrics.notified(std::slice::from_ref(&notice), result);
             match result {
-                "busy" => return Err(DeliverError::Busy),
+                "busy" => full = true,
                 "unknown_call" => delivered.foreign += 1,
                 _ => delivered.queued += 1,
             }
@@ -282,6 +284,9 @@ impl Inner {
                 Err(DeliverError::Unknown) => delivered.foreign += 1,
                 Err(busy) => return Err(busy),
             }
+        }
+        if full {
+            return Err(DeliverError::Busy);
         }
         Ok(delivered)
     }
