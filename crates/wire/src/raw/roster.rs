@@ -31,6 +31,9 @@ pub struct RawRoster {
     there: usize,
     /// The highest `sequenceNumber` up to which nothing is missing.
     last: Option<u64>,
+    /// The highest number in the latest read: whom it does not list and an older change brings was
+    /// gone by then.
+    floor: u64,
 }
 
 /// One participant, in the order they came.
@@ -76,6 +79,7 @@ impl RawRoster {
             self.entries.clear();
             self.index.clear();
             self.there = 0;
+            self.floor = 0;
         }
         for item in items.iter().take(MAX_ITEMS) {
             self.merge(item, is_removed(item) || (removed && !array));
@@ -88,6 +92,7 @@ impl RawRoster {
     pub fn read(&mut self, listing: Vec<Value>) {
         let mut before = std::mem::take(self);
         self.last = before.last;
+        let floor = listing.iter().filter_map(number_of).max();
         for item in listing {
             let newer = id_of(&item).and_then(|id| before.take(&id)).filter(|held| {
                 held.number
@@ -108,6 +113,7 @@ impl RawRoster {
                 });
             }
         }
+        self.floor = floor.unwrap_or(0);
     }
 
     /// The GET that a hole asked for failed: the next delta shows one again.
@@ -163,6 +169,8 @@ impl RawRoster {
             }
             // Back again: behind all others.
             self.index.remove(&id);
+        } else if number.is_some_and(|number| number < self.floor) {
+            return;
         }
         self.push(Slot {
             id,
@@ -243,19 +251,23 @@ impl RawEntry {
                 .collect()
         };
         let mut joined = participants(older);
+        let mut places: HashMap<_, _> = joined
+            .iter()
+            .enumerate()
+            .filter_map(|(at, item)| Some((id_of(item)?, at)))
+            .collect();
         for item in participants(self) {
             let id = id_of(&item);
-            let held = joined.iter_mut().find(|held| id_of(held) == id);
-            match held {
-                Some(held) if id.is_some() => {
-                    let older = number_of(&item)
-                        .zip(number_of(held))
-                        .is_some_and(|(new, held)| new < held);
-                    if !older {
-                        *held = item;
-                    }
-                }
-                _ => joined.push(item),
+            let Some(&at) = id.as_ref().and_then(|id| places.get(id)) else {
+                places.extend(id.map(|id| (id, joined.len())));
+                joined.push(item);
+                continue;
+            };
+            let older = number_of(&item)
+                .zip(number_of(&joined[at]))
+                .is_some_and(|(new, held)| new < held);
+            if !older {
+                joined[at] = item;
             }
         }
         joined.truncate(MAX_ITEMS);

@@ -216,6 +216,36 @@ fn nobody_comes_back_by_a_delta_that_a_read_overtook() {
     // Who does come back has a newer number.
     kept.apply(&delta(7, json!([somebody("b", 7)])));
     assert_eq!(kept.len(), 2);
+    // Of d, who came and went, only the coming comes, and late.
+    assert_eq!(kept.apply(&delta(10, json!([]))), Gap::Hole);
+    kept.read(vec![somebody("a", 10), somebody("b", 7)]);
+    kept.apply(&delta(8, json!([somebody("d", 8)])));
+    assert_eq!(kept.len(), 2);
+    kept.apply(&delta(11, json!([somebody("d", 11)])));
+    assert_eq!(kept.len(), 3);
+}
+
+#[test]
+fn two_long_deltas_are_joined_in_no_time() {
+    let delta = |number: usize| {
+        let many = 0..crate::MAX_ITEMS;
+        let who = many.map(|who| json!({"id": format!("p{who}"), "rosterSequenceNumber": number}));
+        let people: Vec<_> = who.collect();
+        one(&json!({"changeType": "updated",
+            "resourceUrl": "/communications/calls/c1/participants",
+            "resourceData": [{"sequenceNumber": number, "participants": people}]}))
+    };
+    let (older, mut newer) = (delta(1), delta(2));
+    let begun = std::time::Instant::now();
+    newer.join(&older);
+    // Each with each other would take a hundred times as long.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(1));
+    let joined = written(&newer);
+    let people = joined["resourceData"][0]["participants"]
+        .as_array()
+        .unwrap();
+    assert_eq!(people.len(), crate::MAX_ITEMS);
+    assert!(people.iter().all(|one| one["rosterSequenceNumber"] == 2));
 }
 
 #[test]
