@@ -53,13 +53,17 @@ impl Said {
 }
 
 impl Server {
-    /// The binary, built once per test run in the profile of the tests.
+    /// The binary, built once per test run in the profile of the tests; that of `OPENMIC_BINARY`,
+    /// when it is set.
     ///
     /// # Panics
     /// When it cannot be built.
     pub fn binary() -> PathBuf {
         static BINARY: OnceLock<PathBuf> = OnceLock::new();
         let build = || {
+            if let Some(binary) = std::env::var_os("OPENMIC_BINARY") {
+                return PathBuf::from(binary);
+            }
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let output = Command::new(cargo)
                 .current_dir(crate::root())
