@@ -225,10 +225,13 @@ impl Actor {
                     _ => (None, None),
                 };
                 tracing::warn!(status, code, "the call could not be created or answered");
-                self.tell_creator(Err(error));
                 // Of an answer that was refused there is nothing to be hung up: it rings on.
                 desk.unwanted = !self.offered || self.machine.took_effect();
+                // Told once the call is over: then its ring can be answered anew.
+                let creator = self.created.take();
                 self.step(&event, desk);
+                self.created = creator;
+                self.tell_creator(Err(error));
                 self.reject_unwanted(desk);
             }
         }

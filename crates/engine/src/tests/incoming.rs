@@ -1,11 +1,13 @@
 //! From a ring to a handle, and every way in which it can go wrong.
 
-use std::task::{Context, Waker};
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use openmic_machine::Phase;
 use openmic_model::{CallId, CallKind, Verdict};
 use openmic_wire::answer::AnswerCall;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::graph::{Gate, Reply, Route};
@@ -254,6 +256,48 @@ async fn a_refused_answer_lets_it_ring_on() {
         within(second.over()).await,
         RingEnd::GaveUp(Some(_))
     ));
+}
+
+/// Looks where the call stands at the very moment of its wake-up.
+struct Look {
+    call: Mutex<Option<Call>>,
+    seen: Mutex<Option<Phase>>,
+}
+
+impl Wake for Look {
+    fn wake(self: Arc<Self>) {
+        let call = self.call.lock();
+        *self.seen.lock() = call.as_ref().map(|call| call.state().phase);
+    }
+}
+
+#[tokio::test]
+async fn whoever_hears_of_a_refused_answer_can_answer_anew_at_once() {
+    let stage = Stage::new(patient).await;
+    let incoming = rung(&stage, "c1").await;
+    let gate = Gate::new();
+    let no = Reply::error(403, "7504", "no");
+    stage.graph.once(Route::Answer, no.behind(&gate));
+    let look = Arc::new(Look {
+        call: Mutex::default(),
+        seen: Mutex::default(),
+    });
+    let waker = Waker::from(Arc::clone(&look));
+    let mut answering = Box::pin(incoming.answer(unmuted()));
+    let first = answering.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(first.is_pending());
+    stage.graph.received(Route::Answer, 1).await;
+    *look.call.lock() = stage.engine.call(incoming.id());
+    gate.open();
+    let told = async {
+        while look.seen.lock().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(told).await;
+    assert_eq!(*look.seen.lock(), Some(Phase::Terminated));
+    assert!(within(answering).await.is_err());
+    within(incoming.answer(unmuted())).await.unwrap();
 }
 
 #[tokio::test]
