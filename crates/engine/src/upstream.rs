@@ -93,7 +93,7 @@ impl Upstream {
                     event,
                 ))
             }
-            Err(error) => Err(not_begun(error)),
+            Err(error) => Err(not_begun(hiding(error, Some(body.callback_uri())))),
         }
     }
 
@@ -106,7 +106,10 @@ impl Upstream {
                 Done::Created(Ok(self.read_answered(call, kind).await))
             }
             Ok(()) => Done::Created(Ok(answered(call.clone(), kind))),
-            Err(error) if error.had_no_effect() => Done::Created(Err(not_begun(error))),
+            Err(error) if error.had_no_effect() => {
+                let error = hiding(error, body.callback_uri());
+                Done::Created(Err(not_begun(error)))
+            }
             Err(error) => answer_lost(kind, &chain(&error)),
         }
     }
@@ -226,7 +229,12 @@ impl Upstream {
         let sent = self
             .client
             .errand(errand, place, body, beta, soon(PATIENCE));
+        let ours = match errand {
+            Errand::Redirect => body.and_then(Body::callback_uri),
+            _ => None,
+        };
         let raw = sent.await.map_err(|error| {
+            let error = hiding(error, ours);
             let known = error.had_no_effect();
             let error = UpstreamError::from(error);
             if known {
@@ -236,7 +244,9 @@ impl Upstream {
             }
         })?;
         if !(200..300).contains(&raw.status) {
-            return Err(refused(&raw));
+            let mut error = refused(&raw);
+            hide(&mut error.message, ours);
+            return Err(error);
         }
         let body = match serde_json::from_slice(&raw.body) {
             _ if raw.body.trim_ascii().is_empty() => None,
@@ -287,6 +297,20 @@ fn refused(raw: &openmic_graph::Raw) -> UpstreamError {
         code,
         message,
         retry_after: None,
+    }
+}
+
+/// Our callback is in no message: its key is the second factor of our webhook.
+fn hiding(mut error: RequestError, ours: Option<&str>) -> RequestError {
+    if let RequestError::Refused(refusal) | RequestError::Throttled { refusal, .. } = &mut error {
+        hide(&mut refusal.message, ours);
+    }
+    error
+}
+
+fn hide(message: &mut String, ours: Option<&str>) {
+    if let Some(ours) = ours.filter(|ours| !ours.is_empty()) {
+        *message = message.replace(ours, "(the engine's callback)");
     }
 }
 

@@ -488,6 +488,25 @@ async fn a_rejection_that_is_refused_moves_nothing() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_repeats_our_callback_does_not_show_it() {
+    let stage = Stage::new(patient).await;
+    let incoming = rung(&stage, "c1").await;
+    let ours = stage.engine.incoming_callback();
+    for status in [400, 429] {
+        let no = Reply::error(status, "7505", &format!("{ours} is none, not {ours}"));
+        stage.graph.once(Route::Other, no);
+        let body = openmic_wire::errand::Body::default();
+        let refused = within(incoming.redirect(body, false)).await.unwrap_err();
+        assert_eq!(refused.status, status);
+        let callback = "(the engine's callback)";
+        assert_eq!(
+            refused.message,
+            format!("{callback} is none, not {callback}")
+        );
+    }
+}
+
+#[tokio::test]
 async fn more_rings_than_there_is_room_for_come_again() {
     let stage = Stage::with(|builder| builder.max_ringing(1), |_| ()).await;
     let key = app_key(&stage);
