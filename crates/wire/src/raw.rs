@@ -195,10 +195,10 @@ impl Named {
     }
 }
 
-/// Replaces every string that is `old`, however deep.
+/// Replaces `old` in every string, however deep.
 fn replace(value: &mut Value, old: &str, new: &str) {
     match value {
-        Value::String(text) if text == old => new.clone_into(text),
+        Value::String(text) if text.contains(old) => *text = text.replace(old, new),
         Value::Array(items) => items.iter_mut().for_each(|item| replace(item, old, new)),
         Value::Object(members) => members
             .values_mut()

@@ -108,7 +108,7 @@ fn a_bot_is_shown_what_it_said_itself() {
     let ours = "https://engine/callbacks/key";
     let call = json!({"changeType": "created", "resourceUrl": "/communications/calls/c1",
         "callbackUri": ours, "resourceData": {"callbackUri": ours, "state": "incoming",
-            "callOptions": {"isDeltaRosterEnabled": true, "hideBotAfterEscalation": true}}});
+            "resultInfo": {"message": format!("{ours} does not answer")}, "callOptions": {"isDeltaRosterEnabled": true, "hideBotAfterEscalation": true}}});
     let shown = |options: Value| {
         let mut entry = one(&call);
         let named = Named {
@@ -120,6 +120,8 @@ fn a_bot_is_shown_what_it_said_itself() {
         assert_eq!(shown["callbackUri"], "https://bot/");
         assert_eq!(shown["resourceData"]["callbackUri"], "https://bot/");
         assert_eq!(shown["resourceData"]["state"], "incoming");
+        let said = &shown["resourceData"]["resultInfo"]["message"];
+        assert_eq!(said, "https://bot/ does not answer");
         shown["resourceData"].get("callOptions").cloned()
     };
     assert_eq!(shown(Value::Null), None);
