@@ -22,7 +22,7 @@ use crate::guarded::Guarded;
 use crate::metrics::{Closed, ListenMetrics};
 use crate::paced::Paced;
 use crate::timer::HeaderTimer;
-use crate::{Limits, Scheme, plain};
+use crate::{Limits, Scheme, host, plain};
 
 /// How a client of a TLS port began.
 enum Hello {
@@ -116,7 +116,13 @@ impl Serving {
                 }
                 Body::new(Paced::new(body, &limits, body_metrics.clone()))
             });
-            router.clone().oneshot(request)
+            let router = router.clone();
+            async move {
+                if !host::is_good(&request) {
+                    return Ok(host::refusal(request.headers()));
+                }
+                router.oneshot(request).await
+            }
         });
         let mut connection = pin!(
             http.serve_connection(TokioIo::new(stream), service)

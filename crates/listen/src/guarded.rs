@@ -212,8 +212,8 @@ fn refusal(head: &[u8], max_header_bytes: usize) -> Vec<u8> {
     let date = lines.find(|line| line.starts_with("date: "));
     let message = match status.split(' ').nth(1) {
         Some("431") => format!(
-            "The request's header is longer than {max_header_bytes} bytes. Send fewer or shorter \
-             header fields."
+            "The request's header is longer than {max_header_bytes} bytes, or has more than 100 \
+             fields. Send fewer or shorter header fields."
         ),
         Some("414") => "The request's address is too long. Shorten its path or query.".to_owned(),
         _ => {

@@ -6,7 +6,8 @@
 //!
 //! Nor does anybody else hold it up for long: a body has a time limit and a least rate, an answer
 //! that is not taken is given up, one address has a limited number of connections. What hyper
-//! refuses on its own, a malformed or an endless head, is answered in Graph's envelope.
+//! refuses on its own, a malformed or an endless head, is answered in Graph's envelope, and so is a
+//! request without one good `Host`.
 //!
 //! With [`Tls`] it speaks TLS 1.2 and 1.3; a handshake has the time of the first header and waits
 //! in a task of its own, so nobody else waits for it.
@@ -24,6 +25,7 @@ mod accept;
 mod connection;
 mod encoding;
 mod guarded;
+mod host;
 mod metrics;
 mod paced;
 mod peers;

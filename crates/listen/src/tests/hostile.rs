@@ -47,6 +47,42 @@ fn counted(router: Router, limits: Limits) -> (Running, impl Fn(&str) -> u64) {
 }
 
 #[tokio::test]
+async fn a_request_for_no_host_or_several_reaches_nobody() {
+    let running = start(hello(), Limits::default());
+    let ask = async |head: &str| {
+        let mut client = connect(&running).await;
+        let request = format!("{head}Connection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        read_to_end(&mut client).await
+    };
+    for (head, good) in [
+        ("GET / HTTP/1.0\r\n", true),
+        ("GET / HTTP/1.1\r\nHost:\r\n", true),
+        ("GET / HTTP/1.1\r\nHost: bot.example:8443\r\n", true),
+        ("GET / HTTP/1.1\r\n", false),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n", false),
+        ("GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n", false),
+        ("GET / HTTP/1.1\r\nHost: user:pw@bot.example\r\n", false),
+        ("GET / HTTP/1.1\r\nHost: bot.example/path\r\n", false),
+    ] {
+        let answer = ask(head).await;
+        if good {
+            assert!(answer.ends_with("hello"), "{head}: {answer}");
+            continue;
+        }
+        let (status, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(status.split(' ').nth(1), Some("400"), "{head}: {status}");
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["error"]["code"], "invalidRequest", "{body}");
+        let id = body["error"]["innerError"]["request-id"].as_str().unwrap();
+        assert!(status.contains(&format!("request-id: {id}")), "{status}");
+    }
+    let answer = ask("GET / HTTP/1.1\r\nclient-request-id: mine\r\n").await;
+    assert!(answer.contains("client-request-id: mine\r\n"), "{answer}");
+    assert_eq!(running.stop(PATIENCE).await, 0);
+}
+
+#[tokio::test]
 async fn what_hyper_refuses_on_its_own_has_the_envelope() {
     let (running, closed) = counted(hello(), Limits::default());
     let long = "x".repeat(1 << 20);
