@@ -21,7 +21,7 @@ pub struct HubConfig {
     pub slow_after: Duration,
     /// How long a subscriber may take to answer a close. Default 5 s.
     pub close_timeout: Duration,
-    /// Messages and pings a subscriber may send within a second. Default 20.
+    /// Messages, parts of messages, and pings a subscriber may send within a second. Default 20.
     pub max_inbound_per_second: u16,
 }
 

@@ -398,7 +398,7 @@ impl Connection {
                 // only the newest is answered (RFC 6455, 5.5.3)
                 Inbound::Ping(payload) => *pong = Some(payload.into()),
                 Inbound::Close(code) => close = Some(code),
-                Inbound::Message | Inbound::Pong => {}
+                Inbound::Message | Inbound::Fragment | Inbound::Pong => {}
             }
         });
         if let Some(code) = close {

@@ -10,6 +10,9 @@ pub(crate) const MAX_MESSAGE: usize = 16 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Inbound {
     Message,
+    /// A part of a message that is not its last. Counted too: one without bytes costs the peer
+    /// nothing, and any number of them fits a message.
+    Fragment,
     Ping(Vec<u8>),
     Pong,
     /// The code to answer with: its own, none when it gave none.
@@ -186,7 +189,7 @@ fn read(frame: &Frame<'_>, message: &mut Option<Fragments>) -> Result<Option<Inb
                 return parts.finish().map(Some);
             }
             *message = Some(parts);
-            Ok(None)
+            Ok(Some(Inbound::Fragment))
         }
         OpCode::Data(kind @ (Data::Text | Data::Binary)) => {
             if message.is_some() {
@@ -202,7 +205,7 @@ fn read(frame: &Frame<'_>, message: &mut Option<Fragments>) -> Result<Option<Inb
                 return parts.finish().map(Some);
             }
             *message = Some(parts);
-            Ok(None)
+            Ok(Some(Inbound::Fragment))
         }
     }
 }

@@ -161,14 +161,17 @@ fn who_sends_too_much_is_closed() {
     let call = call("call-1");
     let mut publisher = Publisher::new(&hub, &call);
     publisher.fill(1);
-    let mut watcher = watch(&hub, &call, Subscribe::default(), Buffers::Default);
     let message = [0x81, 0x81, 0, 0, 0, 0, b'a'];
-    watcher
-        .socket
-        .get_mut()
-        .write_all(&message.repeat(50))
-        .unwrap();
-    assert_eq!(watcher.read_to_close(), 1008);
+    let begun = [0x01, 0x80, 0, 0, 0, 0];
+    let empty_part = [0x00, 0x80, 0, 0, 0, 0];
+    for flood in [
+        message.repeat(50),
+        [begun.to_vec(), empty_part.repeat(50)].concat(),
+    ] {
+        let mut watcher = watch(&hub, &call, Subscribe::default(), Buffers::Default);
+        watcher.socket.get_mut().write_all(&flood).unwrap();
+        assert_eq!(watcher.read_to_close(), 1008);
+    }
 }
 
 #[test]
