@@ -88,8 +88,21 @@ pub(crate) async fn redirect(
 
 /// Hanging up a call that rings turns it down.
 pub(crate) async fn decline(incoming: &Incoming) -> Answer {
-    incoming.reject(RejectReason::None, None).await?;
+    let declined = incoming.reject(RejectReason::None, None).await;
+    declined.map_err(not_declined)?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Who hung up is not told to hang up.
+fn not_declined(error: AnswerError) -> Refusal {
+    match error {
+        AnswerError::Taken => Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "8585",
+            "The call is being answered or rejected. Send the DELETE again when that is over.",
+        ),
+        error => error.into(),
+    }
 }
 
 /// What cannot be done with a call that rings.
@@ -128,5 +141,24 @@ impl From<BodyError> for Refusal {
             BodyError::Decode(_) => Self::bad_request(message),
             _ => Self::new(StatusCode::BAD_REQUEST, "8523", message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_hangs_up_is_not_told_to_hang_up() {
+        let answered = Refusal::from(AnswerError::Taken);
+        assert!(answered.message.contains("by DELETE"), "{answered:?}");
+        let declined = not_declined(AnswerError::Taken);
+        assert_eq!(
+            (declined.status, declined.code),
+            (answered.status, answered.code)
+        );
+        assert!(declined.message.contains("again"), "{}", declined.message);
+        let over = not_declined(AnswerError::Over);
+        assert_eq!(over.status, StatusCode::NOT_FOUND);
     }
 }
