@@ -85,7 +85,7 @@ pub(super) async fn with_ids(request: Request, next: Next) -> Response {
     let client = request
         .headers()
         .get(CLIENT_REQUEST_ID)
-        .filter(|value| value.len() <= MAX_CLIENT_ID && value.to_str().is_ok())
+        .filter(|value| (1..=MAX_CLIENT_ID).contains(&value.len()) && value.to_str().is_ok())
         .cloned();
     let mut response = if is_well_encoded(request.uri()) {
         next.run(request).await

@@ -45,6 +45,16 @@ async fn a_created_call_says_what_it_is() {
 }
 
 #[tokio::test]
+async fn an_empty_id_of_a_client_is_none() {
+    let rig = Rig::start(config()).await;
+    let url = rig.url("/v1.0/communications/calls/none");
+    let request = rig.http.get(url).header("client-request-id", "");
+    let answer = request.send().await.unwrap();
+    let headers = answer.headers();
+    assert_eq!(headers["client-request-id"], headers["request-id"]);
+}
+
+#[tokio::test]
 async fn graphs_documented_unmute_works_to_the_letter() {
     let rig = Rig::start(config()).await;
     let mut bot = rig.bot().await;
