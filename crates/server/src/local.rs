@@ -24,7 +24,7 @@ pub(crate) async fn run(loaded: Loaded) -> anyhow::Result<()> {
     let settings = loaded.settings;
     let tls = TlsPlan::new(&settings.listen, &settings.local, &settings.upstream)?;
     let trusted = tls::authorities(&settings.upstream)?;
-    let limits = resolve::limits(&settings.listen);
+    let limits = resolve::limits(&settings.listen)?;
     let config = resolve::local_service(&settings.local, limits.clone())?;
     let dev = config.apps.iter().any(|app| app.secret == DEV_SECRET);
     let mut signals = Signals::catch().context("signals cannot be caught")?;

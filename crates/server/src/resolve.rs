@@ -1,6 +1,7 @@
 //! From the configuration as written to what the crates take: secrets read, defaults that depend
 //! on other keys filled in, and what cannot be run refused before anything is started.
 
+mod bounds;
 mod endpoints;
 #[cfg(test)]
 mod tests;
@@ -154,7 +155,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
     let (place, credential) = match upstream.kind {
         UpstreamKind::Local => {
             only_for_graph(&upstream)?;
-            let config = local_service(&local, limits(&listen))?;
+            let config = local_service(&local, limits(&listen)?)?;
             let credential = own_credential(&upstream, &config)?;
             (Place::Local(Box::new(config)), credential)
         }
@@ -164,6 +165,14 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
             (Place::Graph(Box::new(endpoints)), credential)
         }
     };
+    bounds::addresses(&listen, &place)?;
+    bounds::callers(&auth)?;
+    let incoming_key = secret(
+        "calls.incoming_key",
+        calls.incoming_key.as_ref(),
+        calls.incoming_key_file.as_deref(),
+    )?;
+    bounds::incoming_key(incoming_key.as_ref())?;
     let dev = credential.secret.expose_secret() == DEV_SECRET;
     if dev && !listen.public.ip().is_loopback() {
         return Err(invalid(
@@ -212,7 +221,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
         authorities: tls::authorities(&upstream)?,
         public: listen.public,
         admin: listen.admin,
-        listen: limits(&listen),
+        listen: limits(&listen)?,
         surface: SurfaceConfig {
             join_muted: calls.join_muted,
             loopback_origins: listen.public.ip().is_loopback(),
@@ -239,11 +248,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
             drain_deadline: calls.drain_deadline.0,
             ring_deadline: calls.ring_deadline.0,
             incoming_callback_uri: calls.incoming_callback_uri,
-            incoming_key: secret(
-                "calls.incoming_key",
-                calls.incoming_key.as_ref(),
-                calls.incoming_key_file.as_deref(),
-            )?,
+            incoming_key,
         },
         relay,
         hub: HubConfig {
@@ -276,8 +281,12 @@ fn api_keys(entries: Vec<ApiKeyEntry>) -> Result<ApiKeys, Invalid> {
 }
 
 /// What both HTTP servers take on.
-pub(crate) fn limits(listen: &Listen) -> openmic_listen::Limits {
-    openmic_listen::Limits {
+///
+/// # Errors
+/// [`Invalid`] when it is nothing.
+pub(crate) fn limits(listen: &Listen) -> Result<openmic_listen::Limits, Invalid> {
+    bounds::listeners(listen)?;
+    Ok(openmic_listen::Limits {
         header_timeout: listen.header_timeout.0,
         keep_alive: listen.keep_alive.0,
         body_timeout: listen.body_timeout.0,
@@ -286,7 +295,7 @@ pub(crate) fn limits(listen: &Listen) -> openmic_listen::Limits {
         max_header_bytes: listen.max_header_bytes,
         max_connections: listen.max_connections,
         max_connections_per_address: listen.max_connections_per_address,
-    }
+    })
 }
 
 /// The local calling service as configured.
@@ -516,7 +525,12 @@ fn graph_credential(upstream: &Upstream) -> Result<Credential, Invalid> {
 
 /// Whether a URL can be one that others reach us by.
 fn reachable(key: &'static str, url: &Url) -> Result<(), Invalid> {
-    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if !url.username().is_empty() || url.password().is_some() {
+        let problem = "has a user name or a password in it, which everybody would be told; leave \
+                       them out";
+        return Err(invalid(key, problem));
+    }
+    let plain = url.query().is_none() && url.fragment().is_none();
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {
         return Err(invalid(
             key,

@@ -298,3 +298,51 @@ fn what_is_resolved_prints_no_secret() {
     assert!(printed.contains("Credential"), "{printed}");
     assert!(!printed.contains("k4nar1"), "{printed}");
 }
+
+#[test]
+fn what_nothing_works_with_is_refused() {
+    let origin = "is no origin, and no page would be let in";
+    for (key, value, problem) in [
+        ("listen.max_connections", "0", "at least 1"),
+        ("listen.max_header_bytes", "100", "at least 4096"),
+        ("listen.origins", r#"["ops.example"]"#, origin),
+        ("listen.origins", r#"["https://ops.example/"]"#, origin),
+        ("listen.origins", r#"["https://ops.example:443"]"#, origin),
+        ("listen.origins", r#"["*"]"#, origin),
+        ("listen.admin", "127.0.0.1:7080", "taken by listen.public"),
+        ("local.bind", "127.0.0.1:7090", "taken by listen.admin"),
+        ("listen.admin", "0.0.0.0:7080", "taken by listen.public"),
+        ("calls.incoming_key", "short", "16 to 128 letters"),
+        ("calls.incoming_key", "sixteen-letters/or-more", "16 to 128"),
+        ("auth.audiences", "[]", "name at least one"),
+        ("auth.issuers", r#"[""]"#, "name at least one"),
+    ] {
+        let error = refusal(&[(key, value)]);
+        assert!(error.starts_with(&format!("{key}: ")), "{error}");
+        assert!(error.contains(problem), "{error}");
+    }
+    for (key, value) in [
+        (
+            "listen.origins",
+            r#"["https://ops.example", "http://[::1]:3000"]"#,
+        ),
+        ("listen.origins", r#"["chrome-extension://abcdefgh"]"#),
+        ("listen.admin", "127.0.0.1:0"),
+        ("listen.admin", "127.0.0.2:7080"),
+        ("calls.incoming_key", "sixteen-letters_"),
+    ] {
+        assert!(resolved(&[(key, value)]).is_ok(), "{key} {value}");
+    }
+}
+
+#[test]
+fn a_password_in_an_address_is_neither_taken_nor_shown() {
+    for url in [
+        "https://u:canary@bot.example/",
+        "https://:canary@bot.example/",
+    ] {
+        let error = refusal(&[("listen.public_url", url)]);
+        assert!(error.contains("leave them out"), "{error}");
+        assert!(!error.contains("canary"), "{error}");
+    }
+}
