@@ -26,7 +26,7 @@ pub use client::{Created, GraphClient, Listing, Raw};
 pub use config::{BuildError, Credential, GraphConfig};
 pub use error::{Ambiguity, NotSent, Refusal, RequestError};
 pub use metrics::Metrics;
-pub use token::TokenError;
+pub use token::{TokenError, repeats_secret};
 
 #[cfg(test)]
 mod tests;

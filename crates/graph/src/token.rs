@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::metrics::{Endpoint, Metrics};
 use crate::transport::read_body;
@@ -60,6 +60,22 @@ pub(crate) struct Token {
     renew_at: Instant,
     /// When it is over.
     pub(crate) ends_at: Instant,
+}
+
+impl Token {
+    /// What stands behind `Bearer `.
+    pub(crate) fn bearer(&self) -> &[u8] {
+        let header = self.header.as_bytes();
+        header.strip_prefix(b"Bearer ").unwrap_or(header)
+    }
+}
+
+/// Whether a text of the token endpoint's holds the secret, as it is or as a form has it.
+pub fn repeats_secret(text: &str, secret: &SecretString) -> bool {
+    let secret = secret.expose_secret();
+    text.contains(secret)
+        || form_urlencoded::parse(text.as_bytes())
+            .any(|(name, value)| name.contains(secret) || value.contains(secret))
 }
 
 pub(crate) type Flight = Result<Arc<Token>, TokenError>;
@@ -271,7 +287,7 @@ impl Shared {
         let denied: Denied = serde_json::from_slice(body).unwrap_or_default();
         // an endpoint that echoes the form must not get the secret into a log
         let clean = |text: String| {
-            if text.contains(self.secret.expose_secret()) {
+            if repeats_secret(&text, &self.secret) {
                 return "(withheld, it repeats the secret)".to_owned();
             }
             text.chars()

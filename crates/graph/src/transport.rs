@@ -117,7 +117,11 @@ impl Transport {
         let pause = header(RETRY_AFTER)
             .and_then(|raw: String| retry_after(&raw, date.as_deref(), SystemTime::now()));
         let location = header(LOCATION);
-        let body = read_body(response, LIMIT).await;
+        let mut body = read_body(response, LIMIT).await;
+        if !(200..=299).contains(&status) {
+            // a service that says back what it was sent must not get the token into a log
+            body = body.map(|body| withhold(body, token.bearer()));
+        }
         self.metrics
             .request(endpoint, Some(status), begun.elapsed());
         if matches!(status, 429 | 503) {
@@ -157,6 +161,17 @@ pub(crate) async fn read_body(mut response: Response, limit: usize) -> Option<Ve
             Ok(Some(_)) | Err(_) => return None,
         }
     }
+}
+
+/// A body without `token`, wherever it was.
+fn withhold(body: Vec<u8>, token: &[u8]) -> Vec<u8> {
+    let held = !token.is_empty() && body.windows(token.len()).any(|part| part == token);
+    if !held {
+        return body;
+    }
+    let token = String::from_utf8_lossy(token);
+    let said = String::from_utf8_lossy(&body);
+    said.replace(token.as_ref(), "(withheld)").into_bytes()
 }
 
 /// Sorts an answer by what it means for the request; successes pass.

@@ -212,7 +212,17 @@ async fn a_credential_that_gets_no_token_is_explained() {
             "withheld",
             "upstream.secret",
         ),
+        (
+            (401, json!({"error": SECRET, "error_description": "no"})),
+            "withheld",
+            "look its error up",
+        ),
         ((404, Value::Null), "404", "upstream.authority"),
+        (
+            (200, json!({"html": "a proxy's page"})),
+            "neither a token nor an OAuth error",
+            "no token endpoint of Microsoft's form",
+        ),
     ] {
         let (_server, base) = serve(Script {
             token: reply,
@@ -271,7 +281,14 @@ async fn what_the_permissions_allow_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn why_an_application_is_not_admitted_is_explained() {
+    let Script { token, .. } = Script::default();
+    let said_back = format!("no: Bearer {}", token.1["access_token"].as_str().unwrap());
     for (call, words, next) in [
+        (
+            (401, json!({"error": {"code": "c", "message": said_back}})),
+            "no: Bearer (withheld)",
+            "same cloud",
+        ),
         (
             coded(403, "7503"),
             "not registered for calls",

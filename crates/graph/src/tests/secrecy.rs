@@ -43,12 +43,19 @@ async fn neither_secret_nor_token_is_printed() {
     tracing::subscriber::set_global_default(subscriber).unwrap();
     tracing::callsite::rebuild_interest_cache();
 
-    let server = Server::start([Reply::new(500, ""), Reply::Reset, Reply::new(200, "x")]).await;
+    let said_back = r#"{"error":{"code":"odd","message":"no: Bearer very-private-token"}}"#;
+    let replies = [
+        Reply::new(500, ""),
+        Reply::Reset,
+        Reply::new(200, "x"),
+        Reply::new(403, said_back),
+    ];
+    let server = Server::start(replies).await;
     server.token(Reply::grant("very-private-token"));
     let config = config(&server.origin, &server.origin);
     let client = client(&server);
     let mut printed = vec![format!("{config:?} {client:?}")];
-    for _ in 0..3 {
+    for _ in 0..4 {
         match client
             .act(&call(), Action::Unmute, &context(), soon())
             .await
@@ -72,9 +79,23 @@ async fn neither_secret_nor_token_is_printed() {
     printed.push(String::from_utf8(log.0.lock().unwrap().clone()).unwrap());
     let printed = printed.join("\n");
     assert!(printed.contains("invalid_client"), "{printed}");
+    assert!(printed.contains("no: Bearer (withheld)"), "{printed}");
     assert!(printed.contains("no new token"), "the log was captured");
     assert!(!printed.contains(SECRET), "{printed}");
     assert!(!printed.contains("very-private-token"), "{printed}");
+}
+
+#[test]
+fn a_secret_is_found_as_a_form_has_it() {
+    let secret = "a~b+c d".into();
+    for text in [
+        "no: a~b+c d",
+        "bad form: client_id=x&client_secret=a%7Eb%2Bc+d&scope=y",
+        "client_secret=a%7eb%2bc%20d",
+    ] {
+        assert!(crate::repeats_secret(text, &secret), "{text}");
+    }
+    assert!(!crate::repeats_secret("client_secret=", &secret));
 }
 
 #[tokio::test]

@@ -48,7 +48,14 @@ pub(super) async fn check(
         .get(url)
         .bearer_auth(token.expose_secret());
     Ok(match answer_to(request).await {
-        Ok((status, body)) => judge(status, &body),
+        // a service that says back what it was sent must not get the token onto a terminal
+        Ok((status, body)) => {
+            let said = String::from_utf8_lossy(&body);
+            judge(
+                status,
+                said.replace(token.expose_secret(), "(withheld)").as_bytes(),
+            )
+        }
         Err(why) => Finding::failed(CHECK, format!("{base} does not answer: {why}"))
             .next("check upstream.base_url, this machine's DNS, proxy and firewall"),
     })

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use openmic_graph::repeats_secret;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
@@ -165,15 +166,25 @@ fn denied(status: u16, reply: &Reply, secret: &SecretString) -> Finding {
         return Finding::failed(TOKEN, format!("{what} (AADSTS{number})")).next(*next);
     }
     // an endpoint that repeats the form must not get the secret onto a terminal
-    let said = if description.contains(secret.expose_secret()) {
-        "(what it says is withheld, it repeats the secret)".to_owned()
-    } else {
-        shown(description.lines().next().unwrap_or_default())
+    let clean = |text: &str| {
+        if repeats_secret(text, secret) {
+            return "(what it says is withheld, it repeats the secret)".to_owned();
+        }
+        shown(text.lines().next().unwrap_or_default())
     };
-    let error = shown(reply.error.as_deref().unwrap_or("no OAuth error"));
-    let seen = format!("it answers {status}, {error}: {said}");
+    let seen = match (reply.error.as_deref(), clean(description)) {
+        (None, said) if said.is_empty() => {
+            format!("it answers {status}, with neither a token nor an OAuth error")
+        }
+        (error, said) => {
+            let error = error.map_or_else(|| "no OAuth error".to_owned(), clean);
+            format!("it answers {status}, {error}: {said}")
+        }
+    };
     let next = match (status, reply.error.as_deref()) {
-        (404 | 405, None) => "upstream.authority names no token endpoint of Microsoft's form",
+        (200..=399 | 404 | 405, None) => {
+            "upstream.authority names no token endpoint of Microsoft's form"
+        }
         (_, Some("invalid_client")) => "check upstream.app and upstream.secret",
         _ => {
             "look its error up; check upstream.authority, upstream.tenant, upstream.app and secret"
