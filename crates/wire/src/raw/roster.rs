@@ -146,7 +146,7 @@ impl RawRoster {
         first > last + 1
     }
 
-    fn merge(&mut self, item: &Value, removed: bool) {
+    fn merge(&mut self, item: &Value, mut removed: bool) {
         let Some(id) = id_of(item) else { return };
         let number = number_of(item);
         if let Some(&at) = self.index.get(&id) {
@@ -170,7 +170,7 @@ impl RawRoster {
             // Back again: behind all others.
             self.index.remove(&id);
         } else if number.is_some_and(|number| number < self.floor) {
-            return;
+            removed = true;
         }
         self.push(Slot {
             id,

@@ -1,4 +1,7 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use openmic_model::{CallId, ClientContext, OperationId};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Gap, Named, RawEntry, RawRoster, decode_page, encode};
@@ -284,5 +287,58 @@ fn a_page_keeps_its_entries_as_they_are() {
     assert_eq!(page.next.as_deref(), Some("https://graph/next"));
     for bad in ["[]", "{}", r#"{"value": 7}"#, "no"] {
         assert!(decode_page(bad.as_bytes()).is_err(), "{bad}");
+    }
+}
+
+proptest! {
+    /// In whatever order deltas come, some of them twice, and whatever a read sees of what is yet
+    /// to come: in the end the roster is upstream's.
+    #[test]
+    fn a_roster_is_upstreams_in_the_end(
+        steps in prop::collection::vec((0..4_u8, any::<bool>()), 1..12),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 24),
+        ahead in prop::collection::vec(0..3_usize, 24),
+    ) {
+        // The states of the roster by number, and the deltas between them.
+        let mut states: Vec<BTreeMap<String, usize>> = vec![BTreeMap::new()];
+        let mut deltas = Vec::new();
+        for (at, (who, leaves)) in steps.iter().enumerate() {
+            let (number, id) = (at + 1, format!("p{who}"));
+            let mut state = states[at].clone();
+            let mut entry = json!({"id": id, "rosterSequenceNumber": number});
+            if *leaves && state.remove(&id).is_some() {
+                entry["removedState"] = json!({"reason": "left"});
+            } else {
+                state.insert(id, number);
+            }
+            states.push(state);
+            deltas.push(one(&json!({"changeType": "updated",
+                "resourceUrl": "/communications/calls/c1/participants",
+                "resourceData": [{"sequenceNumber": number, "participants": [entry]}]})));
+        }
+        let mut kept = RawRoster::default();
+        let (mut told, mut waiting) = (0, (0..deltas.len()).collect::<Vec<_>>());
+        for (index, ahead) in order.iter().zip(ahead) {
+            let Some(&at) = waiting.get(index.index(waiting.len().max(1))) else { break };
+            // Every third one comes again.
+            if ahead != 2 {
+                waiting.retain(|other| *other != at);
+            }
+            told = told.max(at + 1);
+            if kept.apply(&deltas[at]) == Gap::Hole {
+                let seen = &states[(told + ahead).min(deltas.len())];
+                let listed = seen.iter();
+                kept.read(listed.map(|(id, number)| json!({"id": id,
+                    "rosterSequenceNumber": number})).collect());
+            }
+        }
+        for at in waiting {
+            kept.apply(&deltas[at]);
+        }
+        let whole = written(&kept.whole(&deltas[0]));
+        let people = whole["resourceData"].as_array().unwrap();
+        let ids: BTreeSet<_> = people.iter().map(|one| one["id"].as_str().unwrap()).collect();
+        let last = states.last().unwrap();
+        prop_assert_eq!(ids, last.keys().map(String::as_str).collect::<BTreeSet<_>>());
     }
 }
