@@ -313,7 +313,7 @@ fn usual(route: Route) -> Reply {
     match route {
         Route::Token => Reply::new(
             200,
-            r#"{"token_type":"Bearer","expires_in":3599,"access_token":"t"}"#,
+            r#"{"token_type":"Bearer","expires_in":3599,"access_token":"a-token-of-the-scripted-graph"}"#,
         ),
         Route::Create => Reply::json(
             201,
