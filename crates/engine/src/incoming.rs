@@ -394,8 +394,10 @@ impl Taken<'_> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        if let Some(stand) = self.dropped.take() {
-            self.ring.pass(&Stand::Taken, stand);
+        match self.dropped.take() {
+            Some(Stand::Rings) => self.ring.rings_on(),
+            Some(stand) => drop(self.ring.pass(&Stand::Taken, stand)),
+            None => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which calls ring, how each stands, and what the app's own webhook brings of them.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openmic_graph::relay::{Lane, Parcel};
@@ -38,6 +38,8 @@ pub(crate) struct Ring {
     pub(super) offer: Offer,
     pub(super) until: Instant,
     pub(super) stand: watch::Sender<Stand>,
+    /// How it ended, as told while it was being answered or rejected.
+    ended: OnceLock<RingEnd>,
     webhook: Mutex<Webhook>,
 }
 
@@ -136,8 +138,18 @@ impl Ring {
     }
 
     /// Over, unless it was before. A call that is being answered is that answer's to end.
-    fn end(&self, end: RingEnd) -> bool {
-        self.pass(&Stand::Rings, Stand::Over(end))
+    fn end(&self, end: RingEnd) {
+        // First, so that whoever lets it ring again finds it.
+        self.ended.get_or_init(|| end.clone());
+        self.pass(&Stand::Rings, Stand::Over(end));
+    }
+
+    /// What was being done with it came to nothing: it rings again, unless it ended meanwhile.
+    pub(super) fn rings_on(&self) {
+        self.pass(&Stand::Taken, Stand::Rings);
+        if let Some(end) = self.ended.get() {
+            self.pass(&Stand::Rings, Stand::Over(end.clone()));
+        }
     }
 }
 
@@ -336,6 +348,7 @@ impl Inner {
                 offer: offer.clone(),
                 until: Instant::now() + rings.patience,
                 stand: watch::Sender::new(Stand::Rings),
+                ended: OnceLock::new(),
                 webhook: Mutex::new(match &rings.named {
                     Some(named) => Webhook::new(self, named.clone()),
                     None => Webhook::default(),

@@ -465,6 +465,27 @@ async fn a_rejected_ring_is_over_and_says_why_upstream() {
 }
 
 #[tokio::test]
+async fn a_caller_who_gives_up_while_a_rejection_fails_is_heard_of() {
+    let stage = Stage::new(patient).await;
+    let incoming = rung(&stage, "c1").await;
+    let gate = Gate::new();
+    let no = Reply::error(403, "7504", "no").behind(&gate);
+    stage.graph.once(Route::Reject, no);
+    let ring = incoming.clone();
+    let rejecting = tokio::spawn(async move { ring.reject(RejectReason::Busy, None).await });
+    stage.graph.received(Route::Reject, 1).await;
+    stage.deliver(&app_key(&stage), &[ended("c1")]).unwrap();
+    gate.open();
+    assert!(within(rejecting).await.unwrap().is_err());
+    assert!(stage.engine.ringing(incoming.id()).is_none());
+    let end = within(incoming.over()).await;
+    assert!(
+        matches!(&end, RingEnd::GaveUp(Some(result)) if result.subcode == 1106),
+        "{end:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_rejection_that_is_refused_moves_nothing() {
     let stage = Stage::relaying_rings(patient).await;
     let incoming = rung(&stage, "c1").await;
