@@ -12,7 +12,7 @@ use super::*;
 
 /// A stack with a dev certificate whose authority lands in a directory of its own.
 async fn stack(directory: &tempfile::TempDir) -> Stack {
-    let mut plan = on_free_ports().unwrap();
+    let mut plan = plan();
     plan.tls = TlsPlan::Dev {
         names: Vec::new(),
         ca_file: directory.path().join("ca.pem"),
