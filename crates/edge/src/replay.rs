@@ -5,8 +5,11 @@
 //! caller, the call, the path and the body must be the same. The repeat of one that still runs
 //! waits for it. A first one with such a header runs to its end also when its client goes away.
 //!
-//! Not kept, because coming again is what they ask for: 429 and 503, which are answered before
-//! anything was accepted. Not kept either: what the gate refused, since it has no caller or no call.
+//! Not kept, because nothing was accepted and coming again is what they ask for: 429 and 503; a
+//! request that could not be read (408, 413, 415); roles or credentials that are lacking (403 with
+//! 75xx); and 502 where Graph could not be reached. Not kept either: what the gate refused, since it
+//! has no caller or no call. Every other refusal is the answer, also to a repeat: a mute or unmute
+//! that Graph refused must not take effect when an old request comes again.
 //!
 //! Bounds: [`Bounds`]. When they are reached the answers that were finished first go, and their
 //! repeats count as new; one that runs is never dropped. While all of it runs, a further one is
@@ -207,12 +210,16 @@ impl Kept {
         }
     }
 
-    /// Whether the caller was told to come again, before anything was accepted.
+    /// Whether nothing was accepted and the caller was told to come again, or to mend first what
+    /// is not in path and body.
     fn asks_to_come_again(&self) -> bool {
-        matches!(
-            self.status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-        )
+        let code = self.refusal.as_ref().map_or("", |refusal| &refusal.code);
+        match self.status.as_u16() {
+            408 | 413 | 415 | 429 | 503 => true,
+            403 => code.starts_with("75"),
+            502 => code == "serviceNotAvailable",
+            _ => false,
+        }
     }
 
     fn bytes(&self) -> usize {

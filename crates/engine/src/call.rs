@@ -114,6 +114,8 @@ pub(crate) struct Shared {
     pub(crate) named: Option<Named>,
     /// The way to that callback.
     pub(crate) lane: Option<Lane>,
+    /// It rang and was answered, so that news of it may come by the app's key too.
+    pub(crate) rang: bool,
     pub(crate) id: OnceLock<CallId>,
     pub(crate) created: OnceLock<Created>,
     pub(crate) mail: mpsc::Sender<Mail>,

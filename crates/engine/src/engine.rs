@@ -292,6 +292,7 @@ impl Engine {
             owner,
             named,
             lane,
+            rang: matches!(first, First::Answer { .. }),
             id: OnceLock::new(),
             created: OnceLock::new(),
             mail,

@@ -101,13 +101,24 @@ fn nothing_is_kept_for_longer_than_a_day() {
 #[test]
 fn an_answer_that_asks_to_come_again_is_not_kept() {
     let (mut store, now) = (store(100, usize::MAX), Instant::now());
-    for status in [429, 503] {
+    let mut holds = |status, code: &'static str| {
         let scope = scope("again");
         let Turn::First { number, .. } = store.turn(&scope, &named(&scope), PRINT, now) else {
             panic!("{status}: it is no repeat")
         };
-        store.finish(&scope, number, &kept(status, ""), now);
+        let mut kept = kept(status, "");
+        kept.refusal = Some(Refusal::new(kept.status, code, "m"));
+        store.finish(&scope, number, &kept, now);
+        let holds = !store.records.is_empty();
+        store.forget(&scope);
+        holds
+    };
+    for status in [408, 413, 415, 429, 503] {
+        assert!(!holds(status, "c"), "{status}");
     }
+    assert!(!holds(403, "7504") && !holds(502, "serviceNotAvailable"));
+    // What was refused must not take effect later, and what may have had an effect not twice.
+    assert!(holds(403, "8566") && holds(400, "8501") && holds(502, "generalException"));
     assert_eq!((store.records.len(), store.bytes), (0, 0));
 }
 

@@ -568,6 +568,15 @@ async fn an_engine_that_drains_takes_no_ring_and_ends_the_stream() {
 }
 
 #[tokio::test]
+async fn a_call_the_bot_made_is_not_ended_by_the_apps_key() {
+    let stage = Stage::new(patient).await;
+    let leg = stage.established(false).await;
+    let id = leg.call.id().to_string();
+    let delivered = stage.deliver(&app_key(&stage), &[ended(&id)]).unwrap();
+    assert_eq!((delivered.queued, delivered.foreign), (0, 1));
+}
+
+#[tokio::test]
 async fn another_tenants_ring_and_news_of_strangers_are_not_heard() {
     let stage = Stage::new(patient).await;
     let key = app_key(&stage);
