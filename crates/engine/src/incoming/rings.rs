@@ -313,10 +313,9 @@ impl Inner {
         match (&notice.item, ring, call) {
             (Item::Incoming(offer), None, None) => Place::New(id, offer),
             (Item::Incoming(_), ..) => Place::Again,
-            (_, None, None) => Place::Nowhere,
             // The key of a call that the bot made itself is the only way to it.
             (_, None, Some(call)) if call.rang => Place::Call(call, None),
-            (_, None, Some(_)) => Place::Nowhere,
+            (_, None, _) => Place::Nowhere,
             (item, Some(ring), call) => {
                 let stand = ring.stand.borrow().clone();
                 let taken = matches!(stand, Stand::Taken | Stand::Over(RingEnd::Answered));
