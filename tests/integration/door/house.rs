@@ -147,7 +147,21 @@ impl House {
         let read = Request::new("GET", &ended).bearer(&house.token);
         let over = async { while read.send(&house.host).await.status != 404 {} };
         tokio::time::timeout(PATIENCE, over).await.unwrap();
+        house.at_rest().await;
         house
+    }
+
+    /// Waits until the ended call has left the engine: its last notification may come after the
+    /// GET that no longer finds it.
+    async fn at_rest(&self) {
+        let Some(engine) = &self.engine else { return };
+        let ended = CallId::parse(&self.calls.ended).unwrap();
+        let left = async {
+            while engine.calls().iter().any(|call| *call.id() == ended) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, left).await.expect("left");
     }
 
     async fn post(&self, path: &str, body: &Value) -> Value {
