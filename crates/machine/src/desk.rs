@@ -1,8 +1,8 @@
 //! Commands that have no verdict yet.
 
-use openmic_model::{Action, CommandId, Verdict};
+use openmic_model::{Action, CommandId, Origin, Verdict};
 
-use crate::effect::{Effect, Origin};
+use crate::effect::Effect;
 use crate::event::Refusal;
 use crate::time::Time;
 

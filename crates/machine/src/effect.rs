@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openmic_model::{
-    Action, Change, ClientContext, CommandId, OperationId, ParticipantId, ResultInfo, Roster,
-    Verdict, Version,
+    Action, Change, ClientContext, CommandId, EndCause, OperationId, Origin, ParticipantId,
+    ResultInfo, Roster, Verdict, Version,
 };
 
 use crate::AttemptId;
@@ -103,15 +103,6 @@ pub enum Effect {
     },
 }
 
-/// Who asked for something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// The bot.
-    Bot,
-    /// The machine: a mute on joining.
-    Machine,
-}
-
 /// The state of a call without its details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
@@ -170,32 +161,4 @@ pub struct Ending {
     pub cause: EndCause,
     /// Graph's reason, when it gave one.
     pub result: Option<ResultInfo>,
-}
-
-/// What ended a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum EndCause {
-    /// The bot hung up.
-    HungUp,
-    /// Graph said terminated.
-    Remote,
-    /// Graph answered 404: the notification of the end was lost.
-    Gone,
-    /// It never came to be.
-    NotCreated,
-}
-
-impl EndCause {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::HungUp, Self::Remote, Self::Gone, Self::NotCreated];
-
-    /// The word of it, as a metric label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::HungUp => "hung_up",
-            Self::Remote => "remote",
-            Self::Gone => "gone",
-            Self::NotCreated => "not_created",
-        }
-    }
 }

@@ -51,9 +51,10 @@ mod time;
 
 pub use attempt::Pursued;
 pub use config::Config;
-pub use effect::{Effect, EndCause, Ending, Origin, Phase, QueryId};
+pub use effect::{Effect, Ending, Phase, QueryId};
 pub use event::{Ack, AttemptId, Event, PostOutcome, Read, Refusal};
 pub use machine::Machine;
+pub use openmic_model::{EndCause, Origin};
 pub use time::{Time, Timer};
 
 #[cfg(test)]

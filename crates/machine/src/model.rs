@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use openmic_model::{
-    Action, CallFacts, CallKind, CallState, Operation, ParticipantId, ResultInfo, Verdict, Version,
+    Action, CallFacts, CallKind, CallState, EndCause, Operation, ParticipantId, ResultInfo,
+    Verdict, Version,
 };
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
@@ -13,7 +14,7 @@ use crate::attempt::Attempt;
 use crate::config::Config;
 use crate::desk::{Intent, not_established, settle_all};
 use crate::doubt::Doubts;
-use crate::effect::{Effect, EndCause, Ending, Phase, QueryId};
+use crate::effect::{Effect, Ending, Phase, QueryId};
 use crate::event::{Ack, AttemptId, Event, PostOutcome, Read};
 use crate::facts::Asked;
 use crate::merge::Merge;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use openmic_model::{CallState, Verdict};
+use openmic_model::{CallState, EndCause, Verdict};
 use statig::Outcome::{Handled, Super};
 use statig::blocking::Outcome;
 
-use crate::effect::{Effect, EndCause, Ending};
+use crate::effect::{Effect, Ending};
 use crate::event::{Ack, Event, PostOutcome, Read};
 use crate::model::{Model, State, Turn, over};
 use crate::time::Timer;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use openmic_model::{Action, CallKind, CallState, CommandId, Verdict};
+use openmic_model::{Action, CallKind, CallState, CommandId, EndCause, Origin, Verdict};
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
 
 use crate::desk::{Intent, Open, not_a_group_call, overdue, settle_all, too_many};
-use crate::effect::{Effect, EndCause, Origin};
+use crate::effect::Effect;
 use crate::event::{Event, PostOutcome, Read};
 use crate::merge::Merged;
 use crate::model::{Model, State, Turn, base, over};

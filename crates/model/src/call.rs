@@ -1,7 +1,10 @@
+use serde::{Deserialize, Serialize};
+
 use crate::{ParticipantId, ResultInfo};
 
 /// Graph's `callState`. Source: Graph `call` resource; `ringing` is beta only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CallState {
     /// Offered to the bot, not answered.
     Incoming,
@@ -44,7 +47,8 @@ impl CallState {
 }
 
 /// What a call connects, which decides whether server mute exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CallKind {
     /// A meeting or a group call: it has a roster, mute and unmute work.
     Group,
@@ -53,7 +57,8 @@ pub enum CallKind {
 }
 
 /// What one answer or notification states about a call. What it leaves out is not stated.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub struct CallFacts {
     /// The call's state.
     pub state: Option<CallState>,

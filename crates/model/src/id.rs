@@ -2,6 +2,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 /// Longest id taken from outside, in bytes. Graph's are GUIDs of 36; some call ids are longer.
 const MAX_ID: usize = 256;
 
@@ -89,6 +91,19 @@ macro_rules! id {
             }
         }
 
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let raw = std::borrow::Cow::<str>::deserialize(from)?;
+                Self::parse(&raw).map_err(de::Error::custom)
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -152,6 +167,19 @@ impl ClientContext {
     }
 }
 
+impl Serialize for ClientContext {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientContext {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let raw = std::borrow::Cow::<str>::deserialize(from)?;
+        Self::parse(&raw).map_err(de::Error::custom)
+    }
+}
+
 impl fmt::Display for ClientContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -190,6 +218,10 @@ impl CommandId {
     pub fn from_context(context: &ClientContext) -> Option<(Self, u8)> {
         let rest = context.as_str().strip_prefix("u1.")?;
         let (text, attempt) = rest.split_once('.')?;
+        Some((Self::from_base32(text)?, attempt.parse().ok()?))
+    }
+
+    fn from_base32(text: &str) -> Option<Self> {
         if text.len() != 26 {
             return None;
         }
@@ -201,7 +233,20 @@ impl CommandId {
             }
             bits = (bits << 5) | digit;
         }
-        Some((Self(bits), attempt.parse().ok()?))
+        Some(Self(bits))
+    }
+}
+
+impl Serialize for CommandId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CommandId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let raw = std::borrow::Cow::<str>::deserialize(from)?;
+        Self::from_base32(&raw).ok_or_else(|| de::Error::custom("no command id"))
     }
 }
 

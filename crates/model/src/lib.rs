@@ -1,8 +1,8 @@
 //! The values openmic talks about: ids, calls, participants, rosters, operations, verdicts.
 //!
-//! No I/O, no clock, no serde: the JSON twins of these values live in `openmic-wire` (Graph's
-//! field names) and `openmic-hub` (WebSocket frames), so a field can be renamed here without
-//! breaking a bot.
+//! No I/O, no clock. What serde makes of these values is for openmic's own books, the journal and
+//! the flight recorder, and renaming a field changes their format. The JSON twins that others see
+//! live in `openmic-wire` (Graph's field names) and `openmic-hub` (WebSocket frames).
 //!
 //! # Words
 //!
@@ -17,6 +17,7 @@ mod call;
 mod id;
 mod operation;
 mod participant;
+mod record;
 mod roster;
 mod verdict;
 
@@ -26,5 +27,9 @@ pub use id::{
 };
 pub use operation::{Action, Operation, OperationKind, OperationStatus, ResultInfo};
 pub use participant::{Identity, IdentityKind, MediaStream, Participant};
+pub use record::{
+    Accepted, Asked, CallIntent, CallKey, EndCause, LastAttempt, NamedCallback, Origin, Posted,
+    Record, Repeat, Restored, WallTime,
+};
 pub use roster::{Change, DeltaEntry, Roster, RosterUpdate, RosterVersion, Version, VersionError};
 pub use verdict::{Evidence, RosterSeen, Verdict};

@@ -1,9 +1,12 @@
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{ClientContext, OperationId};
 
 /// What a bot may ask of its own microphone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// The service drops the bot's audio.
     Mute,
@@ -64,7 +67,8 @@ impl From<Action> for OperationKind {
 }
 
 /// Graph's `operationStatus`; a word we do not know counts as running.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OperationStatus {
     /// Not begun.
     NotStarted,
@@ -84,7 +88,8 @@ impl OperationStatus {
 }
 
 /// Graph's `commsOperation`, as one answer, notification or poll shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Operation {
     /// Its id; notifications may leave it out of the body, answers may be empty.
     pub id: Option<OperationId>,
@@ -97,7 +102,8 @@ pub struct Operation {
 }
 
 /// Graph's `resultInfo`: why something ended as it did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub struct ResultInfo {
     /// 2xx success, 4xx client, 5xx server, like HTTP; 0 is seen for success too.
     pub code: i32,

@@ -1,9 +1,12 @@
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ParticipantId;
 
 /// Who a participant is. Graph's `identitySet` holds one of several kinds. `Debug` shows no name.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Identity {
     /// Which member of the identity set is filled.
     pub kind: IdentityKind,
@@ -25,7 +28,8 @@ impl fmt::Debug for Identity {
 }
 
 /// The members of Graph's `communicationsIdentitySet` that openmic tells apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum IdentityKind {
     /// A person of the directory.
     User,
@@ -40,7 +44,8 @@ pub enum IdentityKind {
 }
 
 /// One entry of a roster. Source: Graph `participant` resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Participant {
     /// Its id in this meeting.
     pub id: ParticipantId,
@@ -67,7 +72,8 @@ impl Participant {
 }
 
 /// One media stream of a participant. Source: Graph `mediaStream` resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub struct MediaStream {
     /// `audio`, `video`, `videoBasedScreenSharing`, `data`.
     pub media_type: String,

@@ -3,6 +3,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{CallId, Participant, ParticipantId};
 
 /// All participants of a call, by id. Entries are shared, so that a version costs its changes.
@@ -56,7 +58,8 @@ pub enum Change {
 }
 
 /// What one roster notification or GET says, before it is merged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RosterUpdate {
     /// An array of participants that Graph means as the whole roster.
     Full(Vec<Participant>),
@@ -70,7 +73,8 @@ pub enum RosterUpdate {
 }
 
 /// One entry of a delta roster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub struct DeltaEntry {
     /// The entry as it is now, or as it was when it left.
     pub participant: Participant,
@@ -81,7 +85,8 @@ pub struct DeltaEntry {
 /// A place in the history of a call's roster. Ordered: a higher epoch beats any number.
 ///
 /// Both stay below 2^53, so that JavaScript reads them exactly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Version {
     /// New and higher after a recovery or a change of owner.
     pub epoch: u64,

@@ -1,9 +1,12 @@
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ResultInfo;
 
 /// How a command ended. Every accepted command ends in exactly one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It took effect.
     Confirmed {
@@ -37,7 +40,8 @@ pub enum Verdict {
 }
 
 /// Which of the facts that prove a command came last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Evidence {
     /// The HTTP answer to the POST.
     Http,
@@ -50,7 +54,8 @@ pub enum Evidence {
 }
 
 /// Whether the own roster entry took part in the proof.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RosterSeen {
     /// A fresh own entry agreed.
     Fresh,
