@@ -1,9 +1,11 @@
 //! The task of one call: one event, then every effect, then wait.
 
 mod perform;
+mod step;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openmic_hub::Topic;
 use openmic_machine::{Effect, Event, Machine, Refusal, Time};
@@ -12,12 +14,15 @@ use openmic_wire::notification::{Item, Notification};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::call::{Outcome, Shared, Status};
+use crate::call::{Outcome, Shared};
 use crate::engine::{First, Inner};
 use crate::join::{Created, JoinError};
 use crate::mail::Mail;
 use crate::moments::Timeline;
 use crate::supervise::Lanes;
+
+use step::Beside;
+pub(crate) use step::{Served, Step, Wait};
 
 /// Where the outcome of the create goes.
 pub(crate) type CreatedReply = oneshot::Sender<Result<Created, JoinError>>;
@@ -44,6 +49,8 @@ pub(crate) struct Actor {
     pub(crate) offered: bool,
     pub(crate) created: Option<CreatedReply>,
     pub(crate) begun: Instant,
+    /// How long a POST may be under way, counted from when it was wanted.
+    pub(crate) post_limit: Duration,
 }
 
 /// What the actor holds besides the machine; apart, so that both can be borrowed.
@@ -53,6 +60,8 @@ struct Desk<'a> {
     topic: Option<Topic>,
     replies: HashMap<CommandId, (oneshot::Sender<Outcome>, Instant)>,
     timeline: Timeline,
+    /// Goes with the next step.
+    beside: Beside,
     /// The create's answer was lost: should the call show itself, it is hung up.
     unwanted: bool,
     /// The answer's answer was lost: should it have taken effect, its creator is told.
@@ -70,6 +79,7 @@ impl Actor {
             topic: None,
             replies: HashMap::new(),
             timeline: Timeline::default(),
+            beside: Beside::default(),
             unwanted: false,
             lost: None,
             leave: None,
@@ -83,15 +93,23 @@ impl Actor {
                 .machine
                 .next_deadline()
                 .map(|at| self.engine.instant(at));
+            let Lanes {
+                outbox,
+                jobs,
+                inbox,
+                ..
+            } = &mut *desk.lanes;
+            let full = outbox.is_full();
             tokio::select! {
-                biased; // time, then replies, then new work
+                biased; // what was waited for, time, then replies, then new work
                 () = at(desk.leave) => break,
+                Ok(()) = written(outbox.awaited()) => self.durable(&mut desk),
                 () = at(deadline) => self.step(&Event::Tick, &mut desk),
-                Some(done) = desk.lanes.jobs.join_next() => {
+                Some(done) = jobs.join_next() => {
                     let done = done.expect("jobs catch their panics and are not aborted");
                     self.done(done, &mut desk);
                 }
-                Some(mail) = desk.lanes.inbox.recv() => self.read(mail, &mut desk),
+                Some(mail) = inbox.recv(), if !full => self.read(mail, &mut desk),
             }
         }
     }
@@ -105,52 +123,6 @@ impl Actor {
         self.machine.handle(event, self.now(), &mut self.effects);
         desk.timeline.note(event, &self.machine);
         self.settle_in(desk);
-    }
-
-    /// Performs what the machine wants: first the books and what handles can see, then replies
-    /// and requests. So whoever has a verdict finds status, roster and records that agree.
-    fn settle_in(&mut self, desk: &mut Desk<'_>) {
-        let effects = std::mem::take(&mut self.effects);
-        // Before a POST leaves: its operation may be told of before it is answered.
-        if self.call.lane.is_some()
-            && let Some(pursued) = self.machine.pursued()
-        {
-            self.call.operations.pursue(pursued);
-        }
-        for effect in &effects {
-            self.record(effect);
-        }
-        self.tell_status();
-        for effect in effects {
-            self.perform(effect, desk);
-        }
-        if self.machine.is_over() && desk.leave.is_none() {
-            self.over(desk);
-        }
-        if self.machine.took_effect()
-            && let Some(kind) = desk.lost.take()
-        {
-            self.read_answered(kind, desk);
-        }
-    }
-
-    /// The call is over: subscribers are sent off, its place is given back. Letters are still
-    /// read until the retention is over.
-    fn over(&mut self, desk: &mut Desk<'_>) {
-        desk.leave = Some(Instant::now() + self.engine.retention);
-        desk.topic = None;
-        desk.lanes.place = None;
-        if let Some(ending) = self.machine.ending() {
-            let result = ending.result.as_ref();
-            tracing::info!(
-                cause = ending.cause.as_str(),
-                code = result.map(|result| result.code),
-                subcode = result.map(|result| result.subcode),
-                "call over"
-            );
-        }
-        let message = "the call ended".to_owned();
-        self.tell_creator(Err(JoinError::Unknown { message }));
     }
 
     /// Takes a letter.
@@ -209,10 +181,8 @@ impl Actor {
                     self.misnamed(created.id, desk);
                     return;
                 }
-                let kept = self.call.created.set(created.clone());
-                debug_assert!(kept.is_ok(), "a call is created once");
+                desk.beside.creator = Some(Ok(created));
                 self.step(&event, desk);
-                self.tell_creator(Ok(created));
             }
             Done::AnswerLost(kind, event) => {
                 tracing::warn!("the answer's outcome is lost; looking for what became of it");
@@ -228,10 +198,8 @@ impl Actor {
                 // Of an answer that was refused there is nothing to be hung up: it rings on.
                 desk.unwanted = !self.offered || self.machine.took_effect();
                 // Told once the call is over: then its ring can be answered anew.
-                let creator = self.created.take();
+                desk.beside.creator = Some(Err(error));
                 self.step(&event, desk);
-                self.created = creator;
-                self.tell_creator(Err(error));
                 self.reject_unwanted(desk);
             }
         }
@@ -243,7 +211,7 @@ impl Actor {
         tracing::error!("the create was answered with an id that belongs to another call");
         let message = "its id belongs to another call".to_owned();
         let refusal = Refusal::new(502, "generalException", &message);
-        self.tell_creator(Err(JoinError::Unknown { message }));
+        desk.beside.creator = Some(Err(JoinError::Unknown { message }));
         if self.engine.registry.by_id(&id).is_none() {
             let engine = Arc::clone(&self.engine);
             perform::spawn(desk, || Done::Nothing, async move {
@@ -284,51 +252,21 @@ impl Actor {
     fn known_as(&self, id: &CallId, desk: &mut Desk<'_>) {
         desk.span.record("id", id.as_str());
         if !self.machine.is_over() {
-            let topic = self.engine.hub.topic(id.clone());
-            topic.call_state(perform::frame_of(self.machine.phase(), None));
-            desk.topic = Some(topic);
+            desk.beside.opened = Some(self.machine.phase());
         }
-    }
-
-    fn tell_creator(&mut self, result: Result<Created, JoinError>) {
-        let Some(reply) = self.created.take() else {
-            return;
-        };
-        if let Some(lane) = &self.call.lane {
-            match &result {
-                Ok(created) => lane.open(Some(&created.id)),
-                Err(_) => lane.discard(),
-            }
-        }
-        if reply.send(result).is_err() {
-            tracing::debug!("nobody waits for the call any more; it is being hung up");
-        }
-    }
-
-    /// Lets handles see where the call stands, when it changed.
-    fn tell_status(&self) {
-        let machine = &self.machine;
-        self.call.status.send_if_modified(|status| {
-            let now = Status {
-                phase: machine.phase(),
-                graph: machine.graph_state(),
-                kind: machine.kind(),
-                me: machine.me().cloned(),
-                version: machine.version(),
-                own_entry_seen: machine.own_entry_seen(),
-                waits_for: machine.waits_for(),
-                ending: machine.ending().cloned(),
-            };
-            let changed = *status != now;
-            *status = now;
-            changed
-        });
     }
 }
 
 async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn written(wait: Option<&mut Wait>) -> Result<(), oneshot::error::RecvError> {
+    match wait {
+        Some(wait) => wait.await,
         None => std::future::pending().await,
     }
 }

@@ -33,9 +33,10 @@ use crate::join::{Join, JoinError, Media};
 use crate::mail::{CAPACITY, ENTRIES, Mail};
 use crate::metrics::EngineMetrics;
 use crate::operations::Operations;
+use crate::outbox::Outbox;
 use crate::registry::Registry;
 use crate::supervise::{Lanes, supervise};
-use crate::upstream::{Upstream, UpstreamError, chain};
+use crate::upstream::{PATIENCE, Upstream, UpstreamError, chain};
 
 /// Calls hung up at the same time while draining.
 const DRAIN_AT_ONCE: usize = 64;
@@ -323,6 +324,7 @@ impl Engine {
         let begun = Instant::now();
         let mut effects = Vec::new();
         let orphan_patience = config.orphan_patience;
+        let post_limit = config.post_limit.min(PATIENCE);
         let at = inner.time(begun);
         let machine = match &first {
             First::Create(_) => Machine::start(config, at, &mut effects),
@@ -339,10 +341,12 @@ impl Engine {
             first: Some(first),
             created: Some(reply),
             begun,
+            post_limit,
         };
         let lanes = Lanes {
             inbox,
             jobs: JoinSet::new(),
+            outbox: Outbox::default(),
             place: Some(place),
         };
         tokio::spawn(supervise(actor, lanes, orphan_patience));

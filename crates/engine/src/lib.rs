@@ -35,6 +35,7 @@ mod mail;
 mod metrics;
 mod moments;
 mod operations;
+mod outbox;
 mod registry;
 mod roster;
 mod supervise;

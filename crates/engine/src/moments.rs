@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use crate::call::Moments;
 
 /// The latest POST of a call.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Timeline {
     post: Option<Post>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Post {
     action: Action,
     lead: CommandId,

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use openmic_machine::Pursued;
 use openmic_model::{
     Action, ClientContext, CommandId, Operation, OperationId, OperationStatus, ResultInfo, Verdict,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::actor::Served;
 
 /// Operations kept per call; the oldest that has its verdict is forgotten first.
 const KEPT: usize = 256;
@@ -170,17 +171,17 @@ impl Operations {
     }
 
     /// Notes whom the attempt under way serves, so that [`Operations::behind`] can tell.
-    pub(crate) fn pursue(&self, pursued: Pursued<'_>) {
-        let lead = pursued.lead();
+    pub(crate) fn pursue(&self, served: &Served) {
+        let lead = served.lead;
         let mut kept = self.0.lock();
         let Ledger { entries, begun } = &mut *kept;
-        for command in pursued.commands() {
+        for command in &served.commands {
             let entry = entries.iter_mut().rev();
-            if let Some(entry) = entry.into_iter().find(|entry| entry.command == command) {
+            if let Some(entry) = entry.into_iter().find(|entry| entry.command == *command) {
                 entry.lead = Some(lead);
             }
         }
-        if let Some(operation) = pursued.operation()
+        if let Some(operation) = &served.operation
             && begun.iter().all(|begun| begun.operation != *operation)
         {
             if begun.len() >= KEPT {

@@ -12,10 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::actor::{Actor, Done};
+use crate::actor::{Actor, Done, Step, Wait};
 use crate::call::Shared;
 use crate::engine::Inner;
 use crate::mail::Mail;
+use crate::outbox::Outbox;
 
 /// Pauses between attempts to hang a broken call up.
 const PAUSES: [u64; 5] = [250, 500, 1000, 2000, 4000];
@@ -25,6 +26,8 @@ pub(crate) struct Lanes {
     pub(crate) inbox: mpsc::Receiver<Mail>,
     /// Requests under way.
     pub(crate) jobs: JoinSet<Done>,
+    /// What was wanted and may not be done yet.
+    pub(crate) outbox: Outbox<Step, Wait>,
     /// One of the engine's `max_calls`; given back when the call is over.
     pub(crate) place: Option<OwnedSemaphorePermit>,
 }

@@ -22,7 +22,7 @@ use crate::errand::Passed;
 use crate::join::{Created, JoinError};
 
 /// A request with its repeats. The graph client's own limit for one try is shorter.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// A create may take longer: Graph sets a meeting leg up.
 const CREATE_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -136,15 +136,22 @@ impl Upstream {
         rejected.map_err(|error| not_begun(error).0)
     }
 
+    /// Sends a mute or unmute, unless it is too late: what waited for its record beyond `until`
+    /// is not what anybody expects any more.
     pub(crate) async fn post(
         &self,
         call: &CallId,
         action: Action,
         context: &ClientContext,
+        until: Instant,
     ) -> PostOutcome {
         #[cfg(test)]
         self.trip();
-        match self.client.act(call, action, context, soon(PATIENCE)).await {
+        if until <= Instant::now() {
+            tracing::warn!("a POST waited too long for its record; it is not sent");
+            return PostOutcome::NotSent;
+        }
+        match self.client.act(call, action, context, until).await {
             Ok(operation) => PostOutcome::Answered(operation),
             Err(ActError::Refused(said)) => PostOutcome::Refused(refusal(&said)),
             Err(ActError::Gone) => PostOutcome::Gone,

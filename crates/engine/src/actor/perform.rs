@@ -9,9 +9,10 @@ use openmic_hub::{CallFrame, OperationFrame};
 use openmic_machine::{Ack, Effect, Event, Origin, Phase, PostOutcome, Read, Refusal};
 use openmic_model::{Action, CallId, CallKind, CommandId, ResultInfo, RosterVersion, Verdict};
 use openmic_wire::create::CreateCall;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::{Actor, Desk, Done};
+use super::{Actor, Desk, Done, Step};
 use crate::call::Outcome;
 use crate::engine::First;
 use crate::join::JoinError;
@@ -20,7 +21,7 @@ use crate::upstream;
 
 impl Actor {
     /// The part of an effect that handles and metrics see.
-    pub(super) fn record(&self, effect: &Effect) {
+    pub(super) fn record(&self, effect: &Effect, step: &Step) {
         let metrics = &self.engine.metrics;
         match effect {
             Effect::Settle {
@@ -58,7 +59,7 @@ impl Actor {
                 {
                     metrics.setup.observe(self.begun.elapsed().as_secs_f64());
                 }
-                if let (Phase::Terminated, Some(ending)) = (to, self.machine.ending()) {
+                if let (Phase::Terminated, Some(ending)) = (to, &step.status.ending) {
                     let labels = [ending.cause.as_str()];
                     metrics.ended.with_label_values(&labels).inc();
                 }
@@ -78,7 +79,7 @@ impl Actor {
     }
 
     /// The part of an effect that leaves the actor.
-    pub(super) fn perform(&mut self, effect: Effect, desk: &mut Desk<'_>) {
+    pub(super) fn perform(&mut self, effect: Effect, step: &Step, desk: &mut Desk<'_>) {
         match effect {
             Effect::Create | Effect::Answer => self.begin(desk),
             Effect::Settle {
@@ -100,7 +101,7 @@ impl Actor {
                     "verdict"
                 );
                 match origin {
-                    Origin::Bot => self.answer(command, action, verdict, desk),
+                    Origin::Bot => self.answer(command, action, verdict, step, desk),
                     // Nobody waits for this verdict, so the log must tell of a hot microphone.
                     Origin::Machine
                         if !matches!(verdict, Verdict::Superseded | Verdict::CallEnded { .. })
@@ -131,7 +132,7 @@ impl Actor {
             Effect::Entered { from, to } => {
                 tracing::info!(from = from.as_str(), to = to.as_str(), "state");
                 if let Some(topic) = &desk.topic {
-                    let ending = self.machine.ending();
+                    let ending = step.status.ending.as_ref();
                     let result = ending.and_then(|ending| ending.result.clone());
                     topic.call_state(frame_of(to, result));
                 }
@@ -142,7 +143,7 @@ impl Actor {
                     debug_assert!(false, "the machine asks nothing of a call without an id");
                     return;
                 };
-                self.ask(id, request, desk);
+                self.ask(id, request, step.wanted, desk);
             }
         }
     }
@@ -193,7 +194,7 @@ impl Actor {
     }
 
     /// Sends a request as a job. A job that panics counts as a request whose answer was lost.
-    fn ask(&self, id: CallId, request: Effect, desk: &mut Desk<'_>) {
+    fn ask(&self, id: CallId, request: Effect, wanted: Instant, desk: &mut Desk<'_>) {
         let engine = Arc::clone(&self.engine);
         match request {
             Effect::Post {
@@ -203,9 +204,11 @@ impl Actor {
                 command,
             } => {
                 desk.timeline.posted(action, command);
+                let limit = self.post_limit;
                 let posted = move |outcome| Done::Event(Event::Posted { attempt, outcome });
                 spawn(desk, move || posted(PostOutcome::Ambiguous), async move {
-                    posted(engine.upstream.post(&id, action, &context).await)
+                    let until = wanted + limit;
+                    posted(engine.upstream.post(&id, action, &context, until).await)
                 });
             }
             Effect::ReadOperation { query, operation } => {
@@ -251,14 +254,21 @@ impl Actor {
     }
 
     /// Tells whoever gave the command, and those who watch.
-    fn answer(&self, command: CommandId, action: Action, verdict: Verdict, desk: &mut Desk<'_>) {
+    fn answer(
+        &self,
+        command: CommandId,
+        action: Action,
+        verdict: Verdict,
+        step: &Step,
+        desk: &mut Desk<'_>,
+    ) {
         if let Some(topic) = &desk.topic
             && let Some(record) = self.call.operations.of(command)
         {
             topic.operation(frame(&record, &verdict));
         }
         if let Some((reply, accepted)) = desk.replies.remove(&command) {
-            let moments = desk.timeline.moments(action, accepted);
+            let moments = step.timeline.moments(action, accepted);
             if reply.send(Outcome { verdict, moments }).is_err() {
                 tracing::debug!("nobody waits for the verdict any more");
             }

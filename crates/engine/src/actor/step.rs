@@ -1,0 +1,191 @@
+//! One step of the machine, from its effects to their performance.
+
+use openmic_machine::{Effect, Machine, Phase};
+use openmic_model::{CommandId, OperationId};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Actor, Desk, perform};
+use crate::call::Status;
+use crate::join::{Created, JoinError};
+use crate::moments::Timeline;
+
+/// What a step waits for: its records being durable.
+pub(crate) type Wait = oneshot::Receiver<()>;
+
+/// What one event came to. Whenever it is performed, it tells of the call as it stood then.
+pub(crate) struct Step {
+    pub(super) effects: Vec<Effect>,
+    pub(super) status: Status,
+    pub(super) timeline: Timeline,
+    /// When it was taken: what the patience of its requests counts from.
+    pub(super) wanted: Instant,
+    /// Whom the attempt under way serves.
+    served: Option<Served>,
+    /// Something showed that the create or the answer took effect.
+    exists: bool,
+    beside: Beside,
+}
+
+/// What is told or done with a step besides the machine's effects.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// The call got its id, in this phase: subscribers may come.
+    pub(super) opened: Option<Phase>,
+    /// What the call's creator is told.
+    pub(super) creator: Option<Result<Created, JoinError>>,
+}
+
+/// An attempt and the commands that wait for their verdict by it.
+#[derive(Debug, Clone)]
+pub(crate) struct Served {
+    pub(crate) lead: CommandId,
+    pub(crate) operation: Option<OperationId>,
+    pub(crate) commands: Vec<CommandId>,
+}
+
+impl Served {
+    fn of(machine: &Machine) -> Option<Self> {
+        let pursued = machine.pursued()?;
+        Some(Self {
+            lead: pursued.lead(),
+            operation: pursued.operation().cloned(),
+            commands: pursued.commands().collect(),
+        })
+    }
+}
+
+impl Actor {
+    /// Takes what the machine wants: performs it at once, or behind the records it rests on.
+    pub(super) fn settle_in(&mut self, desk: &mut Desk<'_>) {
+        let effects = std::mem::take(&mut self.effects);
+        let weight = effects.len();
+        let step = Step {
+            effects,
+            status: self.status(),
+            timeline: desk.timeline.clone(),
+            wanted: Instant::now(),
+            served: Served::of(&self.machine),
+            exists: self.machine.took_effect(),
+            beside: std::mem::take(&mut desk.beside),
+        };
+        if let Some(step) = desk.lanes.outbox.push(step, weight, None) {
+            self.release(step, desk);
+        }
+    }
+
+    /// The records of the oldest step are durable: performs what waited for them.
+    pub(super) fn durable(&mut self, desk: &mut Desk<'_>) {
+        desk.lanes.outbox.durable();
+        while let Some(step) = desk.lanes.outbox.take() {
+            self.release(step, desk);
+        }
+    }
+
+    /// Performs a step: first the books and what handles can see, then replies and requests. So
+    /// whoever has a verdict finds status, roster and records that agree.
+    fn release(&mut self, mut step: Step, desk: &mut Desk<'_>) {
+        // Before a POST leaves: its operation may be told of before it is answered.
+        if let Some(served) = &step.served {
+            self.call.operations.pursue(served);
+        }
+        let effects = std::mem::take(&mut step.effects);
+        for effect in &effects {
+            self.record(effect, &step);
+        }
+        self.tell_status(&step.status);
+        let Beside { opened, creator } = std::mem::take(&mut step.beside);
+        if let Some(phase) = opened {
+            self.open_topic(phase, desk);
+        }
+        for effect in effects {
+            self.perform(effect, &step, desk);
+        }
+        if step.status.phase == Phase::Terminated && desk.leave.is_none() {
+            self.over(&step.status, desk);
+            if creator.is_none() {
+                let message = "the call ended".to_owned();
+                self.tell_creator(Err(JoinError::Unknown { message }));
+            }
+        }
+        if let Some(told) = creator {
+            if let Ok(created) = &told {
+                let kept = self.call.created.set(created.clone());
+                debug_assert!(kept.is_ok(), "a call is created once");
+            }
+            self.tell_creator(told);
+        }
+        if step.exists
+            && let Some(kind) = desk.lost.take()
+        {
+            self.read_answered(kind, desk);
+        }
+    }
+
+    /// The call is over: subscribers are sent off, its place is given back. Letters are still
+    /// read until the retention is over.
+    fn over(&self, status: &Status, desk: &mut Desk<'_>) {
+        desk.leave = Some(Instant::now() + self.engine.retention);
+        desk.topic = None;
+        desk.lanes.place = None;
+        if let Some(ending) = &status.ending {
+            let result = ending.result.as_ref();
+            tracing::info!(
+                cause = ending.cause.as_str(),
+                code = result.map(|result| result.code),
+                subcode = result.map(|result| result.subcode),
+                "call over"
+            );
+        }
+    }
+
+    /// Subscribers may come.
+    fn open_topic(&self, phase: Phase, desk: &mut Desk<'_>) {
+        if let Some(id) = self.call.id.get() {
+            let topic = self.engine.hub.topic(id.clone());
+            topic.call_state(perform::frame_of(phase, None));
+            desk.topic = Some(topic);
+        }
+    }
+
+    fn tell_creator(&mut self, result: Result<Created, JoinError>) {
+        let Some(reply) = self.created.take() else {
+            return;
+        };
+        if let Some(lane) = &self.call.lane {
+            match &result {
+                Ok(created) => lane.open(Some(&created.id)),
+                Err(_) => lane.discard(),
+            }
+        }
+        if reply.send(result).is_err() {
+            tracing::debug!("nobody waits for the call any more; it is being hung up");
+        }
+    }
+
+    /// Where the call stands.
+    fn status(&self) -> Status {
+        let machine = &self.machine;
+        Status {
+            phase: machine.phase(),
+            graph: machine.graph_state(),
+            kind: machine.kind(),
+            me: machine.me().cloned(),
+            version: machine.version(),
+            own_entry_seen: machine.own_entry_seen(),
+            waits_for: machine.waits_for(),
+            ending: machine.ending().cloned(),
+        }
+    }
+
+    /// Lets handles see where the call stands, when it changed.
+    fn tell_status(&self, now: &Status) {
+        self.call.status.send_if_modified(|status| {
+            let changed = status != now;
+            if changed {
+                status.clone_from(now);
+            }
+            changed
+        });
+    }
+}
