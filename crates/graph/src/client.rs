@@ -19,6 +19,7 @@ use crate::config::{BuildError, GraphConfig};
 use crate::error::RequestError;
 use crate::metrics::{Endpoint, Metrics};
 use crate::retry::repeating;
+use crate::scope::Scope;
 use crate::token::TokenSource;
 use crate::transport::{Answer, LIMIT, Transport, accept};
 
@@ -102,6 +103,7 @@ impl GraphClient {
             transport: Arc::new(Transport {
                 http,
                 tokens,
+                scope: Scope::new(metrics.clone()),
                 metrics: metrics.clone(),
                 timeout: config.request_timeout,
             }),
@@ -111,6 +113,14 @@ impl GraphClient {
     /// Root with version, without a slash at the end.
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Waits until nothing holds requests back: no pause that Graph asked for, no open circuit.
+    /// For work that has time, as that after a restart, before it spends its deadline on waiting.
+    pub async fn unhindered(&self) {
+        while let Some(until) = self.transport.scope.held_until(Instant::now()) {
+            tokio::time::sleep_until(until).await;
+        }
     }
 
     /// Creates a call.
@@ -124,7 +134,7 @@ impl GraphClient {
     ) -> Result<Created, RequestError> {
         let url = self.url("/communications/calls");
         let body = create.encode();
-        let answer = repeating(deadline, false, || async {
+        let answer = repeating(&self.transport.scope, deadline, false, || async {
             let sent =
                 self.transport
                     .send(Endpoint::CreateCall, &url, Some(body.clone()), deadline);
@@ -155,7 +165,7 @@ impl GraphClient {
     /// [`RequestError`]; the call may still be up.
     pub async fn delete_call(&self, call: &CallId, deadline: Instant) -> Result<(), RequestError> {
         let url = self.url(&format!("/communications/calls/{call}"));
-        let answer = repeating(deadline, true, || async {
+        let answer = repeating(&self.transport.scope, deadline, true, || async {
             let sent = self
                 .transport
                 .send(Endpoint::DeleteCall, &url, None, deadline);
@@ -205,7 +215,7 @@ impl GraphClient {
         body: Vec<u8>,
         deadline: Instant,
     ) -> Result<(), RequestError> {
-        let answer = repeating(deadline, false, || async {
+        let answer = repeating(&self.transport.scope, deadline, false, || async {
             let sent = self
                 .transport
                 .send(endpoint, url, Some(body.clone()), deadline);
@@ -220,7 +230,7 @@ impl GraphClient {
     /// [`RequestError`]; [`RequestError::Gone`] when the call does not exist any more.
     pub async fn keep_alive(&self, call: &CallId, deadline: Instant) -> Result<(), RequestError> {
         let url = self.url(&format!("/communications/calls/{call}/keepAlive"));
-        let answer = repeating(deadline, false, || async {
+        let answer = repeating(&self.transport.scope, deadline, false, || async {
             let sent = self
                 .transport
                 .send(Endpoint::KeepAlive, &url, None, deadline);
@@ -379,7 +389,7 @@ impl GraphClient {
             )))?;
         let mut url = self.url(&path);
         url.set_query(query);
-        let answer = repeating(deadline, false, || async {
+        let answer = repeating(&self.transport.scope, deadline, false, || async {
             let answer = self.transport.send(endpoint, &url, None, deadline).await?;
             passable(answer)
         });
@@ -411,7 +421,7 @@ impl GraphClient {
         }
         let body = body.map(Body::encode);
         let endpoint = Endpoint::Errand(errand);
-        let answer = repeating(deadline, false, || async {
+        let answer = repeating(&self.transport.scope, deadline, false, || async {
             match self
                 .transport
                 .send(endpoint, &url, body.clone(), deadline)
@@ -431,7 +441,7 @@ impl GraphClient {
         url: &Url,
         deadline: Instant,
     ) -> Result<Answer, RequestError> {
-        repeating(deadline, false, || async {
+        repeating(&self.transport.scope, deadline, false, || async {
             accept(self.transport.send(endpoint, url, None, deadline).await?)
         })
         .await

@@ -33,6 +33,13 @@ pub enum NotSent {
     /// The request cannot be put together.
     #[error("the request could not be made")]
     Request(#[source] reqwest::Error),
+    /// Graph did not answer the last requests, or turned their tokens down; it is left alone for
+    /// a few seconds.
+    #[error(
+        "Graph did not answer the last requests or turned fresh tokens down, and is left alone \
+         for a few seconds"
+    )]
+    Circuit,
     /// The deadline came first.
     #[error("the time for the request was over before it could be sent")]
     TooLate,
@@ -118,10 +125,14 @@ impl RequestError {
                 status: 400 | 401 | 403,
                 ..
             })) => Repeat::Never,
-            Self::NotSent(NotSent::Token(_) | NotSent::Connect(_)) | Self::Throttled { .. } => {
-                Repeat::Backoff
-            }
+            Self::NotSent(NotSent::Token(_) | NotSent::Connect(_) | NotSent::Circuit)
+            | Self::Throttled { .. } => Repeat::Backoff,
             _ => Repeat::Never,
         }
+    }
+
+    /// Whether Graph was bothered, so that a repeat is one more of the same.
+    pub(crate) const fn bothered(&self) -> bool {
+        !matches!(self, Self::NotSent(NotSent::Token(_) | NotSent::Circuit))
     }
 }

@@ -1,9 +1,10 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use openmic_wire::errand::Errand;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry,
 };
 
 /// What is asked of whom. The closed set of labels.
@@ -60,10 +61,35 @@ impl Endpoint {
         }
     }
 
+    /// Whether it makes a call, or takes one that rings.
+    pub(crate) const fn begins_a_call(self) -> bool {
+        matches!(self, Self::CreateCall | Self::Answer)
+    }
+
     fn all() -> impl Iterator<Item = Self> {
         let errands = Errand::ALL.into_iter().map(Self::Errand);
         Self::OWN.into_iter().chain(errands)
     }
+}
+
+/// Why a request did not leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Graph asked for a pause.
+    Throttled,
+    /// The circuit is open.
+    Circuit,
+    /// Too much was repeated already.
+    Budget,
+}
+
+/// Why the circuit opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// No answers.
+    Transport,
+    /// Two tokens in a row were turned down.
+    Unauthorized,
 }
 
 /// Classes of answers; the last one is none at all.
@@ -77,6 +103,12 @@ pub struct Metrics {
     throttled: IntCounter,
     retry_after: Histogram,
     token_refresh: IntCounterVec,
+    token_expires: Gauge,
+    held_back: IntCounterVec,
+    held: [IntCounter; 3],
+    circuit_opened: IntCounterVec,
+    opened: [IntCounter; 2],
+    circuit_open: IntGauge,
     routes: Arc<[(Endpoint, Route)]>,
     token_ok: IntCounter,
     token_failed: IntCounter,
@@ -132,6 +164,30 @@ impl Metrics {
             &["result"],
         )
         .expect("the literals are valid names");
+        let token_expires = Gauge::new(
+            "openmic_token_expires_timestamp_seconds",
+            "When the newest token ends, in seconds since 1970.",
+        )
+        .expect("the literals are valid names");
+        let held_back = IntCounterVec::new(
+            Opts::new(
+                "openmic_graph_held_back_total",
+                "Requests and repeats that were not sent: throttled, circuit, budget.",
+            ),
+            &["reason"],
+        )
+        .expect("the literals are valid names");
+        let circuit_opened = IntCounterVec::new(
+            Opts::new(
+                "openmic_graph_circuit_opened_total",
+                "How often Graph was left alone for 5 s: transport, unauthorized.",
+            ),
+            &["reason"],
+        )
+        .expect("the literals are valid names");
+        let circuit_open =
+            IntGauge::new("openmic_graph_circuit_open", "1 while Graph is left alone.")
+                .expect("the literals are valid names");
         let routes = Endpoint::all().map(|endpoint| {
             let (method, route) = endpoint.labels();
             let route = Route {
@@ -144,11 +200,19 @@ impl Metrics {
             routes: routes.collect(),
             token_ok: token_refresh.with_label_values(&["ok"]),
             token_failed: token_refresh.with_label_values(&["failed"]),
+            held: ["throttled", "circuit", "budget"]
+                .map(|reason| held_back.with_label_values(&[reason])),
+            opened: ["transport", "unauthorized"]
+                .map(|reason| circuit_opened.with_label_values(&[reason])),
             requests,
             seconds,
             throttled,
             retry_after,
             token_refresh,
+            token_expires,
+            held_back,
+            circuit_opened,
+            circuit_open,
         }
     }
 
@@ -161,7 +225,11 @@ impl Metrics {
         registry.register(Box::new(self.seconds.clone()))?;
         registry.register(Box::new(self.throttled.clone()))?;
         registry.register(Box::new(self.retry_after.clone()))?;
-        registry.register(Box::new(self.token_refresh.clone()))
+        registry.register(Box::new(self.token_refresh.clone()))?;
+        registry.register(Box::new(self.token_expires.clone()))?;
+        registry.register(Box::new(self.held_back.clone()))?;
+        registry.register(Box::new(self.circuit_opened.clone()))?;
+        registry.register(Box::new(self.circuit_open.clone()))
     }
 
     /// One request ended; `status` is `None` when no answer came.
@@ -183,11 +251,28 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn token(&self, ok: bool) {
-        if ok {
-            self.token_ok.inc();
-        } else {
+    /// A token was asked for; `life` is how long the one that came is good.
+    pub(crate) fn token(&self, life: Option<Duration>) {
+        let Some(life) = life else {
             self.token_failed.inc();
+            return;
+        };
+        self.token_ok.inc();
+        let ends = SystemTime::now() + life;
+        let ends = ends.duration_since(SystemTime::UNIX_EPOCH);
+        self.token_expires
+            .set(ends.map_or(0.0, |ends| ends.as_secs_f64()));
+    }
+
+    pub(crate) fn held(&self, why: Held) {
+        self.held[why as usize].inc();
+    }
+
+    /// The circuit opened for a reason, or closed.
+    pub(crate) fn circuit(&self, why: Option<Opened>) {
+        self.circuit_open.set(i64::from(why.is_some()));
+        if let Some(why) = why {
+            self.opened[why as usize].inc();
         }
     }
 }

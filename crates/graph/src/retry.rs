@@ -7,6 +7,7 @@ use backon::{ExponentialBuilder, Retryable};
 use tokio::time::Instant;
 
 use crate::error::{Repeat, RequestError};
+use crate::scope::Scope;
 
 /// Longest `Retry-After` that is believed.
 const LONGEST: Duration = Duration::from_hours(24);
@@ -25,11 +26,14 @@ pub(crate) fn retry_after(raw: &str, date: Option<&str>, now: SystemTime) -> Opt
     Some(wait.min(LONGEST))
 }
 
-/// Repeats `request` while that is harmless and `deadline` leaves time for it: after the pause
-/// that Graph named, else after 0.1 s growing to 2 s, with jitter.
+/// Repeats `request` while that is harmless, `deadline` leaves time for it and the budget that all
+/// requests of `scope` share is not used up: after the pause that Graph named, else after 0.1 s
+/// growing to 2 s, with jitter. A hang-up is repeated when its outcome is uncertain, too, and
+/// whatever the budget says.
 pub(crate) async fn repeating<T, F, Fut>(
+    scope: &Scope,
     deadline: Instant,
-    also_ambiguous: bool,
+    hang_up: bool,
     request: F,
 ) -> Result<T, RequestError>
 where
@@ -50,10 +54,13 @@ where
                 Repeat::Backoff => pause?,
                 Repeat::Never => {
                     let open = matches!(error, RequestError::Ambiguous(_));
-                    pause.filter(|_| also_ambiguous && open)?
+                    pause.filter(|_| hang_up && open)?
                 }
             };
-            (Instant::now() + wait < deadline).then_some(wait)
+            if deadline <= Instant::now() + wait {
+                return None;
+            }
+            (hang_up || !error.bothered() || scope.may_repeat()).then_some(wait)
         })
         .await
 }

@@ -4,6 +4,7 @@ pub(crate) mod server;
 
 mod acts;
 mod errands;
+mod pressure;
 mod reads;
 mod secrecy;
 

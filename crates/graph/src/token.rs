@@ -23,6 +23,9 @@ const MAX_TEXT: usize = 200;
 
 /// How long to leave the token endpoint alone after it failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// And after it failed so often in a row. One is under way at a time, so each is a probe.
+const LONG_ROW: u32 = 10;
+const LONG_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why there is no token. It never holds the secret or a token.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -68,6 +71,12 @@ impl Token {
         let header = self.header.as_bytes();
         header.strip_prefix(b"Bearer ").unwrap_or(header)
     }
+
+    /// Whether half of the time is over in which it should have been renewed.
+    fn is_waning(&self, now: Instant) -> bool {
+        let window = self.ends_at.saturating_duration_since(self.renew_at);
+        now >= self.renew_at + window / 2
+    }
 }
 
 /// Whether a text of the token endpoint's holds the secret, as it is or as a form has it.
@@ -102,7 +111,25 @@ struct State {
     token: Option<Arc<Token>>,
     /// The request under way, for everybody who needs its result.
     flight: Option<watch::Receiver<Option<Flight>>>,
-    failed: Option<(Instant, TokenError)>,
+    failed: Option<Failed>,
+}
+
+/// The latest request for a token failed.
+struct Failed {
+    at: Instant,
+    error: TokenError,
+    /// So many did in a row.
+    row: u32,
+}
+
+impl Failed {
+    const fn pause(&self) -> Duration {
+        if self.row < LONG_ROW {
+            PAUSE
+        } else {
+            LONG_PAUSE
+        }
+    }
 }
 
 /// What to do for somebody who needs a token.
@@ -119,14 +146,14 @@ impl State {
         let resting = self
             .failed
             .as_ref()
-            .filter(|(at, _)| now.saturating_duration_since(*at) < PAUSE);
+            .filter(|failed| now.saturating_duration_since(failed.at) < failed.pause());
         let usable = self.token.as_ref().filter(|token| {
             now < token.ends_at && !rejected.is_some_and(|rejected| Arc::ptr_eq(rejected, token))
         });
         match (usable, resting) {
             (Some(token), None) if now >= token.renew_at => Plan::Renew(Arc::clone(token)),
             (Some(token), _) => Plan::Use(Arc::clone(token)),
-            (None, Some((_, error))) if self.flight.is_none() => Plan::Fail(error.clone()),
+            (None, Some(failed)) if self.flight.is_none() => Plan::Fail(failed.error.clone()),
             (None, _) => Plan::Ask,
         }
     }
@@ -193,7 +220,12 @@ impl TokenSource {
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             let result = shared.ask().await;
-            shared.metrics.token(result.is_ok());
+            let now = Instant::now();
+            let life = result
+                .as_ref()
+                .ok()
+                .map(|token| token.ends_at.saturating_duration_since(now));
+            shared.metrics.token(life);
             {
                 let mut state = shared.lock();
                 state.flight = None;
@@ -203,8 +235,19 @@ impl TokenSource {
                         state.failed = None;
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "no new token");
-                        state.failed = Some((Instant::now(), error.clone()));
+                        let left = state.token.as_ref().filter(|token| token.is_waning(now));
+                        if let Some(token) = left {
+                            let left = token.ends_at.saturating_duration_since(now).as_secs();
+                            tracing::error!(%error, left, "no new token, and the one in use ends");
+                        } else {
+                            tracing::warn!(%error, "no new token");
+                        }
+                        let row = state.failed.as_ref().map_or(0, |failed| failed.row);
+                        state.failed = Some(Failed {
+                            at: now,
+                            error: error.clone(),
+                            row: row.saturating_add(1),
+                        });
                     }
                 }
             }

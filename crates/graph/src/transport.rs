@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::error::{Ambiguity, NotSent, Refusal, RequestError};
 use crate::metrics::{Endpoint, Metrics};
 use crate::retry::retry_after;
+use crate::scope::{Permit, Scope};
 use crate::token::{Token, TokenSource};
 
 /// Echoed by Graph; ties a log line here to one there.
@@ -27,6 +28,7 @@ pub(crate) const LIMIT: usize = 8 * 1024 * 1024;
 pub(crate) struct Transport {
     pub(crate) http: reqwest::Client,
     pub(crate) tokens: TokenSource,
+    pub(crate) scope: Scope,
     pub(crate) metrics: Metrics,
     pub(crate) timeout: Duration,
 }
@@ -51,14 +53,60 @@ impl Transport {
         deadline: Instant,
     ) -> Result<Answer, RequestError> {
         let token = self.token(None, deadline).await?;
-        let answer = self
-            .exchange(endpoint, url, body.clone(), deadline, &token)
-            .await?;
-        if answer.status != 401 {
-            return Ok(answer);
+        let begun = Instant::now();
+        let permit = self.scope.admit(endpoint, begun)?;
+        let first = self.exchange(endpoint, url, body.clone(), deadline, &token);
+        let first = match first.await {
+            Ok(answer) if answer.status == 401 => answer,
+            ended => return self.ended(endpoint, permit, ended, begun),
+        };
+        let token = match self.token(Some(&token), deadline).await {
+            Ok(token) => token,
+            Err(error) => {
+                // it is the token endpoint that fails; Graph is there
+                self.ended(endpoint, permit, Ok(first), begun)?;
+                return Err(error);
+            }
+        };
+        let begun = Instant::now();
+        let second = self.exchange(endpoint, url, body, deadline, &token).await;
+        match second {
+            // what a bot may do elsewhere is between it and Graph, and no reason to stop others
+            Ok(answer) if answer.status == 401 && !matches!(endpoint, Endpoint::Errand(_)) => {
+                permit.unauthorized(Instant::now());
+                Ok(answer)
+            }
+            ended => self.ended(endpoint, permit, ended, begun),
         }
-        let token = self.token(Some(&token), deadline).await?;
-        self.exchange(endpoint, url, body, deadline, &token).await
+    }
+
+    /// Tells the scope what came of a request.
+    fn ended(
+        &self,
+        endpoint: Endpoint,
+        permit: Permit<'_>,
+        ended: Result<Answer, RequestError>,
+        begun: Instant,
+    ) -> Result<Answer, RequestError> {
+        let now = Instant::now();
+        match &ended {
+            Ok(answer) => {
+                permit.answered();
+                if matches!(answer.status, 429 | 503) {
+                    self.metrics.throttled(answer.retry_after);
+                    let pause = answer.retry_after;
+                    self.scope.throttled(endpoint, &refusal(answer), pause, now);
+                }
+            }
+            // a request that was not given its time says nothing about Graph
+            Err(RequestError::Ambiguous(Ambiguity::Timeout(_)))
+                if now < begun + self.timeout / 2 => {}
+            Err(RequestError::NotSent(NotSent::Connect(_)) | RequestError::Ambiguous(_)) => {
+                permit.unanswered(now);
+            }
+            Err(_) => {}
+        }
+        ended
     }
 
     async fn token(
@@ -124,9 +172,6 @@ impl Transport {
         }
         self.metrics
             .request(endpoint, Some(status), begun.elapsed());
-        if matches!(status, 429 | 503) {
-            self.metrics.throttled(pause);
-        }
         tracing::debug!(route, %request_id, status, took = ?begun.elapsed(), "Graph answered");
         Ok(Answer {
             status,

@@ -161,12 +161,24 @@ fn a_token_is_used_renewed_and_dropped_by_its_age() {
     assert!(matches!(state.plan(at(80), None), Plan::Renew(_)));
     assert!(matches!(state.plan(at(99), None), Plan::Renew(_)));
     assert!(matches!(state.plan(at(100), None), Plan::Ask));
-    state.failed = Some((at(90), TokenError::Abandoned));
+    let failed = |seconds, row| {
+        Some(Failed {
+            at: at(seconds),
+            error: TokenError::Abandoned,
+            row,
+        })
+    };
+    state.failed = failed(90, 1);
     assert!(matches!(state.plan(at(90), None), Plan::Use(_)));
     assert!(matches!(state.plan(at(91), None), Plan::Renew(_)));
-    state.failed = Some((at(100), TokenError::Abandoned));
+    state.failed = failed(100, 9);
     assert!(matches!(state.plan(at(100), None), Plan::Fail(_)));
     assert!(matches!(state.plan(at(101), None), Plan::Ask));
+    state.failed = failed(100, 10);
+    assert!(matches!(state.plan(at(104), None), Plan::Fail(_)));
+    assert!(matches!(state.plan(at(105), None), Plan::Ask));
+    let token = token(at(80), at(100));
+    assert!(!token.is_waning(at(89)) && token.is_waning(at(90)));
 }
 
 #[test]
