@@ -1,6 +1,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use openmic_listen::Tls;
@@ -52,6 +53,9 @@ pub struct LocalConfig {
     pub limits: Limits,
     /// What the documentation leaves open.
     pub rules: Rules,
+    /// Where every line of the truth log is appended to as well, at once; see
+    /// [`LocalService::truth`](crate::LocalService::truth). Default none.
+    pub truth_log: Option<PathBuf>,
 }
 
 /// An RSA private key, PKCS#8 in PEM; never shown.
@@ -131,6 +135,8 @@ pub struct Limits {
     pub waiting: usize,
     /// Operations kept for one call; the oldest go first. Default 4,096.
     pub operations: usize,
+    /// Lines of the truth log kept in memory; the oldest go first. Default 16,384.
+    pub truth: usize,
 }
 
 /// What the documentation leaves open.
@@ -196,6 +202,7 @@ impl Default for LocalConfig {
             timing: Timing::default(),
             limits: Limits::default(),
             rules: Rules::default(),
+            truth_log: None,
         }
     }
 }
@@ -273,6 +280,7 @@ impl Default for Limits {
             body: 256 * 1024,
             waiting: 256,
             operations: 4_096,
+            truth: 16_384,
         }
     }
 }

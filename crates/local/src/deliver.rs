@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::config::LocalConfig;
 use crate::keys::SigningKey;
 use crate::metrics::Metrics;
+use crate::truth::Truth;
 
 /// A token is used for so long of its life of 65 minutes, so that it holds while a notification is
 /// retried.
@@ -32,6 +33,7 @@ pub(crate) struct Courier {
     outbound: Outbound,
     retries: Vec<Duration>,
     metrics: Metrics,
+    truth: Arc<Truth>,
 }
 
 impl std::fmt::Debug for Courier {
@@ -45,6 +47,7 @@ impl Courier {
         keys: Arc<SigningKey>,
         config: &LocalConfig,
         metrics: Metrics,
+        truth: Arc<Truth>,
     ) -> Result<Self, reqwest::Error> {
         let outbound = Outbound::new(OutboundConfig {
             dev: config.dev,
@@ -60,6 +63,7 @@ impl Courier {
             outbound,
             retries: config.timing.redelivery.clone(),
             metrics,
+            truth,
         })
     }
 

@@ -50,6 +50,7 @@ mod sdp;
 mod service;
 #[cfg(test)]
 mod tests;
+mod truth;
 mod wording;
 mod world;
 

@@ -135,6 +135,13 @@ impl Record {
     }
 }
 
+impl Call {
+    /// It has begun to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.phase.rank() >= CallState::Terminating.rank()
+    }
+}
+
 /// The operations of a call, the oldest first, bounded.
 #[derive(Debug, Default)]
 pub(crate) struct Operations {
@@ -352,7 +359,7 @@ impl State {
     /// `None` when there is no such call or it is ending already.
     pub(crate) fn terminate(&mut self, id: &CallId, result: ResultInfo) -> Option<Member> {
         let call = self.calls.get_mut(id)?;
-        if call.phase.rank() >= CallState::Terminating.rank() {
+        if call.is_ending() {
             return None;
         }
         // A call that only rang goes without being taken down first.

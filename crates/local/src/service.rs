@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -17,6 +18,7 @@ use crate::deliver::Courier;
 use crate::http;
 use crate::keys::{GRAPH_AUDIENCE, KeyError, SigningKey};
 use crate::metrics::Metrics;
+use crate::truth::Truth;
 use crate::world::{Registry, World};
 
 /// Why the service does not start.
@@ -43,6 +45,9 @@ pub enum StartError {
     /// A metric's name is taken, as by a second service in the same registry.
     #[error("the local service's metrics cannot be registered; give each service a registry")]
     Metrics(#[source] prometheus::Error),
+    /// The truth log's file is not to be had.
+    #[error("the truth log {} cannot be appended to; name a file in a folder that is there", .0.display())]
+    Truth(PathBuf, #[source] std::io::Error),
     /// The thread that makes the key did not finish.
     #[error("the runtime is going down")]
     Runtime(#[source] tokio::task::JoinError),
@@ -89,9 +94,19 @@ impl LocalService {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
             None => format!("{scheme}://{}", listener.local_addr()),
         };
+        let truth = config.truth_log.as_deref();
+        let truth = Truth::begin(config.limits.truth, truth, &base_url).map_err(|error| {
+            StartError::Truth(config.truth_log.clone().unwrap_or_default(), error)
+        })?;
+        let truth = Arc::new(truth);
         let metrics = Metrics::new();
-        let courier = Courier::new(Arc::clone(&keys), &config, metrics.clone())
-            .map_err(StartError::Client)?;
+        let courier = Courier::new(
+            Arc::clone(&keys),
+            &config,
+            metrics.clone(),
+            Arc::clone(&truth),
+        )
+        .map_err(StartError::Client)?;
         let media = Media::start(MediaConfig {
             bind: config.rtp_ip,
             ports: config.rtp_ports.map(|(first, last)| first..=last),
@@ -119,6 +134,7 @@ impl LocalService {
             keys,
             media,
             metrics,
+            truth,
             courier: Arc::new(courier),
             registry: Mutex::new(Registry::default()),
             tasks: TaskTracker::new(),
@@ -169,6 +185,18 @@ impl LocalService {
     /// The audio path.
     pub fn media(&self) -> &Media {
         &self.world.media
+    }
+
+    /// The lines of the truth log with a number above `since`, as `GET /lab/v1/truth` gives them:
+    /// what reached the service, what really took effect, what was answered and told. A first
+    /// number above `since + 1` says that the lines between have gone from memory.
+    ///
+    /// Each line is a JSON object with `n` (its number, from 1), `at` (wall clock), `us`
+    /// (microseconds since the start, by a clock that never jumps) and `what`: `started`, `asked`
+    /// (a POST or DELETE came), `effect` (a mute or unmute took place, or a call got on in its
+    /// life), `answered`, or `told` (a notification was dealt with). README lists the members.
+    pub fn truth(&self, since: u64) -> String {
+        self.world.truth.since(since)
     }
 
     /// Stops: no new requests, those under way and waiting notifications have the drain time of

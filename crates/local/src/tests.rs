@@ -11,3 +11,4 @@ mod others;
 mod rosters;
 mod sound;
 mod tokens;
+mod truth;

@@ -1,12 +1,14 @@
 //! What the service says, in Graph's words: model values in, bytes of the wire crate out.
 
 use openmic_model::{CallFacts, CallId, CallState, Participant, ParticipantId, ResultInfo};
-use openmic_wire::call::CallResource;
+use openmic_wire::call::{CallResource, state_word};
 use openmic_wire::notification::{self, ChangeType, Data, Outgoing};
+use openmic_wire::operation::{Casing, status_word};
 use serde_json::{Map, Value};
 
 use crate::create::Created;
 use crate::deliver::{News, Recipient};
+use crate::truth::Told;
 
 /// One notification POST. `deltas` is the number of this delta among the call's, from 1.
 pub(crate) fn notification(to: &Recipient, news: &News, deltas: u64) -> Vec<u8> {
@@ -55,6 +57,41 @@ pub(crate) fn notification(to: &Recipient, news: &News, deltas: u64) -> Vec<u8> 
         change,
         data,
     }])
+}
+
+/// The same for the truth log.
+pub(crate) fn told(news: &News, deltas: u64) -> Told<'_> {
+    match news {
+        News::Offer(_) => Told::Call {
+            state: state_word(CallState::Incoming),
+        },
+        News::Moved(_) => Told::Call { state: "moved" },
+        News::Call(call) => Told::Call {
+            state: state_word(call.state),
+        },
+        News::Operation(record) => Told::Operation {
+            operation: record.operation.id.as_ref(),
+            status: status_word(record.operation.status, Casing::Camel),
+            client_context: record.operation.client_context.as_ref(),
+        },
+        News::Full(everybody) => {
+            let muted = everybody.iter().filter(|entry| entry.is_muted);
+            Told::Roster {
+                sequence_number: None,
+                entries: everybody.len(),
+                muted: muted.map(|entry| &entry.id).collect(),
+            }
+        }
+        News::Delta(entries) => {
+            let people = entries.iter().map(|entry| &entry.participant);
+            let muted = people.filter(|entry| entry.is_muted);
+            Told::Roster {
+                sequence_number: Some(deltas),
+                entries: entries.len(),
+                muted: muted.map(|entry| &entry.id).collect(),
+            }
+        }
+    }
 }
 
 /// What of a call changes while it lives.

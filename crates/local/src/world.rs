@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use openmic_auth::Validator;
 use openmic_media::Media;
-use openmic_model::{Action, ParticipantId};
+use openmic_model::{Action, CallId, ClientContext, OperationId, ParticipantId, ResultInfo};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,8 +24,9 @@ use crate::config::{App, LocalConfig};
 use crate::deliver::Courier;
 use crate::error::CallError;
 use crate::keys::SigningKey;
-use crate::meeting::Meeting;
+use crate::meeting::{Meeting, Member, State};
 use crate::metrics::Metrics;
+use crate::truth::{By, Fact, Truth};
 use openmic_media::FenceError;
 
 /// The state behind every request. Lock order: registry, then one meeting, then one outbox.
@@ -38,6 +39,7 @@ pub(crate) struct World {
     pub(crate) validator: Validator,
     pub(crate) media: Media,
     pub(crate) metrics: Metrics,
+    pub(crate) truth: Arc<Truth>,
     pub(crate) courier: Arc<Courier>,
     pub(crate) registry: Mutex<Registry>,
     /// Everything that was spawned: a request's work, calls' lives, senders.
@@ -46,6 +48,15 @@ pub(crate) struct World {
     pub(crate) ends: CancellationToken,
     /// Its time is over: senders drop what waits. Also ends `ends`.
     pub(crate) kill: CancellationToken,
+}
+
+/// On whose word somebody is muted or unmuted, for the truth log.
+#[derive(Debug, Clone, Copy)]
+struct Cause<'a> {
+    by: By,
+    request: Option<&'a str>,
+    operation: Option<&'a OperationId>,
+    context: Option<&'a ClientContext>,
 }
 
 impl World {
@@ -66,7 +77,8 @@ impl World {
         meeting: &Meeting,
         who: &ParticipantId,
         action: Action,
-        allowed: impl Fn(&crate::meeting::State) -> Result<(), CallError>,
+        cause: Cause<'_>,
+        allowed: impl Fn(&State) -> Result<(), CallError>,
     ) -> Result<Result<(), FenceError>, CallError> {
         let (turn, media) = {
             let state = meeting.state.lock();
@@ -87,10 +99,31 @@ impl World {
         };
         let mut state = meeting.state.lock();
         let announce = self.config.rules.announce_unchanged;
-        if state.set_muted(who, action.wants_muted(), announce) {
-            Ok(fence)
-        } else {
-            Err(CallError::NoParticipant)
+        let Some(member) = state.member(who) else {
+            return Err(CallError::NoParticipant);
+        };
+        self.truth.write(&Fact::Effect {
+            act: action.into(),
+            by: cause.by,
+            call: member.call.as_ref(),
+            participant: who,
+            changed: member.entry.is_muted != action.wants_muted(),
+            request: cause.request,
+            operation: cause.operation,
+            client_context: cause.context,
+        });
+        state.set_muted(who, action.wants_muted(), announce);
+        Ok(fence)
+    }
+
+    /// A call begins to end. Who was in it is given back; `None` when it is ending already, or
+    /// there is no such call.
+    fn terminate(&self, state: &mut State, id: &CallId, result: ResultInfo) -> Option<Member> {
+        if state.call(id)?.is_ending() {
+            return None;
         }
+        // Before the notification that follows from it can be.
+        self.truth.write(&Fact::end(id, &result));
+        state.terminate(id, result)
     }
 }

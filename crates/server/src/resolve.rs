@@ -364,6 +364,7 @@ pub(crate) fn local_service(
         mute_keepalive: local.mute_keepalive,
         dev: local.dev,
         callback_ports: local.callback_ports.clone(),
+        truth_log: local.truth_log.clone(),
         ..LocalConfig::default()
     };
     config.timing.establish = local.establish.0;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{Courier, News, Outbox};
 use crate::metrics::Delivery;
+use crate::truth::Fact;
 use crate::wording;
 
 /// Where notifications go.
@@ -67,15 +68,25 @@ pub(crate) async fn run(
             deltas += 1;
         }
         let body = Bytes::from(wording::notification(&to, &news, deltas));
+        // One id for all attempts, so that a bot can tell a repetition.
+        let message = Uuid::new_v4().to_string();
+        let mut attempts = 0;
         let result = tokio::select! {
             biased;
-            () = kill.cancelled() => {
-                courier.metrics.notification(Delivery::Abandoned).inc();
-                break;
-            }
-            result = deliver(&to, body, &courier) => result,
+            () = kill.cancelled() => Delivery::Abandoned,
+            result = deliver(&to, &message, body, &courier, &mut attempts) => result,
         };
         courier.metrics.notification(result).inc();
+        courier.truth.write(&Fact::Told {
+            call: &to.call,
+            told: wording::told(&news, deltas),
+            message: &message,
+            result: result.as_str(),
+            attempts,
+        });
+        if result == Delivery::Abandoned {
+            break;
+        }
     }
     let left = u64::try_from(outbox.len()).unwrap_or(u64::MAX);
     courier
@@ -84,14 +95,19 @@ pub(crate) async fn run(
         .inc_by(left);
 }
 
-async fn deliver(to: &Recipient, body: Bytes, courier: &Courier) -> Delivery {
-    // One id for all attempts, so that a bot can tell a repetition.
-    let message = Uuid::new_v4().to_string();
+async fn deliver(
+    to: &Recipient,
+    message: &str,
+    body: Bytes,
+    courier: &Courier,
+    attempts: &mut u32,
+) -> Delivery {
     let mut waits = courier.retries.iter();
     loop {
+        *attempts += 1;
         let attempt = {
             let _timer = courier.metrics.attempt_seconds.start_timer();
-            attempt(to, &message, body.clone(), courier).await
+            attempt(to, message, body.clone(), courier).await
         };
         match attempt {
             Attempt::Delivered => return Delivery::Delivered,

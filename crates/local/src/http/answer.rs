@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
@@ -12,6 +13,7 @@ use openmic_listen::is_well_encoded;
 use uuid::Uuid;
 
 use crate::error::CallError;
+use crate::truth::Exchange;
 
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -19,6 +21,10 @@ const ODATA_VERSION: HeaderName = HeaderName::from_static("odata-version");
 
 /// Longest client request id that is echoed; Graph documents a GUID.
 const MAX_CLIENT_ID: usize = 128;
+
+/// The `request-id` that a request's answer will carry.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub(super) Arc<str>);
 
 /// A failed request, before it is put into Graph's envelope by [`with_ids`].
 #[derive(Debug, Clone)]
@@ -28,6 +34,9 @@ pub(super) struct Refusal {
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
 }
+
+/// What a handler gives.
+pub(super) type Answer = Result<Response, Refusal>;
 
 impl Refusal {
     pub(super) fn new(
@@ -42,6 +51,15 @@ impl Refusal {
             retry_after: None,
         }
     }
+}
+
+/// Logs what a request is answered.
+pub(super) fn answered(asked: Exchange, answer: Answer) -> Answer {
+    match &answer {
+        Ok(response) => asked.answered(response.status().as_u16(), None),
+        Err(refusal) => asked.answered(refusal.status.as_u16(), Some(refusal.code)),
+    }
+    answer
 }
 
 impl From<CallError> for Refusal {
@@ -80,8 +98,9 @@ impl IntoResponse for Refusal {
 }
 
 /// Gives every request its id, and every failed one Graph's envelope.
-pub(super) async fn with_ids(request: Request, next: Next) -> Response {
-    let id = Uuid::new_v4().to_string();
+pub(super) async fn with_ids(mut request: Request, next: Next) -> Response {
+    let id: Arc<str> = Uuid::new_v4().to_string().into();
+    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
     let client = request
         .headers()
         .get(CLIENT_REQUEST_ID)
@@ -115,7 +134,7 @@ pub(super) async fn with_ids(request: Request, next: Next) -> Response {
         }
     }
     let headers = response.headers_mut();
-    let own = HeaderValue::try_from(&id).expect("a GUID stands in a header as it is");
+    let own = HeaderValue::try_from(&*id).expect("a GUID stands in a header as it is");
     headers.insert(CLIENT_REQUEST_ID, client.unwrap_or_else(|| own.clone()));
     headers.insert(REQUEST_ID, own);
     headers.insert(ODATA_VERSION, HeaderValue::from_static("4.0"));

@@ -38,6 +38,18 @@ request carries is echoed.
 Schemas are open: expect members that are not named here. The lab is there on loopback only, and \
 asks for no token in the dev profile.";
 
+const TRUTH: &str = "\
+One JSON object per line: `n`, its number from 1; `at`, the wall clock; `us`, microseconds since the \
+service started, by a clock that never jumps; and `what`. `started` begins each start of the \
+service. `asked`: a POST or DELETE came (`request`, `act`, `call`, `participant`, `clientContext`), \
+with or without effect. `effect`: somebody was muted or unmuted (`act`, `by`, `call`, \
+`participant`, `changed`, `request`, `operation`, `clientContext`), or a call got on in its life \
+(`create`, `ring`, `establish`, `end` with `code` and `subcode`, `gone`). `answered`: what `request` \
+was answered; without `status` it got no answer. `told`: a notification was dealt with (`call`, \
+`of`, `message`, `result`, `attempts`).
+
+The newest lines are kept in memory; a first `n` above `since` + 1 says that some have gone.";
+
 const GROUPS: &[(&str, &str, &str)] = &[
     ("/v1.0/", "calls", "Graph's surface."),
     (
@@ -379,6 +391,15 @@ fn operations() -> Vec<Route> {
             "8583",
             "Nothing is known of where the participant listens.",
         )]),
+        get(
+            "/lab/v1/truth",
+            "readTruth",
+            "What reached the service, what really took effect, what was answered and told.",
+        )
+        .says(TRUTH)
+        .query("since", "Only lines with a number above it.", "0")
+        .gives(200, Body::Text("application/x-ndjson"), "The lines, the oldest first.")
+        .fails(PATH),
         get("/openapi.json", "getOpenApi", "This document.")
             .open()
             .gives(200, Body::Json("Document"), "OpenAPI 3.1."),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{FromRequestParts, Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri};
 use openmic_model::{Action, CallId};
@@ -14,14 +14,17 @@ use openmic_wire::operation::Casing;
 use openmic_wire::{action, operation, participant, resource::Resource};
 
 use super::Version;
-use super::answer::{Refusal, json};
+use super::answer::{Answer, Refusal, RequestId, answered, json};
 use super::caller::{Caller, Whole};
 use super::select::select;
 use crate::error::CallError;
+use crate::truth::{Act, Exchange};
 use crate::wording;
 use crate::world::{Done, World};
 
-type Answer = Result<Response, Refusal>;
+/// How the caller spelt the version, and by what the answer is known.
+#[derive(FromRequestParts)]
+pub(super) struct Ids(Extension<Version>, Extension<RequestId>);
 
 /// Longest `Scenario-Id` that is passed on; Graph's is a GUID.
 const MAX_SCENARIO: usize = 128;
@@ -51,24 +54,29 @@ pub(super) async fn to_the_end<T: Send + 'static>(
 pub(super) async fn create(
     State(world): State<Arc<World>>,
     Extension(version): Extension<Version>,
+    Extension(RequestId(request)): Extension<RequestId>,
     caller: Caller,
     whole: Whole,
 ) -> Answer {
-    let request = CreateCall::decode(whole.json()?).map_err(CallError::Create)?;
-    let scenario = scenario(&whole.headers);
-    let work = {
-        let world = Arc::clone(&world);
-        async move {
-            world
-                .create(&caller.claims, &caller.app, request, scenario)
-                .await
-        }
+    let asked = Exchange::begin(&world.truth, &request, Act::Create, (None, None), None);
+    let answer = async {
+        let wanted = CreateCall::decode(whole.json()?).map_err(CallError::Create)?;
+        let scenario = scenario(&whole.headers);
+        let work = {
+            let world = Arc::clone(&world);
+            async move {
+                world
+                    .create(&caller.claims, &caller.app, wanted, scenario, &request)
+                    .await
+            }
+        };
+        let new = to_the_end(&world, work).await?;
+        let base = base(&world, version);
+        let body = wording::call(&new.id, &new.now, &new.created, &base, "app/calls/$entity");
+        let location = location(&base, &Resource::Call(new.id));
+        Ok(json(StatusCode::CREATED, body, Some(&location)))
     };
-    let new = to_the_end(&world, work).await?;
-    let base = base(&world, version);
-    let body = wording::call(&new.id, &new.now, &new.created, &base, "app/calls/$entity");
-    let location = location(&base, &Resource::Call(new.id));
-    Ok(json(StatusCode::CREATED, body, Some(&location)))
+    answered(asked, answer.await)
 }
 
 fn scenario(headers: &HeaderMap) -> Option<String> {
@@ -98,15 +106,18 @@ pub(super) async fn get(
 
 pub(super) async fn hang_up(
     State(world): State<Arc<World>>,
+    Extension(RequestId(request)): Extension<RequestId>,
     caller: Caller,
     Path(call): Path<String>,
 ) -> Answer {
+    let about = (Some(&*call), None);
+    let asked = Exchange::begin(&world.truth, &request, Act::HangUp, about, None);
     let work = {
         let world = Arc::clone(&world);
         async move { world.hang_up(&caller.app, &call).await }
     };
-    to_the_end(&world, work).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let done = to_the_end(&world, work).await;
+    answered(asked, done.map(|()| StatusCode::NO_CONTENT.into_response()))
 }
 
 pub(super) async fn keep_alive(
@@ -120,22 +131,22 @@ pub(super) async fn keep_alive(
 
 pub(super) async fn mute(
     State(world): State<Arc<World>>,
-    Extension(version): Extension<Version>,
+    ids: Ids,
     caller: Caller,
     Path(call): Path<String>,
     whole: Whole,
 ) -> Answer {
-    switch(world, version, caller, call, None, Action::Mute, &whole).await
+    switch(world, ids, caller, call, None, Action::Mute, &whole).await
 }
 
 pub(super) async fn unmute(
     State(world): State<Arc<World>>,
-    Extension(version): Extension<Version>,
+    ids: Ids,
     caller: Caller,
     Path(call): Path<String>,
     whole: Whole,
 ) -> Answer {
-    switch(world, version, caller, call, None, Action::Unmute, &whole).await
+    switch(world, ids, caller, call, None, Action::Unmute, &whole).await
 }
 
 pub(super) async fn invite(
@@ -152,7 +163,7 @@ pub(super) async fn invite(
 
 pub(super) async fn mute_all(
     State(world): State<Arc<World>>,
-    Extension(version): Extension<Version>,
+    Ids(Extension(version), Extension(RequestId(request))): Ids,
     caller: Caller,
     Path(call): Path<String>,
     whole: Whole,
@@ -164,20 +175,28 @@ pub(super) async fn mute_all(
             "Graph has muteAll in beta only. Use /beta/communications/calls.",
         ));
     }
-    let whom = MuteAll::decode(whole.json()?).map_err(CallError::Invite)?;
-    let work = {
-        let world = Arc::clone(&world);
-        async move { world.mute_all(&caller.app, &call, whom).await }
+    let about = (Some(&*call), None);
+    let asked = Exchange::begin(&world.truth, &request, Act::MuteAll, about, None);
+    let answer = async {
+        let whom = MuteAll::decode(whole.json()?).map_err(CallError::Invite)?;
+        let work = {
+            let world = Arc::clone(&world);
+            async move { world.mute_all(&caller.app, &call, whom, &request).await }
+        };
+        let done = to_the_end(&world, work).await?;
+        Ok(finished(&world, version, &done))
     };
-    let done = to_the_end(&world, work).await?;
-    Ok(finished(&world, version, &done))
+    answered(asked, answer.await)
 }
 
 pub(super) async fn remove_participant(
     State(world): State<Arc<World>>,
+    Extension(RequestId(request)): Extension<RequestId>,
     caller: Caller,
     Path((call, participant)): Path<(String, String)>,
 ) -> Answer {
+    let about = (Some(&*call), Some(&*participant));
+    let asked = Exchange::begin(&world.truth, &request, Act::Remove, about, None);
     let work = {
         let world = Arc::clone(&world);
         async move {
@@ -186,8 +205,8 @@ pub(super) async fn remove_participant(
                 .await
         }
     };
-    to_the_end(&world, work).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let done = to_the_end(&world, work).await;
+    answered(asked, done.map(|()| StatusCode::NO_CONTENT.into_response()))
 }
 
 /// What Graph can do and the service cannot.
@@ -213,35 +232,45 @@ pub(super) async fn lacking(
 
 pub(super) async fn mute_participant(
     State(world): State<Arc<World>>,
-    Extension(version): Extension<Version>,
+    ids: Ids,
     caller: Caller,
     Path((call, participant)): Path<(String, String)>,
     whole: Whole,
 ) -> Answer {
     let who = Some(participant);
-    switch(world, version, caller, call, who, Action::Mute, &whole).await
+    switch(world, ids, caller, call, who, Action::Mute, &whole).await
 }
 
 async fn switch(
     world: Arc<World>,
-    version: Version,
+    Ids(Extension(version), Extension(RequestId(request))): Ids,
     caller: Caller,
     call: String,
     participant: Option<String>,
     action: Action,
     whole: &Whole,
 ) -> Answer {
-    let context = action::decode(whole.json()?).map_err(CallError::Action)?;
-    let work = {
-        let world = Arc::clone(&world);
-        async move {
-            world
-                .set_muted(&caller.app, &call, participant.as_deref(), action, context)
-                .await
-        }
+    let decoded = whole
+        .json()
+        .and_then(|body| Ok(action::decode(body).map_err(CallError::Action)?));
+    let context = decoded.as_ref().ok().and_then(Option::as_ref);
+    let about = (Some(&*call), participant.as_deref());
+    let asked = Exchange::begin(&world.truth, &request, action.into(), about, context);
+    let answer = async {
+        let context = decoded?;
+        let work = {
+            let world = Arc::clone(&world);
+            async move {
+                let other = participant.as_deref();
+                world
+                    .set_muted(&caller.app, &call, other, action, context, &request)
+                    .await
+            }
+        };
+        let done = to_the_end(&world, work).await?;
+        Ok(finished(&world, version, &done))
     };
-    let done = to_the_end(&world, work).await?;
-    Ok(finished(&world, version, &done))
+    answered(asked, answer.await)
 }
 
 /// The answer to an action.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use openmic_media::LegStats;
@@ -13,15 +13,15 @@ use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 use utoipa::ToSchema;
 
-use super::answer::Refusal;
+use super::answer::{Answer, Refusal};
 use super::caller::{Caller, Whole, unsupported};
 use crate::error::CallError;
 use crate::sdp::Offer;
 use crate::world::World;
 
-type Answer = Result<Response, Refusal>;
-
 const SDP: HeaderValue = HeaderValue::from_static("application/sdp");
+
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// Longest name taken, in characters.
 pub(super) const MAX_NAME: usize = 256;
@@ -164,6 +164,23 @@ pub(super) async fn sdp(
     let media = media.ok_or(CallError::NoMedia)?;
     let listing = media.listing().await.ok_or(CallError::NotLatched)?;
     Ok(([(CONTENT_TYPE, SDP)], listing).into_response())
+}
+
+/// Which lines of the truth log.
+#[derive(Deserialize)]
+pub(super) struct Since {
+    #[serde(default)]
+    since: u64,
+}
+
+/// `GET /lab/v1/truth`.
+pub(super) async fn truth(
+    State(world): State<Arc<World>>,
+    Query(Since { since }): Query<Since>,
+    headers: HeaderMap,
+) -> Answer {
+    admit(&world, &headers).await?;
+    Ok(([(CONTENT_TYPE, NDJSON)], world.truth.since(since)).into_response())
 }
 
 /// A participant, as the lab shows it.

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use openmic_model::{AppId, CallKind};
@@ -14,14 +14,13 @@ use openmic_wire::call::state_word;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::answer::Refusal;
+use super::answer::{Answer, RequestId, answered};
 use super::caller::{Caller, Whole};
 use super::graph::to_the_end;
 use super::lab::{MAX_NAME, admit};
 use crate::error::CallError;
+use crate::truth::{Act, Exchange};
 use crate::world::{Lab, RingAsked, World};
-
-type Answer = Result<Response, Refusal>;
 
 const HELP: &str = "the body is not {\"appId\": \"..\", \"callbackUri\": \"..\"} with threadId \
                     for a call into a meeting, kind (peerToPeer or group) and displayName of \
@@ -163,31 +162,43 @@ fn shown(lab: &Lab) -> Shown {
 /// `POST /communications/calls/{call}/answer`.
 pub(super) async fn answer(
     State(world): State<Arc<World>>,
+    Extension(RequestId(request)): Extension<RequestId>,
     caller: Caller,
     Path(call): Path<String>,
     whole: Whole,
 ) -> Answer {
-    let answer = AnswerCall::decode(whole.json()?).map_err(CallError::Answer)?;
-    let work = {
-        let world = Arc::clone(&world);
-        async move {
-            world
-                .answer(&caller.claims, &caller.app, &call, answer)
-                .await
-        }
+    let about = (Some(&*call), None);
+    let asked = Exchange::begin(&world.truth, &request, Act::Answer, about, None);
+    let done = async {
+        let answer = AnswerCall::decode(whole.json()?).map_err(CallError::Answer)?;
+        let work = {
+            let world = Arc::clone(&world);
+            async move {
+                world
+                    .answer(&caller.claims, &caller.app, &call, answer)
+                    .await
+            }
+        };
+        to_the_end(&world, work).await?;
+        Ok(StatusCode::ACCEPTED.into_response())
     };
-    to_the_end(&world, work).await?;
-    Ok(StatusCode::ACCEPTED.into_response())
+    answered(asked, done.await)
 }
 
 /// `POST /communications/calls/{call}/reject`.
 pub(super) async fn reject(
     State(world): State<Arc<World>>,
+    Extension(RequestId(request)): Extension<RequestId>,
     caller: Caller,
     Path(call): Path<String>,
     whole: Whole,
 ) -> Answer {
-    let how = RejectCall::decode(whole.json()?).map_err(CallError::Answer)?;
-    world.reject(&caller.app, &call, &how)?;
-    Ok(StatusCode::ACCEPTED.into_response())
+    let about = (Some(&*call), None);
+    let asked = Exchange::begin(&world.truth, &request, Act::Reject, about, None);
+    let done = (|| {
+        let how = RejectCall::decode(whole.json()?).map_err(CallError::Answer)?;
+        world.reject(&caller.app, &call, &how)?;
+        Ok(StatusCode::ACCEPTED.into_response())
+    })();
+    answered(asked, done)
 }

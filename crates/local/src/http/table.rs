@@ -78,5 +78,6 @@ table! {
     PATCH  "/lab/v1/meetings/{thread}/participants/{participant}"                        lab::patch;
     DELETE "/lab/v1/meetings/{thread}/participants/{participant}"                        lab::leave;
     GET    "/lab/v1/meetings/{thread}/participants/{participant}/sdp"                    lab::sdp;
+    GET    "/lab/v1/truth"                                                               lab::truth;
     }
 }

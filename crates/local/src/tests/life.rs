@@ -40,7 +40,10 @@ async fn keep_alive_is_answered_and_counts_from_its_own_time() {
     let world = &rig.service.world;
     // The clock stands still but for these steps; everybody's deadline is 45 minutes.
     tokio::time::pause();
-    let new = world.create(&claims, &app, request, None).await.unwrap();
+    let new = world
+        .create(&claims, &app, request, None, "r1")
+        .await
+        .unwrap();
     let id = new.id.as_str();
     let minutes = |minutes| tokio::time::advance(Duration::from_mins(minutes));
     minutes(44).await;

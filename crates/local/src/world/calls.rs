@@ -13,14 +13,15 @@ use openmic_wire::create::CreateCall;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::World;
 use super::life::callee;
+use super::{Cause, World};
 use crate::create::{Created, Plan};
 use crate::deliver::{CallNews, News, Outbox, Recipient};
 use crate::error::CallError;
 use crate::leg::{MediaLeg, audio_stream};
 use crate::meeting::{Call, Meeting, Member, Operations, Record, State};
 use crate::sdp::Direction;
+use crate::truth::{Act, By, Fact};
 use crate::wording::CallNow;
 
 /// A call that was just created.
@@ -47,10 +48,11 @@ impl World {
         self: &Arc<Self>,
         claims: &Claims,
         app: &AppId,
-        request: CreateCall,
+        body: CreateCall,
         scenario: Option<String>,
+        request: &str,
     ) -> Result<NewCall, CallError> {
-        let plan = Plan::new(request, claims)?;
+        let plan = Plan::new(body, claims)?;
         let id = new_id::<CallId>();
         let participant = new_id::<ParticipantId>();
         let media = match &plan.offer {
@@ -111,7 +113,8 @@ impl World {
         };
         let first = News::Call(CallNews::of(CallState::Establishing));
         let place = (plan.kind, plan.thread.as_str());
-        let meeting = self.admit(&id, call, first, place, plan.callees.len())?;
+        let cause = (Act::Create, Some(request));
+        let meeting = self.admit(&id, call, first, place, plan.callees.len(), cause)?;
         self.deliver(
             Recipient {
                 call: id.clone(),
@@ -148,6 +151,7 @@ impl World {
         first: News,
         (kind, thread): (CallKind, &str),
         callees: usize,
+        (act, request): (Act, Option<&str>),
     ) -> Result<Arc<Meeting>, CallError> {
         let limits = &self.config.limits;
         let app = call.app.clone();
@@ -171,6 +175,14 @@ impl World {
                 limit: limits.participants,
             });
         }
+        self.truth.write(&Fact::Life {
+            act,
+            call: id,
+            participant: Some(&call.participant),
+            request,
+            code: None,
+            subcode: None,
+        });
         state.admit(id.clone(), call, first);
         drop(state);
         registry.add(id.clone(), Arc::clone(&meeting), app);
@@ -234,7 +246,7 @@ impl World {
         let (id, meeting) = self.find(app, id)?;
         let mut state = meeting.state.lock();
         let call = state.call_mut(&id).ok_or(CallError::NoCall)?;
-        if call.phase.rank() >= CallState::Terminating.rank() {
+        if call.is_ending() {
             return Err(CallError::NoCall);
         }
         call.kept_alive = Instant::now();
@@ -279,19 +291,26 @@ impl World {
         other: Option<&str>,
         action: Action,
         context: Option<ClientContext>,
+        request: &str,
     ) -> Result<Done, CallError> {
         let (id, meeting) = self.find(app, id)?;
         if meeting.kind() == CallKind::PeerToPeer {
             return Err(CallError::NotGroup);
         }
-        let who = match other {
-            Some(other) => ParticipantId::parse(other).map_err(|_| CallError::NoParticipant)?,
-            None => own_participant(&meeting.state.lock(), &id)?,
+        let other = other.map(ParticipantId::parse).transpose();
+        let other = other.map_err(|_| CallError::NoParticipant)?;
+        let own = own_participant(&meeting.state.lock(), &id)?;
+        let who = other.unwrap_or_else(|| own.clone());
+        let operation = new_id::<OperationId>();
+        let cause = Cause {
+            by: by(&who, &own),
+            request: Some(request),
+            operation: Some(&operation),
+            context: context.as_ref(),
         };
-        let fence = self
-            .switch(&meeting, &who, action, |state| established(state, &id))
-            .await?;
-        let record = Record::new(action.into(), finished(context, fence));
+        let allowed = |state: &State| established(state, &id);
+        let fence = self.switch(&meeting, &who, action, cause, allowed).await?;
+        let record = Record::new(action.into(), finished(operation, context, fence));
         Ok(self.done(&meeting, id, record))
     }
 
@@ -327,7 +346,7 @@ impl World {
     }
 }
 
-fn own_participant(state: &State, id: &CallId) -> Result<ParticipantId, CallError> {
+pub(super) fn own_participant(state: &State, id: &CallId) -> Result<ParticipantId, CallError> {
     established(state, id)?;
     let call = state.call(id).ok_or(CallError::NoCall)?;
     Ok(call.participant.clone())
@@ -345,7 +364,16 @@ pub(super) fn established(state: &State, id: &CallId) -> Result<(), CallError> {
     }
 }
 
-pub(super) fn finished(context: Option<ClientContext>, fence: Result<(), FenceError>) -> Operation {
+/// Who it is that mutes `who` by the call whose bot is `own`.
+pub(super) fn by(who: &ParticipantId, own: &ParticipantId) -> By {
+    if who == own { By::Bot } else { By::Other }
+}
+
+pub(super) fn finished(
+    id: OperationId,
+    context: Option<ClientContext>,
+    fence: Result<(), FenceError>,
+) -> Operation {
     let (status, result) = match fence {
         Ok(()) => (OperationStatus::Completed, None),
         Err(error) => {
@@ -359,7 +387,7 @@ pub(super) fn finished(context: Option<ClientContext>, fence: Result<(), FenceEr
         }
     };
     Operation {
-        id: Some(new_id::<OperationId>()),
+        id: Some(id),
         status,
         client_context: context,
         result,

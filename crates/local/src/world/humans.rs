@@ -6,12 +6,13 @@ use openmic_model::{
     Action, CallKind, Identity, IdentityKind, Participant, ParticipantId, ResultInfo,
 };
 
-use super::World;
 use super::calls::new_id;
+use super::{Cause, World};
 use crate::error::CallError;
 use crate::leg::{MediaLeg, audio_stream};
 use crate::meeting::{Meeting, Member};
 use crate::sdp::{Direction, Offer};
+use crate::truth::By;
 
 /// Removed by the host. Source: `contract.md` §5.3.
 const BY_HOST: (i32, i32) = (200, 5000);
@@ -127,7 +128,16 @@ impl World {
         action: Action,
     ) -> Result<Arc<Participant>, CallError> {
         let (meeting, id) = self.place(thread, id)?;
-        if let Err(error) = self.switch(&meeting, &id, action, |_| Ok(())).await? {
+        let cause = Cause {
+            by: By::Host,
+            request: None,
+            operation: None,
+            context: None,
+        };
+        let fence = self
+            .switch(&meeting, &id, action, cause, |_| Ok(()))
+            .await?;
+        if let Err(error) = fence {
             tracing::error!(%error, "a mute by the host was not confirmed by the media");
             return Err(CallError::Unconfirmed(error));
         }

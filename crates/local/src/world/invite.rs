@@ -11,9 +11,9 @@ use openmic_wire::invite::{InviteParticipants, MuteAll, only_target};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::World;
-use super::calls::{Done, established, finished, new_id};
+use super::calls::{Done, by, established, finished, new_id, own_participant};
 use super::life::callee;
+use super::{Cause, World};
 use crate::create::Created;
 use crate::error::CallError;
 use crate::meeting::{Invite, Meeting, Record, State};
@@ -159,6 +159,7 @@ impl World {
         app: &AppId,
         id: &str,
         whom: MuteAll,
+        request: &str,
     ) -> Result<Done, CallError> {
         let (call, meeting) = self.find(app, id)?;
         if meeting.kind() == CallKind::PeerToPeer {
@@ -175,11 +176,19 @@ impl World {
                 return Err(CallError::NoParticipant);
             }
         }
+        let own = own_participant(&meeting.state.lock(), &call)?;
+        let operation = new_id::<OperationId>();
         let mut fence = Ok(());
         for participant in &whom.participants {
             let allowed = |state: &State| established(state, &call);
+            let cause = Cause {
+                by: by(participant, &own),
+                request: Some(request),
+                operation: Some(&operation),
+                context: whom.context.as_ref(),
+            };
             match self
-                .switch(&meeting, participant, Action::Mute, allowed)
+                .switch(&meeting, participant, Action::Mute, cause, allowed)
                 .await
             {
                 Ok(muted) => fence = fence.and(muted),
@@ -188,7 +197,7 @@ impl World {
                 Err(error) => return Err(error),
             }
         }
-        let operation = finished(whom.context, fence);
+        let operation = finished(operation, whom.context, fence);
         let mut record = Record::new(OperationKind::MuteParticipants, operation);
         let ids = whom.participants.iter().map(|id| Value::from(id.as_str()));
         record

@@ -10,6 +10,7 @@ use super::{Registry, World};
 use crate::leg::audio_stream;
 use crate::meeting::{Meeting, Member};
 use crate::sdp::Direction;
+use crate::truth::{Act, Fact};
 
 impl World {
     /// One call from its creation to its last notification.
@@ -44,7 +45,9 @@ impl World {
             () = sleep(self.config.timing.ring) => {
                 let mut state = meeting.state.lock();
                 match state.call(&id).map(|call| call.phase) {
-                    Some(CallState::Incoming) => drop(state.terminate(&id, unanswered())),
+                    Some(CallState::Incoming) => {
+                        drop(self.terminate(&mut state, &id, unanswered()));
+                    }
                     Some(phase) if phase.rank() < CallState::Terminating.rank() => return,
                     _ => {}
                 }
@@ -79,9 +82,13 @@ impl World {
         }
         {
             let mut state = meeting.state.lock();
-            if !state.establish(id, meeting.kind()) {
+            // Nothing but this establishes it, and the state is locked.
+            let due = state.call(id).map(|call| call.phase) == Some(CallState::Establishing);
+            if !due {
                 return;
             }
+            self.truth.write(&Fact::life(Act::Establish, id));
+            state.establish(id, meeting.kind());
             for member in callees {
                 state.join(member);
                 self.metrics.humans.inc();
@@ -109,7 +116,7 @@ impl World {
     pub(super) async fn end_call(&self, meeting: &Meeting, id: &CallId, result: ResultInfo) {
         let gone = {
             let mut state = meeting.state.lock();
-            let Some(gone) = state.terminate(id, result) else {
+            let Some(gone) = self.terminate(&mut state, id, result) else {
                 return;
             };
             gone
@@ -127,7 +134,8 @@ impl World {
         }
         let mut state = meeting.state.lock();
         let Some(id) = state.alone() else { return };
-        let gone = state.terminate(
+        let gone = self.terminate(
+            &mut state,
             &id,
             ResultInfo {
                 code: 200,
@@ -144,7 +152,14 @@ impl World {
     fn remove_call(&self, meeting: &Meeting, id: &CallId) {
         let mut registry = self.registry.lock();
         registry.forget(self.config.timing.operations_kept);
-        let removed = meeting.state.lock().remove(id);
+        let removed = {
+            let mut state = meeting.state.lock();
+            if state.call(id).is_none() {
+                return;
+            }
+            self.truth.write(&Fact::life(Act::Gone, id));
+            state.remove(id)
+        };
         let Some((call, simulated)) = removed else {
             return;
         };

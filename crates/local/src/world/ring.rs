@@ -23,6 +23,7 @@ use crate::error::CallError;
 use crate::leg::{MediaLeg, audio_stream};
 use crate::meeting::{Answered, Call, Meeting, Member, Operations, Ring};
 use crate::sdp::Direction;
+use crate::truth::Act;
 use crate::wording;
 
 /// The other side hung up: of a 1:1 call, of a group call. Source: `contract.md` §5.3.
@@ -119,7 +120,14 @@ impl World {
         };
         let first = News::Offer(wording::offer(&id, &participant, &created));
         let callers = usize::from(kind == CallKind::Group);
-        let meeting = self.admit(&id, call, first, (kind, &thread), callers)?;
+        let meeting = self.admit(
+            &id,
+            call,
+            first,
+            (kind, &thread),
+            callers,
+            (Act::Ring, None),
+        )?;
         self.deliver(
             Recipient {
                 call: id.clone(),
@@ -209,7 +217,7 @@ impl World {
             subcode,
             message: Some(format!("Rejected by the bot: {}.", how.reason.as_str())),
         };
-        drop(state.terminate(&id, result));
+        drop(self.terminate(&mut state, &id, result));
         Ok(())
     }
 

@@ -306,6 +306,11 @@ pub(crate) struct Local {
     #[config(default = 1000)]
     pub(crate) max_participants: usize,
 
+    /// A file that every line of the truth log is appended to: what reached the service, what
+    /// really took effect, what was answered and told; README says what a line has. Its newest
+    /// lines are at /lab/v1/truth in any case. Without: no file.
+    pub(crate) truth_log: Option<PathBuf>,
+
     /// Bots that may ask for a token. Without an entry: the dev credentials, refused when `bind` is
     /// not a loopback address. An entry looks so:
     ///

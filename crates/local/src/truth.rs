@@ -1,0 +1,298 @@
+//! The truth log: what reached the service, what really took effect, what was answered and what was
+//! told. A test holds it against what a bot believes.
+//!
+//! One JSON object per line. Every line has
+//! - `n`: its number, from 1, without gaps, since the service started;
+//! - `at`: the wall clock, RFC 3339, UTC, microseconds; `us`: microseconds since the service started,
+//!   by a clock that never jumps;
+//! - `what`: `started`, `asked`, `effect`, `answered` or `told`, and the members of [`Fact`]'s variant
+//!   of that name. A member without a value is left out. Readers ignore members they do not know.
+//!
+//! A line of an effect is written while its meeting is locked, so the order of the lines is the
+//! order in which things took effect. Names of people and tokens are in none.
+
+mod exchange;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use exchange::Exchange;
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+use openmic_model::{Action, CallId, ClientContext, OperationId, ParticipantId, ResultInfo};
+use parking_lot::Mutex;
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+/// Written into `started`; rises when a member changes its meaning.
+const FORMAT: u8 = 1;
+
+const AT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+
+/// What a request asks, or what was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Act {
+    /// A call was created by its bot.
+    Create,
+    /// A bot is rung.
+    Ring,
+    Answer,
+    Reject,
+    /// A call came up.
+    Establish,
+    Mute,
+    Unmute,
+    /// Several at a stroke.
+    MuteAll,
+    /// A participant was removed.
+    Remove,
+    HangUp,
+    /// A call began to end: from here on it is `terminating`.
+    End,
+    /// A call is no longer found.
+    Gone,
+}
+
+impl From<Action> for Act {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Mute => Self::Mute,
+            Action::Unmute => Self::Unmute,
+        }
+    }
+}
+
+/// Who muted or unmuted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum By {
+    /// The bot itself.
+    Bot,
+    /// Another bot, as a host.
+    Other,
+    /// The host: the lab.
+    Host,
+}
+
+/// One line, but for what all lines have.
+#[derive(Debug, Serialize)]
+#[serde(
+    tag = "what",
+    rename_all = "snake_case",
+    rename_all_fields = "camelCase"
+)]
+pub(crate) enum Fact<'a> {
+    /// The first line of each start; numbers begin anew.
+    Started { format: u8, base_url: &'a str },
+    /// A POST or DELETE came, by a caller whose token holds. It may not have had an effect.
+    Asked {
+        /// The `request-id` of its answer.
+        request: &'a str,
+        act: Act,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        call: Option<&'a str>,
+        /// Whom it is about, when it is not the bot itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        participant: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client_context: Option<&'a ClientContext>,
+    },
+    /// Somebody's mute was set: gate and roster say so from here on.
+    Effect {
+        act: Act,
+        by: By,
+        /// The call of the bot that it was done to; none for a human.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        call: Option<&'a CallId>,
+        participant: &'a ParticipantId,
+        /// Whether the roster said otherwise before.
+        changed: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        operation: Option<&'a OperationId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client_context: Option<&'a ClientContext>,
+    },
+    /// A call got on in its life: create, ring, establish, end or gone. Also `effect`.
+    #[serde(rename = "effect")]
+    Life {
+        act: Act,
+        call: &'a CallId,
+        /// The bot's own entry.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        participant: Option<&'a ParticipantId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request: Option<&'a str>,
+        /// Of an end, as in `resultInfo`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<i32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subcode: Option<i32>,
+    },
+    /// What an `asked` was answered.
+    Answered {
+        request: &'a str,
+        /// None when the caller got no answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// `error.code` of a failure.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<&'a str>,
+    },
+    /// A notification is dealt with.
+    Told {
+        call: &'a CallId,
+        #[serde(flatten)]
+        told: Told<'a>,
+        /// Its `x-microsoft-skype-message-id`.
+        message: &'a str,
+        /// `delivered`, `refused`, `rejected`, `failed` or `abandoned`, as the metric counts.
+        result: &'static str,
+        /// POSTs that were made for it.
+        attempts: u32,
+    },
+}
+
+/// What a notification says.
+#[derive(Debug, Serialize)]
+#[serde(tag = "of", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub(crate) enum Told<'a> {
+    Call {
+        state: &'static str,
+    },
+    Operation {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        operation: Option<&'a OperationId>,
+        status: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client_context: Option<&'a ClientContext>,
+    },
+    Roster {
+        /// Of a delta; a full roster has none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sequence_number: Option<u64>,
+        /// How many entries it has.
+        entries: usize,
+        /// Those of the entries that say muted.
+        muted: Vec<&'a ParticipantId>,
+    },
+}
+
+impl<'a> Fact<'a> {
+    /// A step of a call's life.
+    pub(crate) fn life(act: Act, call: &'a CallId) -> Self {
+        Self::Life {
+            act,
+            call,
+            participant: None,
+            request: None,
+            code: None,
+            subcode: None,
+        }
+    }
+
+    /// A call begins to end.
+    pub(crate) fn end(call: &'a CallId, result: &ResultInfo) -> Self {
+        Self::Life {
+            act: Act::End,
+            call,
+            participant: None,
+            request: None,
+            code: Some(result.code),
+            subcode: Some(result.subcode),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    n: u64,
+    at: String,
+    us: u64,
+    #[serde(flatten)]
+    fact: &'a Fact<'a>,
+}
+
+/// The log: the newest lines in memory, and all of them in a file where one is named.
+#[derive(Debug)]
+pub(crate) struct Truth {
+    started: Instant,
+    kept: Mutex<Kept>,
+    most: usize,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Number of the newest line.
+    last: u64,
+    lines: VecDeque<Box<str>>,
+    file: Option<File>,
+}
+
+impl Truth {
+    /// Begins a log of at most `most` lines in memory. What `file` holds already stays in it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for appending.
+    pub(crate) fn begin(most: usize, file: Option<&Path>, base_url: &str) -> io::Result<Self> {
+        let open = |path| OpenOptions::new().create(true).append(true).open(path);
+        let truth = Self {
+            started: Instant::now(),
+            kept: Mutex::new(Kept {
+                file: file.map(open).transpose()?,
+                ..Kept::default()
+            }),
+            most: most.max(1),
+        };
+        truth.write(&Fact::Started {
+            format: FORMAT,
+            base_url,
+        });
+        Ok(truth)
+    }
+
+    /// Adds a line. It is in the file when this returns; a file that takes no more is given up,
+    /// which is logged once.
+    pub(crate) fn write(&self, fact: &Fact<'_>) {
+        let mut kept = self.kept.lock();
+        let at = OffsetDateTime::from(SystemTime::now()).format(&AT);
+        let line = Line {
+            n: kept.last + 1,
+            at: at.expect("the format has no part that a date lacks"),
+            us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            fact,
+        };
+        let mut text = serde_json::to_string(&line).expect("string keys and finite numbers only");
+        text.push('\n');
+        kept.last += 1;
+        if let Some(file) = &mut kept.file
+            && let Err(error) = file.write_all(text.as_bytes())
+        {
+            tracing::error!(%error, "the truth log's file takes no more; it ends here");
+            kept.file = None;
+        }
+        if kept.lines.len() >= self.most {
+            kept.lines.pop_front();
+        }
+        kept.lines.push_back(text.into());
+    }
+
+    /// The lines with a number above `since` that are still in memory. A first number above
+    /// `since + 1` says that some have gone.
+    pub(crate) fn since(&self, since: u64) -> String {
+        let kept = self.kept.lock();
+        let new = kept.last.saturating_sub(since);
+        let new = usize::try_from(new).unwrap_or(usize::MAX);
+        let skipped = kept.lines.len().saturating_sub(new);
+        kept.lines.iter().skip(skipped).map(AsRef::as_ref).collect()
+    }
+}
