@@ -19,6 +19,7 @@ use crate::engine::{First, Inner};
 use crate::join::{Created, JoinError};
 use crate::mail::Mail;
 use crate::moments::Timeline;
+use crate::recorder::Sent;
 use crate::supervise::Lanes;
 
 use step::Beside;
@@ -62,6 +63,8 @@ struct Desk<'a> {
     timeline: Timeline,
     /// Goes with the next step.
     beside: Beside,
+    /// Requests under way, for the log.
+    sent: Sent,
     /// The create's answer was lost: should the call show itself, it is hung up.
     unwanted: bool,
     /// The answer's answer was lost: should it have taken effect, its creator is told.
@@ -80,6 +83,7 @@ impl Actor {
             replies: HashMap::new(),
             timeline: Timeline::default(),
             beside: Beside::default(),
+            sent: Sent::default(),
             unwanted: false,
             lost: None,
             leave: None,
@@ -120,7 +124,10 @@ impl Actor {
 
     /// One event, then every effect.
     fn step(&mut self, event: &Event, desk: &mut Desk<'_>) {
-        self.machine.handle(event, self.now(), &mut self.effects);
+        let now = self.now();
+        self.machine.handle(event, now, &mut self.effects);
+        let (flight, acts) = (&self.call.flight, &self.effects);
+        flight.step(event, now, &self.machine, acts, &mut desk.sent);
         desk.timeline.note(event, &self.machine);
         self.settle_in(desk);
     }
@@ -251,6 +258,7 @@ impl Actor {
     /// The call has its id: what is told of it can be.
     fn known_as(&self, id: &CallId, desk: &mut Desk<'_>) {
         desk.span.record("id", id.as_str());
+        self.call.flight.known(id);
         if !self.machine.is_over() {
             desk.beside.opened = Some(self.machine.phase());
         }

@@ -23,6 +23,8 @@ use crate::errand::{Errands, Passed};
 use crate::join::Created;
 use crate::mail::{CommandMail, Mail, RESERVED};
 use crate::operations::{OperationRecord, Operations};
+use crate::recorder::entry::Asked;
+use crate::recorder::{CallLog, Flight};
 use crate::roster::RosterStream;
 use crate::upstream::{self, UpstreamError};
 
@@ -123,6 +125,7 @@ pub(crate) struct Shared {
     pub(crate) roster: watch::Sender<Option<RosterVersion>>,
     pub(crate) operations: Operations,
     pub(crate) errands: Errands,
+    pub(crate) flight: Flight,
 }
 
 impl Shared {
@@ -161,6 +164,7 @@ impl Shared {
             }
         }
         relay.metrics().internal(internal);
+        self.flight.relayed(told.len(), internal);
         if !told.is_empty() {
             lane.push(Parcel::new(came.headers, told, came.length));
         }
@@ -260,6 +264,7 @@ impl Call {
         let metrics = &self.engine.metrics;
         let busy = || {
             metrics.busy.inc();
+            self.shared.flight.turned_away(action, "busy");
             CommandError::Busy
         };
         if self.shared.mail.capacity() <= RESERVED && !self.shared.mail.is_closed() {
@@ -280,6 +285,17 @@ impl Call {
             client_context: options.client_context,
             verdict: None,
         };
+        self.shared.flight.asked(|recorder| Asked {
+            command: id,
+            action,
+            operation: operation.clone(),
+            within,
+            speak_for: None,
+            context: record
+                .client_context
+                .as_ref()
+                .map(|context| recorder.context(context).into()),
+        });
         // Before the command is sent, so that its verdict finds them.
         self.shared.operations.insert(id, record, accepted);
         metrics.in_flight.inc();
@@ -318,6 +334,11 @@ impl Call {
             Ok(status) => status.clone(),
             Err(_) => self.state(),
         }
+    }
+
+    /// What the flight recorder holds of it; `None` without a recorder.
+    pub fn log(&self) -> Option<CallLog> {
+        self.shared.flight.log(&self.shared.owner)
     }
 
     /// The roster as a stream: a snapshot, then deltas.
@@ -441,7 +462,15 @@ impl Call {
         let run = async move {
             let _under_way = shared.errands.begin();
             let upstream = &engine.upstream;
-            let passed = upstream.errand(errand, &place, body.as_ref(), beta).await?;
+            let begun = Instant::now();
+            let passed = upstream.errand(errand, &place, body.as_ref(), beta).await;
+            let status = passed
+                .as_ref()
+                .map_or_else(|error| error.status, |passed| passed.status);
+            shared
+                .flight
+                .passed(errand.labels().1, status, begun.elapsed());
+            let passed = passed?;
             if let Some(body) = &passed.body {
                 shared.errands.answered(body);
             }

@@ -34,6 +34,8 @@ use crate::mail::{CAPACITY, ENTRIES, Mail};
 use crate::metrics::EngineMetrics;
 use crate::operations::Operations;
 use crate::outbox::Outbox;
+use crate::recorder::entry::How;
+use crate::recorder::{CallLog, Flight, Recorder};
 use crate::registry::Registry;
 use crate::supervise::{Lanes, supervise};
 use crate::upstream::{PATIENCE, Upstream, UpstreamError, chain};
@@ -63,6 +65,7 @@ pub(crate) struct Inner {
     max_calls: usize,
     places: Arc<Semaphore>,
     tuning: Option<fn(&mut Config)>,
+    pub(crate) recorder: Option<Arc<Recorder>>,
     origin: Instant,
     draining: AtomicBool,
 }
@@ -288,6 +291,7 @@ impl Engine {
             let relay = inner.relay.as_ref()?;
             Some(relay.lane(inner.callback(&key).as_str(), named))
         });
+        let flight = Flight::new(inner.recorder.as_ref(), &key);
         let shared = Arc::new(Shared {
             key,
             owner,
@@ -301,6 +305,7 @@ impl Engine {
             roster: watch::Sender::new(None),
             operations: Operations::default(),
             errands: Errands::default(),
+            flight,
         });
         // Before the POST: a notification that beats its answer must find the mailbox.
         inner.registry.insert(&shared);
@@ -326,12 +331,15 @@ impl Engine {
         let orphan_patience = config.orphan_patience;
         let post_limit = config.post_limit.min(PATIENCE);
         let at = inner.time(begun);
-        let machine = match &first {
-            First::Create(_) => Machine::start(config, at, &mut effects),
+        let noted = config.clone();
+        let (machine, how) = match &first {
+            First::Create(_) => (Machine::start(config, at, &mut effects), How::Created),
             First::Answer { kind, facts, .. } => {
-                Machine::answer(config, facts, *kind, at, &mut effects)
+                let machine = Machine::answer(config, facts, *kind, at, &mut effects);
+                (machine, How::answered(facts, *kind))
             }
         };
+        shared.flight.begun(&noted, how, &machine, &effects, at);
         let actor = Actor {
             engine: Arc::clone(inner),
             call: Arc::clone(&shared),
@@ -442,6 +450,15 @@ impl Engine {
             shared,
             engine: Arc::clone(&self.inner),
         })
+    }
+
+    /// What the flight recorder holds of a call: also of one that [`Engine::call`] does not find
+    /// any more, while any of its lines are there. `None` without a recorder too.
+    pub fn log(&self, id: &CallId) -> Option<CallLog> {
+        match self.call(id) {
+            Some(call) => call.log(),
+            None => self.inner.recorder.as_ref()?.departed(id),
+        }
     }
 
     /// Every call that is not over and has its id.

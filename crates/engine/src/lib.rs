@@ -21,6 +21,7 @@
 //! | operations of a call | 256 | the oldest with a verdict is forgotten |
 //! | operations of errands on a call | 256 | the oldest that is finished is forgotten, else the oldest |
 //! | calls that ring | 1,024 (`max_ringing`), each for 15 s (`ring_deadline`) | not acknowledged, Graph rings again |
+//! | flight recorder | 16 MiB of lines of all calls (`recorder`) | the oldest lines go |
 //! | roster stream | the latest version | whoever is slower gets a snapshot |
 //!
 //! It knows no HTTP server and no media. What it deliberately lacks: durable records.
@@ -36,10 +37,17 @@ mod metrics;
 mod moments;
 mod operations;
 mod outbox;
+mod recorder;
 mod registry;
 mod roster;
 mod supervise;
 mod upstream;
+
+/// The lines of the flight recorder, and stepping a machine through them anew.
+pub mod flight {
+    pub use crate::recorder::entry::{Act, Asked, Begun, Entry, FORMAT, How, Stand, Step, What};
+    pub use crate::recorder::{Diverged, Replayed, Stopped, replay};
+}
 
 #[cfg(test)]
 mod tests;
@@ -55,5 +63,6 @@ pub use metrics::EngineMetrics;
 pub use openmic_machine::{EndCause, Ending, Phase};
 pub use openmic_wire::answer::RejectReason;
 pub use operations::OperationRecord;
+pub use recorder::{CallLog, Lines};
 pub use roster::{RosterEvent, RosterStream};
 pub use upstream::UpstreamError;

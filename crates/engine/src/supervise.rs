@@ -48,6 +48,7 @@ pub(crate) async fn supervise(actor: Actor, mut lanes: Lanes, orphan_patience: D
     }
     // Letters that came at the very end die unread with the inbox.
     settle_rest(&engine, &call);
+    call.flight.left(call.id.get(), &call.owner);
     engine.registry.remove(&call);
     if let Some(lane) = &call.lane {
         lane.close();
@@ -71,6 +72,7 @@ async fn after_panic(
 ) {
     tracing::error!("the call's actor panicked; settling what is open and hanging up");
     engine.metrics.panicked.inc();
+    call.flight.broken();
     settle_rest(engine, call);
     if !call.is_live() {
         return;

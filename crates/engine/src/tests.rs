@@ -5,6 +5,7 @@ mod errands;
 mod graph;
 mod incoming;
 mod life;
+mod log;
 mod mailbox;
 mod panic;
 mod records;

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use openmic_model::CommandId;
+use serde::{Deserialize, Serialize};
 
 /// How one call behaves. The defaults are those of [`Config::new`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Epoch of the call's roster versions; higher than any it had before.
     pub epoch: u64,

@@ -6,6 +6,7 @@ use openmic_model::{
     Action, Change, ClientContext, CommandId, EndCause, OperationId, Origin, ParticipantId,
     ResultInfo, Roster, Verdict, Version,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::AttemptId;
 
@@ -104,7 +105,8 @@ pub enum Effect {
 }
 
 /// The state of a call without its details.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Not up yet, or up and the own roster entry not yet seen.
     Establishing,

@@ -4,6 +4,7 @@ use openmic_model::{
     Action, CallFacts, CallKind, CommandId, Operation, Participant, ResultInfo, RosterUpdate,
     Verdict,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{QueryId, Timer};
 
@@ -11,7 +12,8 @@ use crate::{QueryId, Timer};
 pub type AttemptId = u32;
 
 /// Everything that can happen to a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// The POST of the create, or of the answer to a ringing call, was answered.
     Created {
@@ -131,7 +133,8 @@ impl Event {
 }
 
 /// How the POST of a mute or unmute ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PostOutcome {
     /// 200 with an operation; an unreadable body counts as one that is pending.
     Answered(Operation),
@@ -151,7 +154,8 @@ pub enum PostOutcome {
 }
 
 /// How a GET ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Read<T> {
     /// Here it is.
     Found(T),
@@ -164,7 +168,8 @@ pub enum Read<T> {
 }
 
 /// How a request without an interesting body ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ack {
     /// Done.
     Done,
@@ -175,7 +180,7 @@ pub enum Ack {
 }
 
 /// A definite no.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// HTTP status.
     pub status: u16,

@@ -128,6 +128,11 @@ impl Machine {
         self.timers.next()
     }
 
+    /// Every timer that is set, and when it goes off.
+    pub fn armed(&self) -> impl Iterator<Item = (Timer, Time)> {
+        self.timers.all()
+    }
+
     /// The state, without its details.
     pub fn phase(&self) -> Phase {
         self.inner.state().phase()

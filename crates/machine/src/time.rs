@@ -3,6 +3,8 @@
 use std::ops::Add;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A moment, counted from an origin that the shell chose and keeps. It never goes backwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(Duration);
@@ -47,7 +49,8 @@ impl Add<Duration> for Time {
 }
 
 /// What a call may be waiting for the clock to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Timer {
     /// Look again for what establishing lacks, or give the create up.
     Patience,
@@ -123,6 +126,11 @@ impl Timers {
     #[cfg(test)]
     pub(crate) fn at(&self, timer: Timer) -> Option<Time> {
         self.0[timer.index()]
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Timer, Time)> {
+        let timers = Timer::ALL.into_iter();
+        timers.filter_map(|timer| Some((timer, self.0[timer.index()]?)))
     }
 
     pub(crate) fn next(&self) -> Option<Time> {

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use openmic_hub::{CallFrame, OperationFrame};
+use openmic_hub::{CallFrame, OperationFrame, Topic};
 use openmic_machine::{Ack, Effect, Event, Origin, Phase, PostOutcome, Read, Refusal};
 use openmic_model::{Action, CallId, CallKind, CommandId, ResultInfo, RosterVersion, Verdict};
 use openmic_wire::create::CreateCall;
@@ -80,6 +80,9 @@ impl Actor {
 
     /// The part of an effect that leaves the actor.
     pub(super) fn perform(&mut self, effect: Effect, step: &Step, desk: &mut Desk<'_>) {
+        let subscribers = desk.topic.as_ref().map_or(0, Topic::subscribers);
+        let flight = &self.call.flight;
+        flight.performed(&effect, subscribers, &mut desk.sent);
         match effect {
             Effect::Create | Effect::Answer => self.begin(desk),
             Effect::Settle {

@@ -78,6 +78,7 @@ impl Actor {
     pub(super) fn durable(&mut self, desk: &mut Desk<'_>) {
         desk.lanes.outbox.durable();
         while let Some(step) = desk.lanes.outbox.take() {
+            self.call.flight.released(step.wanted.elapsed());
             self.release(step, desk);
         }
     }

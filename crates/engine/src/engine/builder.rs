@@ -17,6 +17,7 @@ use super::{Engine, Inner, new_key};
 use crate::call::Owner;
 use crate::incoming::Rings;
 use crate::metrics::EngineMetrics;
+use crate::recorder::{self, Recorder};
 use crate::registry::Registry;
 use crate::upstream::Upstream;
 
@@ -35,6 +36,7 @@ pub struct EngineBuilder {
     incoming_callback: Option<String>,
     ring_deadline: Duration,
     max_ringing: usize,
+    recorder_bytes: usize,
     tuning: Option<fn(&mut Config)>,
 }
 
@@ -143,6 +145,14 @@ impl EngineBuilder {
         self
     }
 
+    /// How much memory the flight recorder may take for what [`Engine::log`] shows: the oldest lines
+    /// of all calls go first. Default 16 MiB, 1 MiB at least; 0: nothing is recorded.
+    #[must_use]
+    pub fn recorder(mut self, bytes: usize) -> Self {
+        self.recorder_bytes = bytes;
+        self
+    }
+
     /// Changes the machine's own settings of every call: grace times, patience, limits.
     #[must_use]
     pub fn tune(mut self, tuning: fn(&mut Config)) -> Self {
@@ -168,6 +178,7 @@ impl EngineBuilder {
             Some(key) if fits(&key) => key.into(),
             Some(_) => return Err(BuildError::IncomingKey),
         };
+        let origin = Instant::now();
         let inner = Inner {
             rings: Rings::new(
                 key,
@@ -188,7 +199,8 @@ impl EngineBuilder {
             max_calls: self.max_calls,
             places: Arc::new(Semaphore::new(self.max_calls.min(Semaphore::MAX_PERMITS))),
             tuning: self.tuning,
-            origin: Instant::now(),
+            recorder: Recorder::new(self.recorder_bytes, origin),
+            origin,
             draining: AtomicBool::new(false),
         };
         Ok(Engine {
@@ -215,6 +227,7 @@ impl Engine {
             incoming_callback: None,
             ring_deadline: Duration::from_secs(15),
             max_ringing: 1024,
+            recorder_bytes: recorder::DEFAULT_BYTES,
             tuning: None,
         }
     }

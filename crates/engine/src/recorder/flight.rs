@@ -1,0 +1,408 @@
+//! One call's side of the recorder: what is noted, and the log that is read.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use openmic_machine::{Config, Effect, Event, Machine, Time};
+use openmic_model::{Action, CallId, WallTime};
+use serde::Serialize;
+
+use super::entry::{
+    Asked, Begun, Entry, FORMAT, How, Standing, Step, What, nanos, since as since_origin,
+};
+use super::{Departed, LONGEST, Recorder};
+use crate::call::Owner;
+
+/// Bytes of one answer to [`CallLog::read`], give or take a line.
+const AT_ONCE: usize = 4 * 1024 * 1024;
+
+/// What a call notes. Nothing here waits; without a recorder nothing happens.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    recorder: Option<Arc<Recorder>>,
+    key: u128,
+    /// Lines so far.
+    lines: AtomicU64,
+}
+
+/// Requests without an answer: since when.
+#[derive(Debug, Default)]
+pub(crate) struct Sent(Vec<(Awaited, Time)>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    First,
+    Post(u32),
+    Query(u32),
+    KeepAlive,
+    HangUp,
+}
+
+impl Awaited {
+    /// The request that `effect` is, in words.
+    fn of(effect: &Effect) -> Option<(Self, &'static str)> {
+        Some(match effect {
+            Effect::Create => (Self::First, "POST /communications/calls"),
+            Effect::Answer => (Self::First, "POST /communications/calls/{call}/answer"),
+            Effect::Post {
+                attempt, action, ..
+            } => {
+                let request = match action {
+                    Action::Mute => "POST /communications/calls/{call}/mute",
+                    Action::Unmute => "POST /communications/calls/{call}/unmute",
+                };
+                (Self::Post(*attempt), request)
+            }
+            Effect::ReadOperation { query, .. } => (
+                Self::Query(*query),
+                "GET /communications/calls/{call}/operations/{operation}",
+            ),
+            Effect::ReadSelf { query, .. } => (
+                Self::Query(*query),
+                "GET /communications/calls/{call}/participants/{participant}",
+            ),
+            Effect::ReadRoster { query } => (
+                Self::Query(*query),
+                "GET /communications/calls/{call}/participants",
+            ),
+            Effect::ReadCall { query } => (Self::Query(*query), "GET /communications/calls/{call}"),
+            Effect::KeepAlive => (
+                Self::KeepAlive,
+                "POST /communications/calls/{call}/keepAlive",
+            ),
+            Effect::HangUp => (Self::HangUp, "DELETE /communications/calls/{call}"),
+            _ => return None,
+        })
+    }
+
+    /// The request whose answer `event` is.
+    fn answered_by(event: &Event) -> Option<Self> {
+        Some(match event {
+            Event::Created { .. } | Event::CreateFailed { .. } => Self::First,
+            Event::Posted { attempt, .. } => Self::Post(*attempt),
+            Event::OperationRead { query, .. }
+            | Event::SelfRead { query, .. }
+            | Event::RosterRead { query, .. }
+            | Event::CallRead { query, .. } => Self::Query(*query),
+            Event::KeptAlive(_) => Self::KeepAlive,
+            Event::HungUp(_) => Self::HangUp,
+            _ => return None,
+        })
+    }
+
+    const fn id(self) -> Option<u32> {
+        match self {
+            Self::Post(id) | Self::Query(id) => Some(id),
+            Self::First | Self::KeepAlive | Self::HangUp => None,
+        }
+    }
+}
+
+impl Sent {
+    /// How long the answer took that `event` is.
+    fn answered(&mut self, event: &Event, now: Time) -> Option<Duration> {
+        let awaited = Awaited::answered_by(event)?;
+        let at = self.0.iter().position(|(sent, _)| *sent == awaited)?;
+        Some(now.since(self.0.swap_remove(at).1))
+    }
+}
+
+impl Flight {
+    /// For the call of that callback key, which no line shows.
+    pub(crate) fn new(recorder: Option<&Arc<Recorder>>, key: &str) -> Self {
+        Self {
+            recorder: recorder.map(Arc::clone),
+            // A key is 128 bits in hex.
+            key: u128::from_str_radix(key, 16).unwrap_or_default(),
+            lines: AtomicU64::new(0),
+        }
+    }
+
+    /// The machine was made: `acts` is what it did first.
+    pub(crate) fn begun(
+        &self,
+        config: &Config,
+        how: How,
+        machine: &Machine,
+        acts: &[Effect],
+        now: Time,
+    ) {
+        #[derive(Serialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Line<'a> {
+            Begun(Begun<Standing<'a>>),
+        }
+        let Some(recorder) = &self.recorder else {
+            return;
+        };
+        let begun = Line::Begun(Begun {
+            format: FORMAT,
+            openmic: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
+            config: config.clone(),
+            how,
+            stand: Standing { acts, machine },
+        });
+        self.write(recorder, now, &begun);
+    }
+
+    /// One event was taken, and the machine did `acts` on it.
+    pub(crate) fn step(
+        &self,
+        event: &Event,
+        now: Time,
+        machine: &Machine,
+        acts: &[Effect],
+        sent: &mut Sent,
+    ) {
+        #[derive(Serialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Line<'a> {
+            Step(Step<&'a Event, Standing<'a>>),
+        }
+        let Some(recorder) = &self.recorder else {
+            return;
+        };
+        let took = sent.answered(event, now).map(nanos);
+        let line = |event: &Event| {
+            Line::Step(Step {
+                name: Cow::Borrowed(event.name()),
+                event: None,
+                took,
+                stand: Standing { acts, machine },
+            })
+        };
+        let redacted = recorder.redacted(event);
+        let mut whole = line(event);
+        let Line::Step(step) = &mut whole;
+        step.event = redacted.as_deref();
+        let number = self.number();
+        if step.event.is_none() || !self.write_as(number, recorder, now, &whole) {
+            self.write_as(number, recorder, now, &line(event));
+        }
+    }
+
+    /// An effect is performed. `subscribers` is how many watch.
+    pub(crate) fn performed(&self, effect: &Effect, subscribers: usize, sent: &mut Sent) {
+        let Some(recorder) = &self.recorder else {
+            return;
+        };
+        let now = recorder.now();
+        if let Effect::Publish {
+            version, roster, ..
+        } = effect
+        {
+            let published = What::Published {
+                version: *version,
+                participants: roster.len(),
+                subscribers,
+            };
+            self.write(recorder, now, &published);
+        } else if let Some((awaited, request)) = Awaited::of(effect) {
+            #[derive(Serialize)]
+            #[serde(rename_all = "snake_case")]
+            enum Line {
+                Sent {
+                    request: &'static str,
+                    id: Option<u32>,
+                },
+            }
+            sent.0.push((awaited, now));
+            let id = awaited.id();
+            self.write(recorder, now, &Line::Sent { request, id });
+        }
+    }
+
+    /// A command of the bot's is about to be put into the mailbox.
+    pub(crate) fn asked(&self, asked: impl FnOnce(&Recorder) -> Asked) {
+        self.note(|recorder| What::Asked(asked(recorder)));
+    }
+
+    /// A command of the bot's was turned away.
+    pub(crate) fn turned_away(&self, action: Action, why: &str) {
+        self.note(|_| What::TurnedAway {
+            action,
+            why: why.to_owned(),
+        });
+    }
+
+    /// The call has its id.
+    pub(crate) fn known(&self, call: &CallId) {
+        self.note(|_| What::Known { call: call.clone() });
+    }
+
+    /// A request of the bot's was passed on and answered.
+    pub(crate) fn passed(&self, errand: &str, status: u16, took: Duration) {
+        self.note(|_| What::Passed {
+            errand: errand.to_owned(),
+            status,
+            took: nanos(took),
+        });
+    }
+
+    /// A step that waited for its records, or behind one that did, is performed.
+    pub(crate) fn released(&self, took: Duration) {
+        self.note(|_| What::Released { took: nanos(took) });
+    }
+
+    /// Entries are on their way to the bot's own callback.
+    pub(crate) fn relayed(&self, entries: usize, internal: usize) {
+        if entries + internal > 0 {
+            self.note(|_| What::Relayed { entries, internal });
+        }
+    }
+
+    /// The actor panicked.
+    pub(crate) fn broken(&self) {
+        self.note(|_| What::Broken);
+    }
+
+    /// The call leaves the registry; from here on its log is found by its id.
+    pub(crate) fn left(&self, id: Option<&CallId>, owner: &Owner) {
+        self.note(|_| What::Left);
+        if let (Some(recorder), Some(id)) = (&self.recorder, id) {
+            recorder.depart(Departed {
+                id: id.clone(),
+                owner: owner.clone(),
+                key: self.key,
+            });
+        }
+    }
+
+    fn note(&self, what: impl FnOnce(&Recorder) -> What) {
+        if let Some(recorder) = &self.recorder {
+            let what = what(recorder);
+            self.write(recorder, recorder.now(), &what);
+        }
+    }
+
+    fn write(&self, recorder: &Recorder, at: Time, what: &impl Serialize) {
+        self.write_as(self.number(), recorder, at, what);
+    }
+
+    fn number(&self) -> u64 {
+        self.lines.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Writes one line; false, and nothing written, when it is too long.
+    fn write_as(&self, n: u64, recorder: &Recorder, at: Time, what: &impl Serialize) -> bool {
+        thread_local! {
+            static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            let entry = Entry {
+                n,
+                at: since_origin(at),
+                wall: wall(),
+                what,
+            };
+            if serde_json::to_writer(Bounded(line), &entry).is_err() {
+                return false;
+            }
+            recorder.put(self.key, n, line);
+            true
+        })
+    }
+
+    pub(crate) fn log(&self, owner: &Owner) -> Option<CallLog> {
+        Some(CallLog {
+            recorder: Arc::clone(self.recorder.as_ref()?),
+            owner: owner.clone(),
+            key: self.key,
+        })
+    }
+}
+
+/// A buffer that refuses what makes it longer than a line may be.
+struct Bounded<'a>(&'a mut Vec<u8>);
+
+impl io::Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn wall() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since.unwrap_or_default().as_millis();
+    WallTime(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
+/// What the flight recorder holds of one call, see [`crate::Engine::log`].
+#[derive(Clone)]
+pub struct CallLog {
+    recorder: Arc<Recorder>,
+    owner: Owner,
+    key: u128,
+}
+
+impl fmt::Debug for CallLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallLog")
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Some lines of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lines {
+    /// One [`Entry`] in JSON on each line.
+    pub ndjson: Vec<u8>,
+    /// There are more: read on after the line of this number.
+    pub more_after: Option<u64>,
+}
+
+impl CallLog {
+    /// Whose call it is.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// The oldest lines above the number `since` that the recorder still holds, about 4 MiB at
+    /// once. It looks through memory for some milliseconds at worst: not for a task that must not
+    /// be held up.
+    pub fn read(&self, since: u64) -> Lines {
+        let mut lines = Lines {
+            ndjson: Vec::new(),
+            more_after: None,
+        };
+        let mut last = since;
+        for (number, line) in self.recorder.read(self.key, since) {
+            if lines.ndjson.len() >= AT_ONCE {
+                lines.more_after = Some(last);
+                break;
+            }
+            lines.ndjson.extend_from_slice(&line);
+            lines.ndjson.push(b'\n');
+            last = number;
+        }
+        lines
+    }
+}
+
+impl Recorder {
+    /// The log of a call that left the registry, while any of its lines are there.
+    pub(crate) fn departed(self: &Arc<Self>, id: &CallId) -> Option<CallLog> {
+        let departed = self.departed.lock();
+        let call = departed.iter().rev().find(|call| call.id == *id)?;
+        Some(CallLog {
+            recorder: Arc::clone(self),
+            owner: call.owner.clone(),
+            key: call.key,
+        })
+    }
+}

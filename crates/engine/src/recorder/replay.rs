@@ -1,0 +1,138 @@
+//! Steps a machine anew from a log, and compares.
+
+use std::time::Duration;
+
+use openmic_machine::{Machine, Phase, Time};
+
+use super::entry::{Entry, FORMAT, How, Stand, What};
+
+/// What a log came to when its events were stepped anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replayed {
+    /// Events stepped, all of which did what the log says.
+    pub steps: usize,
+    /// The machine's state after them.
+    pub phase: Phase,
+    /// Where it had to stop, and why; `None` at the end of the log.
+    pub stopped: Option<Stopped>,
+}
+
+/// Why a replay does not reach the end of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stopped {
+    /// The event of this line was too long to be kept.
+    #[error("line {0} holds no event: it was too long to be kept")]
+    Cut(u64),
+    /// A line is missing before this one.
+    #[error("a line is missing before line {0}: the recorder had no room for it any more")]
+    Hole(u64),
+}
+
+/// Why a log cannot be replayed, or was not what the machine does.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Diverged {
+    /// Its beginning is not there.
+    #[error(
+        "the log does not begin with the call's first line; a longer recorder.bytes keeps more"
+    )]
+    NoBeginning,
+    /// Another format.
+    #[error("the log is of format {0}, this openmic reads {FORMAT}")]
+    Format(u8),
+    /// The machine did something else.
+    #[error("at line {n} ({event}) the machine stands at\n  {now:?}\nand the log says\n  {then:?}")]
+    Elsewhere {
+        /// The line.
+        n: u64,
+        /// Its event.
+        event: String,
+        /// Where this machine stands.
+        now: Box<Stand>,
+        /// Where the recorded one stood.
+        then: Box<Stand>,
+    },
+}
+
+/// Steps a machine through the events of a log and compares, after each, what it did, its state,
+/// what it waits for and its timers.
+///
+/// # Errors
+/// [`Diverged`] where it cannot begin, or does something else.
+pub fn replay(entries: &[Entry]) -> Result<Replayed, Diverged> {
+    let mut lines = entries.iter();
+    let first = lines.next().filter(|entry| entry.n == 1);
+    let Some(Entry {
+        at,
+        what: What::Begun(begun),
+        ..
+    }) = first
+    else {
+        return Err(Diverged::NoBeginning);
+    };
+    if begun.format != FORMAT {
+        return Err(Diverged::Format(begun.format));
+    }
+    let mut effects = Vec::new();
+    let config = begun.config.clone();
+    let mut machine = match &begun.how {
+        How::Created => Machine::start(config, time(*at), &mut effects),
+        How::Answered { facts, kind } => {
+            Machine::answer(config, facts, *kind, time(*at), &mut effects)
+        }
+    };
+    same(
+        1,
+        "the beginning",
+        Stand::of(&effects, &machine),
+        &begun.stand,
+    )?;
+    let mut steps = 0;
+    let mut before = 1;
+    let mut stopped = None;
+    for entry in lines {
+        if entry.n != before + 1 {
+            stopped = Some(Stopped::Hole(entry.n));
+            break;
+        }
+        before = entry.n;
+        let What::Step(step) = &entry.what else {
+            continue;
+        };
+        let Some(event) = &step.event else {
+            stopped = Some(Stopped::Cut(entry.n));
+            break;
+        };
+        effects.clear();
+        machine.handle(event, time(entry.at), &mut effects);
+        same(
+            entry.n,
+            &step.name,
+            Stand::of(&effects, &machine),
+            &step.stand,
+        )?;
+        steps += 1;
+    }
+    Ok(Replayed {
+        steps,
+        phase: machine.phase(),
+        stopped,
+    })
+}
+
+fn time(at: u64) -> Time {
+    Time::from_origin(Duration::from_nanos(at))
+}
+
+fn same(n: u64, event: &str, now: Stand, then: &Stand) -> Result<(), Diverged> {
+    if now == *then {
+        return Ok(());
+    }
+    Err(Diverged::Elsewhere {
+        n,
+        event: event.to_owned(),
+        now: Box::new(now),
+        then: Box::new(then.clone()),
+    })
+}

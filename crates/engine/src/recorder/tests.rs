@@ -1,0 +1,115 @@
+//! The arena alone.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::time::Instant;
+
+use super::{DEFAULT_BYTES, LEAST, Recorder, SEGMENT, SHARDS};
+
+fn recorder(bytes: usize) -> std::sync::Arc<Recorder> {
+    Recorder::new(bytes, Instant::now()).unwrap()
+}
+
+fn held(recorder: &Recorder) -> usize {
+    let full = recorder.full.lock();
+    let filling = recorder.shards.iter();
+    full.iter()
+        .map(|segment| segment.lines.capacity())
+        .chain(filling.map(|shard| shard.lock().filling.capacity()))
+        .sum()
+}
+
+#[test]
+fn it_never_takes_more_memory_than_it_may() {
+    for bytes in [1, LEAST, 3 * LEAST, DEFAULT_BYTES / 4] {
+        let recorder = recorder(bytes);
+        let line = vec![b'x'; 300];
+        for number in 1..=(2 * bytes.max(LEAST) / 300) as u64 {
+            recorder.put(u128::from(number % 1000), number, &line);
+            if number % 997 == 0 {
+                assert!(held(&recorder) <= bytes.max(LEAST));
+            }
+        }
+        assert!(held(&recorder) > bytes.max(LEAST) / 2);
+    }
+}
+
+#[test]
+fn the_oldest_lines_of_all_calls_go_first() {
+    let recorder = recorder(LEAST);
+    let line = vec![b'x'; 1000];
+    // A call that says little, and many that say a lot.
+    recorder.put(0, 1, b"early");
+    for number in 1..=3000 {
+        recorder.put(u128::from(number % 64), number + 1, &line);
+        if number == 2999 {
+            recorder.put(0, 5000, b"late");
+        }
+    }
+    let quiet = recorder.read(0, 0);
+    assert!(quiet.iter().all(|(number, _)| *number != 1));
+    assert_eq!(quiet.last().unwrap().1, b"late");
+    // What is left of everybody is what came last, give or take the segments that shards fill.
+    let left: BTreeSet<_> = (0..64)
+        .flat_map(|key| recorder.read(key, 0))
+        .map(|(number, _)| number)
+        .collect();
+    let oldest = *left.first().unwrap();
+    let slack = (SHARDS * SEGMENT / 1000) as u64;
+    let newest = LEAST as u64 / 1028;
+    assert!(oldest >= 3000 - newest - slack, "{oldest}");
+    assert!(left.len() as u64 > newest - slack, "{}", left.len());
+}
+
+#[test]
+fn lines_of_one_call_come_in_their_order_and_whole() {
+    let recorder = recorder(LEAST);
+    for number in [2, 1, 4, 3] {
+        let line = format!("line {number}");
+        recorder.put(7, number, line.as_bytes());
+        // The same shard.
+        recorder.put(7 + SHARDS as u128, number, b"another's");
+    }
+    let lines: Vec<_> = recorder.read(7, 1).into_iter().collect();
+    let text: Vec<_> = lines
+        .iter()
+        .map(|(number, line)| (*number, std::str::from_utf8(line).unwrap()))
+        .collect();
+    assert_eq!(text, [(2, "line 2"), (3, "line 3"), (4, "line 4")]);
+}
+
+#[test]
+fn readers_and_writers_do_not_tear_each_other_s_lines() {
+    let recorder = recorder(LEAST);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for key in 0..3_u128 {
+            let (recorder, over) = (&recorder, &over);
+            scope.spawn(move || {
+                for number in 1..=20_000_u64 {
+                    let length = usize::try_from(number % 400).unwrap();
+                    recorder.put(key, number, &vec![u8::try_from(key).unwrap(); length]);
+                }
+                over.store(true, Ordering::SeqCst);
+            });
+        }
+        let mut read = 0;
+        loop {
+            let last = over.load(Ordering::SeqCst);
+            for key in 0..3_u128 {
+                let lines = recorder.read(key, 0);
+                assert!(lines.is_sorted_by_key(|(number, _)| *number));
+                for (number, line) in lines {
+                    assert_eq!(line.len() as u64, number % 400);
+                    assert!(line.iter().all(|byte| u128::from(*byte) == key));
+                    read += 1;
+                }
+            }
+            if last {
+                break;
+            }
+        }
+        assert!(read > 0);
+    });
+}
