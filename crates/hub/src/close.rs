@@ -5,7 +5,8 @@ use crate::frame;
 
 /// Close code: the call is over, there is nothing to reconnect to.
 pub const CALL_ENDED: u16 = 4004;
-/// Close code: frames that may not be left out did not fit; reconnect, read operations by GET.
+/// Close code: frames that may not be left out did not fit, or the version that the subscriber
+/// states stays behind what it was sent; reconnect, read operations by GET.
 pub const RESYNC: u16 = 4010;
 /// Close code: the token that let the subscriber in expired; reconnect with a new one.
 pub const TOKEN_EXPIRED: u16 = 4401;
@@ -39,7 +40,7 @@ pub const CLOSE_CODES: [CloseCode; 8] = [
     CloseCode {
         code: 1008,
         meaning: "too many messages: 20 in a second by default",
-        remedy: "send less; subscribers have nothing to say",
+        remedy: "send less",
     },
     CloseCode {
         code: 1009,
@@ -58,7 +59,7 @@ pub const CLOSE_CODES: [CloseCode; 8] = [
     },
     CloseCode {
         code: RESYNC,
-        meaning: "resync: too many frames were not taken",
+        meaning: "resync: too many frames were not taken, or the version it states stays behind",
         remedy: "reconnect with `since`, read operations by GET",
     },
     CloseCode {

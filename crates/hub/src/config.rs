@@ -21,6 +21,9 @@ pub struct HubConfig {
     pub slow_after: Duration,
     /// How long a subscriber may take to answer a close. Default 5 s.
     pub close_timeout: Duration,
+    /// How long the deltas of a call are held after its last subscriber left, so that one that was
+    /// cut off and comes back resumes where it was. Default 30 s.
+    pub linger: Duration,
     /// Messages, parts of messages, and pings a subscriber may send within a second. Default 20.
     pub max_inbound_per_second: u16,
 }
@@ -36,6 +39,7 @@ impl Default for HubConfig {
             ping_interval: Duration::from_secs(25),
             slow_after: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
+            linger: Duration::from_secs(30),
             max_inbound_per_second: 20,
         }
     }

@@ -2,6 +2,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use openmic_model::Version;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
 
 use crate::close::{CALL_ENDED, RESYNC, Reason, TOKEN_EXPIRED, close_frame};
@@ -13,8 +14,8 @@ use crate::metrics::Tally;
 use crate::reader::{Inbound, Reader, Violation};
 use crate::socket::Socket;
 
-/// A ping without payload (RFC 6455, 5.5.2).
-const PING: Bytes = Bytes::from_static(&[0x89, 0]);
+/// Rounds of pings in which a subscriber that states its version may be behind without progress.
+const MAX_STUCK: u8 = 2;
 /// Rounds of pings a subscriber may be silent for.
 const MAX_SILENT: u8 = 2;
 /// Reads for one readiness event; who fills more than that is cut off.
@@ -45,6 +46,8 @@ pub(crate) struct Connection {
     ping_due: bool,
     pong_due: Option<Box<[u8]>>,
     silent: u8,
+    /// Of a subscriber that states which version it has.
+    check: Option<Box<Check>>,
     phase: Phase,
     /// The peer sent its close.
     answered: bool,
@@ -55,6 +58,18 @@ pub(crate) struct Connection {
     second: u32,
     received: u16,
     permit: Permit,
+}
+
+/// Whether what a subscriber has keeps up with what it was sent.
+struct Check {
+    /// What it said last.
+    stated: Version,
+    /// What it had said at the last ping.
+    before: Version,
+    /// What it had been sent by then.
+    pinged: Option<Version>,
+    /// Rounds without progress.
+    stuck: u8,
 }
 
 struct Rest {
@@ -120,6 +135,7 @@ impl Connection {
             ping_due: false,
             pong_due: None,
             silent: 0,
+            check: None,
             phase: Phase::Open,
             answered: false,
             deaf: false,
@@ -212,7 +228,9 @@ impl Connection {
         }
         if self.ping_due {
             self.ping_due = false;
-            return self.put(PING, tools);
+            let sent = self.position.version.map(|version| version.to_string());
+            let payload = sent.unwrap_or_default();
+            return self.put(frame::control(Control::Ping, payload.as_bytes()), tools);
         }
         Ok(true)
     }
@@ -345,7 +363,27 @@ impl Connection {
         }
         self.silent += 1;
         self.ping_due = true;
+        if self.is_stuck() {
+            let why = "resync: the version you state stays behind what you were sent";
+            self.leave(close_frame(RESYNC, why), false, Reason::Resync);
+        }
         Step::Rest
+    }
+
+    /// Compares what the subscriber says it has with what it had been sent by the last ping.
+    fn is_stuck(&mut self) -> bool {
+        let Some(check) = &mut self.check else {
+            return false;
+        };
+        let behind = check.pinged.is_some_and(|pinged| check.stated < pinged);
+        check.stuck = if behind && check.stated <= check.before {
+            check.stuck + 1
+        } else {
+            0
+        };
+        check.before = check.stated;
+        check.pinged = self.position.version;
+        check.stuck >= MAX_STUCK
     }
 
     /// Says goodbye with `frame`, with `flush` after all that is due. The first that does not
@@ -392,15 +430,28 @@ impl Connection {
             self.received = 0;
         }
         let (received, pong, mut close) = (&mut self.received, &mut self.pong_due, None);
+        let mut stated = None;
         let read = self.reader.feed(data, |inbound| {
             *received = received.saturating_add(1);
             match inbound {
                 // only the newest is answered (RFC 6455, 5.5.3)
                 Inbound::Ping(payload) => *pong = Some(payload.into()),
                 Inbound::Close(code) => close = Some(code),
+                Inbound::Position(version) => stated = Some(version),
                 Inbound::Message | Inbound::Fragment | Inbound::Pong => {}
             }
         });
+        if let Some(stated) = stated {
+            let check = self.check.get_or_insert_with(|| {
+                Box::new(Check {
+                    stated,
+                    before: stated,
+                    pinged: None,
+                    stuck: 0,
+                })
+            });
+            check.stated = stated;
+        }
         if let Some(code) = close {
             self.answered = true;
             self.deaf = true;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use openmic_model::{RosterVersion, Version};
 
-use crate::frame::{CallFrame, Encoder, Kind};
+use crate::frame::{CallFrame, Encoder, Hashed, Kind, hash};
 use crate::topic::{Pending, Slot, Start};
 
 mod batch;
@@ -36,7 +36,12 @@ pub(crate) struct Position {
 pub(crate) struct Feed {
     pub(crate) slot: Arc<Slot>,
     latest: Option<Stamped<RosterVersion>>,
+    /// Of the latest roster.
+    hash: u64,
+    /// The latest as a snapshot, for who has nothing and for who has a version: encoded when the
+    /// first needs it.
     snapshot: Option<Bytes>,
+    reset: Option<Bytes>,
     /// Consecutive versions of one epoch, up to the latest.
     deltas: VecDeque<Stamped<Bytes>>,
     delta_bytes: usize,
@@ -53,6 +58,10 @@ pub(crate) struct Feed {
     /// How many of them wait for their sockets.
     pub(crate) lagging: usize,
     pub(crate) round: Round,
+    /// Since when nobody watches.
+    pub(crate) vacant: Option<Instant>,
+    /// It stands in the shard's list of calls that nobody watches, or did when that was made.
+    pub(crate) lingers: bool,
 }
 
 /// Something with its place in the order of publication.
@@ -79,10 +88,15 @@ impl Feed {
         let call = start
             .call
             .map(|frame| encoder.call(slot.call.as_str(), &frame));
+        let latest = start.latest.map(|item| Stamped { at: 0, item });
         Self {
             slot,
-            latest: start.latest.map(|item| Stamped { at: 0, item }),
+            hash: latest
+                .as_ref()
+                .map_or(0, |latest| hash::roster(&latest.item.roster)),
+            latest,
             snapshot: None,
+            reset: None,
             deltas: VecDeque::new(),
             delta_bytes: 0,
             events: VecDeque::new(),
@@ -94,6 +108,8 @@ impl Feed {
             subscribers: Vec::new(),
             lagging: 0,
             round: Round::default(),
+            vacant: None,
+            lingers: false,
         }
     }
 
@@ -173,14 +189,22 @@ impl Feed {
             if new.epoch != old.epoch || new.seq != old.seq + 1 {
                 self.deltas.clear();
                 self.delta_bytes = 0;
+                self.hash = hash::roster(&version.roster);
             } else {
-                let bytes = encoder.delta(&version);
+                let before = Hashed {
+                    roster: &latest.item.roster,
+                    hash: self.hash,
+                };
+                let (bytes, hash) = encoder.delta(before, &version);
+                self.hash = hash;
                 self.delta_bytes += bytes.len();
                 self.deltas.push_back(Stamped {
                     at: self.clock,
                     item: bytes,
                 });
             }
+        } else {
+            self.hash = hash::roster(&version.roster);
         }
         while self.deltas.len() > MAX_DELTAS || self.delta_bytes > MAX_DELTA_BYTES {
             let Some(oldest) = self.deltas.pop_front() else {
@@ -189,6 +213,7 @@ impl Feed {
             self.delta_bytes -= oldest.item.len();
         }
         self.snapshot = None;
+        self.reset = None;
         self.latest = Some(Stamped {
             at: self.clock,
             item: version,
@@ -339,9 +364,14 @@ impl Feed {
             }
             return;
         }
-        let bytes = self
-            .snapshot
-            .get_or_insert_with(|| encoder.snapshot(&latest.item))
+        let had = key.position.version.is_some();
+        let (hash, held) = if had {
+            (self.hash, &mut self.reset)
+        } else {
+            (self.hash, &mut self.snapshot)
+        };
+        let bytes = held
+            .get_or_insert_with(|| encoder.snapshot(&latest.item, hash, had))
             .clone();
         plan.snapshot(latest.at, now, bytes, missing);
     }

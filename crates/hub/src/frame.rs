@@ -3,17 +3,20 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use openmic_model::{
-    Action, Change, ClientContext, OperationId, Participant, ParticipantId, ResultInfo,
+    Action, Change, ClientContext, OperationId, Participant, ParticipantId, ResultInfo, Roster,
     RosterVersion, Verdict,
 };
 use serde::Serialize;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+pub(crate) mod hash;
 pub(crate) mod json;
 
 /// Longest header of an unmasked frame (RFC 6455, 5.2).
 const MAX_HEADER: usize = 10;
+/// Rosters up to this many entries are hashed anew in debug builds, to check the changes.
+const MAX_CHECKED: usize = 16;
 
 /// A new state of a call, for subscribers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +64,13 @@ impl Kind {
     }
 }
 
+/// A roster with its hash.
+#[derive(Clone, Copy)]
+pub(crate) struct Hashed<'a> {
+    pub(crate) roster: &'a Roster,
+    pub(crate) hash: u64,
+}
+
 /// Turns values into whole frames, header included, over one buffer that is kept.
 #[derive(Default)]
 pub(crate) struct Encoder {
@@ -69,15 +79,19 @@ pub(crate) struct Encoder {
 
 /// The JSON text of a snapshot frame, for whoever asks for a roster once instead of watching it.
 pub fn snapshot_document(version: &RosterVersion) -> Vec<u8> {
-    serde_json::to_vec(&json::Snapshot::new(version)).expect("plain structs always serialise")
+    let hash = hash::roster(&version.roster);
+    serde_json::to_vec(&json::Snapshot::new(version, hash, false))
+        .expect("plain structs always serialise")
 }
 
 impl Encoder {
-    pub(crate) fn snapshot(&mut self, version: &RosterVersion) -> Bytes {
-        self.text(&json::Snapshot::new(version))
+    /// `hash` is of the roster; `reset` tells who has a version already why no deltas come.
+    pub(crate) fn snapshot(&mut self, version: &RosterVersion, hash: u64, reset: bool) -> Bytes {
+        self.text(&json::Snapshot::new(version, hash, reset))
     }
 
-    pub(crate) fn delta(&mut self, version: &RosterVersion) -> Bytes {
+    /// The frame that leads from the roster `before` to `version`, and the hash it leads to.
+    pub(crate) fn delta(&mut self, before: Hashed<'_>, version: &RosterVersion) -> (Bytes, u64) {
         // the last word on each participant, so that the order inside a frame does not matter
         let mut last: BTreeMap<&ParticipantId, Option<&Participant>> = BTreeMap::new();
         for change in version.changes.iter() {
@@ -86,7 +100,20 @@ impl Encoder {
                 Change::Remove(id) => last.insert(id, None),
             };
         }
-        self.text(&json::Delta::new(version, &last))
+        let mut hash = before.hash;
+        for (id, now) in &last {
+            if let Some(had) = before.roster.get(id) {
+                hash = hash.wrapping_sub(hash::entry(had));
+            }
+            if let Some(now) = now {
+                hash = hash.wrapping_add(hash::entry(now));
+            }
+        }
+        debug_assert!(
+            version.roster.len() > MAX_CHECKED || hash == hash::roster(&version.roster),
+            "the changes do not lead to the roster"
+        );
+        (self.text(&json::Delta::new(version, hash, &last)), hash)
     }
 
     pub(crate) fn call(&mut self, call: &str, frame: &CallFrame) -> Bytes {

@@ -1,15 +1,20 @@
 use std::io::Cursor;
 
+use openmic_model::Version;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 /// Longest message a subscriber may send, in bytes.
 pub(crate) const MAX_MESSAGE: usize = 16 * 1024;
+/// Two numbers of 64 bits and the colon.
+const MAX_POSITION: usize = 41;
 
-/// What came from a subscriber. Messages carry no meaning yet and are only counted.
+/// What came from a subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Inbound {
     Message,
+    /// A text message that is `epoch:seq`: the version it has.
+    Position(Version),
     /// A part of a message that is not its last. Counted too: one without bytes costs the peer
     /// nothing, and any number of them fits a message.
     Fragment,
@@ -77,6 +82,13 @@ impl Fragments {
     fn finish(&self) -> Result<Inbound, Violation> {
         if self.text && self.checked < self.payload.len() {
             return Err(Violation::NotUtf8);
+        }
+        if self.text
+            && self.payload.len() <= MAX_POSITION
+            && let Ok(text) = std::str::from_utf8(&self.payload)
+            && let Ok(version) = text.parse()
+        {
+            return Ok(Inbound::Position(version));
         }
         Ok(Inbound::Message)
     }

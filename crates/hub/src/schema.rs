@@ -48,6 +48,7 @@ pub fn frames() -> [Frame; 4] {
             about: "The whole roster. It replaces what the subscriber has.",
             example: json!({
                 "type": "snapshot", "call": "0c1f5e00", "epoch": 1, "seq": 4,
+                "hash": "9f3c0b6a51d27e84",
                 "participants": [entry],
             }),
         },
@@ -57,6 +58,7 @@ pub fn frames() -> [Frame; 4] {
             about: "One change of the roster. It follows `seq - 1` of the same epoch.",
             example: json!({
                 "type": "delta", "call": "0c1f5e00", "epoch": 1, "seq": 5,
+                "hash": "04be19d3f6a8c750",
                 "changed": [entry], "removed": ["7a1b"],
             }),
         },
@@ -126,6 +128,13 @@ fn words_or_null<const N: usize>(words: [&'static str; N]) -> Object {
     ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
         .enum_values(Some(words))
+        .build()
+}
+
+pub(crate) fn hash() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::String))
+        .pattern(Some("^[0-9a-f]{16}$"))
         .build()
 }
 

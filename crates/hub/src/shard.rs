@@ -28,6 +28,8 @@ const TURN: usize = 1024;
 const SLICE: usize = 256;
 /// Parts that a round of pings is spread over.
 const PHASES: u32 = 32;
+/// Calls that nobody watches any more whose deltas are held all the same.
+const MAX_LINGERING: usize = 256;
 /// Bytes read at once, for all connections of the shard.
 const SCRATCH: usize = 16 * 1024;
 
@@ -44,6 +46,8 @@ pub(crate) struct Shard {
     work: VecDeque<u32>,
     /// When to look at which connection; entries may be outdated.
     calendar: BinaryHeap<Reverse<(Instant, u32, u32)>>,
+    /// Calls whose last subscriber left, and when to look at them again.
+    lingering: VecDeque<(Instant, u32)>,
     next_beat: Instant,
     phase: u32,
     stop: Option<Stop>,
@@ -74,6 +78,7 @@ impl Shard {
             feeds: Slab::new(),
             work: VecDeque::new(),
             calendar: BinaryHeap::new(),
+            lingering: VecDeque::new(),
             next_beat: started,
             phase: 0,
             stop: None,
@@ -102,6 +107,7 @@ impl Shard {
             self.take_in(inbox);
             self.beat();
             self.expire();
+            self.forget();
             self.work();
             self.metrics.add(&mut self.tools.tally);
             if let Some(stop) = &self.stop
@@ -118,8 +124,9 @@ impl Shard {
         }
         let beat = (!self.connections.is_empty()).then_some(self.next_beat);
         let entry = self.calendar.peek().map(|Reverse((when, ..))| *when);
+        let linger = self.lingering.front().map(|(when, _)| *when);
         let stop = self.stop.as_ref().map(|stop| stop.deadline);
-        let next = [beat, entry, stop].into_iter().flatten().min()?;
+        let next = [beat, entry, linger, stop].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -190,6 +197,10 @@ impl Shard {
         }
         if taken.ended {
             feed.end();
+            if feed.subscribers.is_empty() {
+                self.retire(id);
+                return;
+            }
         }
         if !std::mem::replace(&mut feed.round.queued, true) {
             self.work.push_back(id);
@@ -217,7 +228,7 @@ impl Shard {
         if let Err(error) = registered {
             tracing::warn!(%error, "a subscriber's socket cannot be watched");
             self.metrics.closed(Reason::Gone);
-            self.unwatch_if_empty(feed_id);
+            self.vacate(feed_id);
             return;
         }
         let place = u32::try_from(feed.subscribers.len()).unwrap_or(u32::MAX);
@@ -236,6 +247,7 @@ impl Shard {
         }
         let held = connection.socket.may_hold_input();
         feed.subscribers.push(id);
+        feed.vacant = None;
         feed.round.again(feed.subscribers.len());
         self.connections.insert(connection);
         self.metrics.subscribers.inc();
@@ -381,17 +393,77 @@ impl Shard {
             moved.place = connection.place;
         }
         feed.round.again(feed.subscribers.len());
-        self.unwatch_if_empty(connection.feed);
+        self.vacate(connection.feed);
     }
 
-    fn unwatch_if_empty(&mut self, id: u32) {
-        let empty = |feed: &mut Feed| feed.subscribers.is_empty();
-        if self.feeds.get_mut(id).is_some_and(empty)
-            && let Some(feed) = self.feeds.remove(id)
-        {
-            let unsent = feed.slot.state.lock().unwatch();
-            drop(unsent);
+    /// Holds what a feed without subscribers has for a while, as one of them may be back soon.
+    fn vacate(&mut self, id: u32) {
+        let linger = self.tools.config.linger;
+        let Some(feed) = self.feeds.get_mut(id) else {
+            return;
+        };
+        if !feed.subscribers.is_empty() {
+            return;
         }
+        if feed.ended || linger.is_zero() {
+            self.retire(id);
+            return;
+        }
+        let now = Instant::now();
+        feed.vacant = Some(now);
+        feed.trim();
+        if std::mem::replace(&mut feed.lingers, true) {
+            return;
+        }
+        self.lingering.push_back((now + linger, id));
+        if self.lingering.len() > MAX_LINGERING {
+            self.unlinger();
+        }
+    }
+
+    /// Takes the first call off the list of those that nobody watches, and forgets it if that is
+    /// still so.
+    fn unlinger(&mut self) {
+        let Some((_, id)) = self.lingering.pop_front() else {
+            return;
+        };
+        if let Some(feed) = self.feeds.get_mut(id) {
+            feed.lingers = false;
+            if feed.vacant.is_some() {
+                self.retire(id);
+            }
+        }
+    }
+
+    /// Forgets the calls that nobody came back to.
+    fn forget(&mut self) {
+        let now = Instant::now();
+        let linger = self.tools.config.linger;
+        while let Some((when, id)) = self.lingering.front().copied()
+            && when <= now
+        {
+            // somebody was there in between and left later
+            let vacant = self.feeds.get_mut(id).and_then(|feed| feed.vacant);
+            match vacant {
+                Some(since) if since + linger > now => {
+                    self.lingering.pop_front();
+                    self.lingering.push_back((since + linger, id));
+                }
+                _ => self.unlinger(),
+            }
+        }
+    }
+
+    /// Forgets a feed that has no subscribers.
+    fn retire(&mut self, id: u32) {
+        let Some(feed) = self.feeds.remove(id) else {
+            return;
+        };
+        if feed.lingers {
+            self.lingering.retain(|(_, other)| *other != id);
+        }
+        let unsent = feed.slot.state.lock().unwatch();
+        drop(unsent);
     }
 
     fn beat_period(&self) -> Duration {

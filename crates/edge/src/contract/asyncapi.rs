@@ -126,7 +126,8 @@ fn about() -> &'static str {
     "Frames are JSON text, one message each. The first roster frame is a snapshot, or after `since` \
      the deltas after that version while they are held; a frame of the call's state follows. From \
      then on versions strictly rise, and a delta always follows what the subscriber has. Who falls \
-     behind gets a snapshot instead of deltas. Schemas are open: expect members and kinds of frame \
+     behind, or comes back after a restart or too late, gets a snapshot instead, with `reset`. Versions \
+     of a call rise over restarts of the service too. Schemas are open: expect members and kinds of frame \
      that are not named here, and skip them."
 }
 
@@ -139,8 +140,9 @@ fn channel() -> String {
     let mut text = format!(
         "Open it by a WebSocket handshake (RFC 6455, HTTP/1.1). A refused handshake is an HTTP \
          answer in Graph's error envelope: 400, 401, 403 (role or Origin), 404 (no such call), 426, \
-         503 (full). A subscriber has nothing to say; its pings are answered, messages over 16 KiB \
-         or too many of them close it. It is pinged every {} s and dropped after two silent rounds, \
+         503 (full). A subscriber has nothing it must say; its pings are answered, messages over \
+         16 KiB or too many of them close it. It is pinged every {} s, with `epoch:seq` of what it was \
+         sent, and may say in a text message, in the same form, what it has. It is dropped after two silent rounds, \
          or when its socket takes no byte for {} s; it finds its connection gone then, without a \
          close frame.\n\n| close code | what happened | what a subscriber does |\n|--:|---|---|\n",
         ping_interval.as_secs(),

@@ -7,7 +7,7 @@ use openmic_model::{
 };
 use serde::{Serialize, Serializer};
 
-use super::{CallFrame, OperationFrame};
+use super::{CallFrame, OperationFrame, hash};
 
 /// The whole roster; it replaces what the subscriber has.
 #[derive(Serialize)]
@@ -18,6 +18,15 @@ pub(crate) struct Snapshot<'a> {
     call: &'a str,
     epoch: u64,
     seq: u64,
+    /// Of the roster in here: the sum modulo 2^64, as 16 hexadecimal digits, of the FNV-1a hashes
+    /// (64 bits) of the entries, each as its JSON text in the frame has it, in UTF-8.
+    #[serde(serialize_with = "hash::digits")]
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::hash))]
+    hash: u64,
+    /// There, and true, for who had a version: what came between cannot be told any more. Take
+    /// this one, whichever version you have.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    reset: bool,
     #[serde(serialize_with = "participants")]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<Entry<'_>>))]
     participants: &'a RosterVersion,
@@ -28,11 +37,13 @@ fn participants<S: Serializer>(version: &RosterVersion, out: S) -> Result<S::Ok,
 }
 
 impl<'a> Snapshot<'a> {
-    pub(crate) fn new(version: &'a RosterVersion) -> Self {
+    pub(crate) fn new(version: &'a RosterVersion, hash: u64, reset: bool) -> Self {
         Self {
             call: version.call.as_str(),
             epoch: version.version.epoch,
             seq: version.version.seq,
+            hash,
+            reset,
             participants: version,
         }
     }
@@ -47,6 +58,10 @@ pub(crate) struct Delta<'a> {
     call: &'a str,
     epoch: u64,
     seq: u64,
+    /// Of the roster it leads to, as in a snapshot.
+    #[serde(serialize_with = "hash::digits")]
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::hash))]
+    hash: u64,
     /// Those who came or changed, as they are now.
     changed: Vec<Entry<'a>>,
     /// The ids of those who left.
@@ -56,12 +71,14 @@ pub(crate) struct Delta<'a> {
 impl<'a> Delta<'a> {
     pub(crate) fn new(
         version: &'a RosterVersion,
+        hash: u64,
         last: &BTreeMap<&'a ParticipantId, Option<&'a Participant>>,
     ) -> Self {
         Self {
             call: version.call.as_str(),
             epoch: version.version.epoch,
             seq: version.version.seq,
+            hash,
             changed: last
                 .values()
                 .flatten()
@@ -81,7 +98,7 @@ impl<'a> Delta<'a> {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "schema", schema(as = RosterEntry))]
 #[serde(rename_all = "camelCase")]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     id: &'a str,
     identity: Identity<'a>,
     is_muted: bool,
@@ -140,7 +157,7 @@ pub(crate) const fn roster_word(seen: RosterSeen) -> &'static str {
 }
 
 impl<'a> Entry<'a> {
-    fn new(participant: &'a Participant) -> Self {
+    pub(super) fn new(participant: &'a Participant) -> Self {
         let identity = &participant.identity;
         Self {
             id: participant.id.as_str(),

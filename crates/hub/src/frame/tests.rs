@@ -7,7 +7,10 @@ use openmic_model::{
 };
 use serde_json::{Value, json};
 
-use super::{CallFrame, Encoder, OperationFrame};
+use super::{CallFrame, Encoder, Hashed, OperationFrame, hash};
+
+/// Of the entries `a` and `b` of [`participant`].
+const HASH_OF_A_AND_B: &str = "ad403df2d4ced7cf";
 
 /// The JSON of a frame, with its header checked.
 fn payload(frame: &Bytes) -> Value {
@@ -59,7 +62,7 @@ fn headers_fit_every_length() {
         let changes = (0..count)
             .map(|index| Change::Upsert(participant(&format!("p{index}"))))
             .collect();
-        let json = payload(&encoder.snapshot(&version(changes)));
+        let json = payload(&encoder.snapshot(&version(changes), 0, false));
         assert_eq!(json["type"], "snapshot");
         assert_eq!(json["participants"].as_array().unwrap().len(), count);
     }
@@ -75,7 +78,13 @@ fn a_delta_has_the_last_word_on_each_participant() {
         remove("came-and-left"),
         upsert("left-and-came"),
     ];
-    let json = payload(&Encoder::default().delta(&version(changes)));
+    let nobody = Hashed {
+        roster: &Roster::default(),
+        hash: 0,
+    };
+    let (frame, _) = Encoder::default().delta(nobody, &version(changes));
+    let mut json = payload(&frame);
+    json.as_object_mut().unwrap().remove("hash");
     assert_eq!(
         json,
         json!({
@@ -151,4 +160,29 @@ fn a_call_tells_why() {
             "result": {"code": 404, "subcode": 5, "message": null},
         })
     );
+}
+
+#[test]
+fn a_roster_has_one_hash_whichever_way_it_came_about() {
+    let upsert = |id| Change::Upsert(participant(id));
+    let whole = version(vec![upsert("b"), upsert("a")]);
+    let json = payload(&Encoder::default().snapshot(&whole, hash::roster(&whole.roster), true));
+    // computed apart, by FNV-1a of {"id":"a",...} and {"id":"b",...}, from this very text
+    assert_eq!(json["hash"], HASH_OF_A_AND_B);
+    assert_eq!(json["reset"], true);
+
+    let before = version(vec![upsert("a"), upsert("c")]);
+    let mut after = version(vec![upsert("a"), upsert("b")]);
+    after.changes = vec![
+        Change::Remove(ParticipantId::parse("c").unwrap()),
+        upsert("b"),
+        upsert("a"),
+    ]
+    .into();
+    let before = Hashed {
+        hash: hash::roster(&before.roster),
+        roster: &before.roster,
+    };
+    let (frame, _) = Encoder::default().delta(before, &after);
+    assert_eq!(payload(&frame)["hash"], HASH_OF_A_AND_B);
 }

@@ -31,9 +31,11 @@ fn read(chunks: &[&[u8]]) -> (Vec<Inbound>, Result<(), Violation>) {
     let mut got = Vec::new();
     for chunk in chunks {
         let result = reader.feed(&mut chunk.to_vec(), |inbound| {
-            // tungstenite hands on no parts
-            if inbound != Inbound::Fragment {
-                got.push(inbound);
+            // tungstenite hands on no parts, and knows of no versions
+            match inbound {
+                Inbound::Fragment => {}
+                Inbound::Position(_) => got.push(Inbound::Message),
+                other => got.push(other),
             }
         });
         if result.is_err() || matches!(got.last(), Some(Inbound::Close(_))) {
@@ -64,6 +66,29 @@ fn a_message_may_come_in_fragments_with_a_ping_between() {
     let (got, result) = read(&[&bytes]);
     assert_eq!(got, [Inbound::Ping(Vec::new()), Inbound::Message]);
     assert_eq!(result, Ok(()));
+}
+
+#[test]
+fn a_text_that_is_a_version_is_one() {
+    let version = Inbound::Position("7:12".parse().unwrap());
+    let whole = frame(0x81, b"7:12", [3, 1, 4, 1]);
+    let parts = [frame(0x01, b"7:", [9; 4]), frame(0x80, b"12", [5; 4])].concat();
+    let binary = frame(0x82, b"7:12", [0; 4]);
+    let other = frame(0x81, b"7:12 ", [0; 4]);
+    let long = frame(0x81, &[b"7:".as_slice(), &[b'1'; 40]].concat(), [0; 4]);
+    for (mut bytes, said) in [
+        (whole, &version),
+        (parts, &version),
+        (binary, &Inbound::Message),
+        (other, &Inbound::Message),
+        (long, &Inbound::Message),
+    ] {
+        let mut last = None;
+        Reader::default()
+            .feed(&mut bytes, |inbound| last = Some(inbound))
+            .unwrap();
+        assert_eq!(last.as_ref(), Some(said));
+    }
 }
 
 #[test]

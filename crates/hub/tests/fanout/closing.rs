@@ -206,8 +206,8 @@ fn a_silent_peer_is_pinged_and_dropped() {
     silent.set_read_timeout(Some(PATIENCE)).unwrap();
     silent.read_to_end(&mut got).unwrap();
     assert!(
-        got.ends_with(&[0x89, 0, 0x89, 0]),
-        "two pings, then nothing"
+        got.ends_with(b"\x89\x037:1\x89\x037:1"),
+        "two pings with what was sent, then nothing"
     );
     eventually("it is counted", || {
         metric(&hub, "openmic_subscribers_closed_total", "unresponsive") >= 1.0

@@ -4,6 +4,7 @@ mod closing;
 mod delivery;
 mod limits;
 mod property;
+mod resume;
 mod support;
 mod tls;
 mod watcher;

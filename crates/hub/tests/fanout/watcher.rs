@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use serde_json::Value;
@@ -16,9 +16,13 @@ pub(crate) struct Watcher<S = TcpStream> {
     pub(crate) roster: BTreeMap<String, Value>,
     pub(crate) version: Option<(u64, u64)>,
     pub(crate) snapshots: usize,
+    /// Those of them that say that what came between is not told.
+    pub(crate) resets: usize,
     pub(crate) deltas: usize,
     pub(crate) states: Vec<String>,
     pub(crate) operations: Vec<String>,
+    /// What pings said the subscriber had been sent.
+    pub(crate) pinged: Vec<String>,
 }
 
 /// What came.
@@ -50,24 +54,56 @@ impl<S: Read + Write> Watcher<S> {
             roster: BTreeMap::new(),
             version: None,
             snapshots: 0,
+            resets: 0,
             deltas: 0,
             states: Vec::new(),
             operations: Vec::new(),
+            pinged: Vec::new(),
         }
     }
 
     /// The next frame, applied.
     pub(crate) fn next(&mut self) -> Got {
+        self.read().unwrap()
+    }
+
+    /// The same; nothing when the connection was reset.
+    pub(crate) fn try_next(&mut self) -> Option<Got> {
+        match self.read() {
+            Ok(got) => Some(got),
+            Err(Error::Io(error)) if error.kind() == ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn read(&mut self) -> Result<Got, Error> {
         loop {
-            match self.socket.read().unwrap() {
-                Message::Text(text) => return self.apply(&serde_json::from_str(&text).unwrap()),
-                Message::Close(close) => {
-                    let code = close.map_or(1005, |close| close.code.into());
-                    return Got::Closed(code);
-                }
-                Message::Ping(_) | Message::Pong(_) => {}
-                other => panic!("subscribers get text, not {other:?}"),
+            if let Some(got) = self.take()? {
+                return Ok(got);
             }
+        }
+    }
+
+    /// Takes one message or control frame.
+    pub(crate) fn step(&mut self) {
+        if let Some(Got::Closed(code)) = self.take().unwrap() {
+            panic!("closed with {code}");
+        }
+    }
+
+    fn take(&mut self) -> Result<Option<Got>, Error> {
+        match self.socket.read()? {
+            Message::Text(text) => Ok(Some(self.apply(&serde_json::from_str(&text).unwrap()))),
+            Message::Close(close) => {
+                let code = close.map_or(1005, |close| close.code.into());
+                Ok(Some(Got::Closed(code)))
+            }
+            Message::Ping(sent) => {
+                self.pinged.push(String::from_utf8(sent.to_vec()).unwrap());
+                Ok(None)
+            }
+            Message::Pong(_) => Ok(None),
+            other => panic!("subscribers get text, not {other:?}"),
         }
     }
 
@@ -122,6 +158,9 @@ impl<S: Read + Write> Watcher<S> {
         match kind.as_str() {
             "snapshot" => {
                 self.snapshots += 1;
+                let reset = frame.get("reset").is_some();
+                assert_eq!(reset, self.version.is_some(), "told to whom had something");
+                self.resets += usize::from(reset);
                 self.roster = entries("participants").collect();
             }
             "delta" => {
@@ -138,7 +177,55 @@ impl<S: Read + Write> Watcher<S> {
             }
             other => panic!("unknown frame {other}"),
         }
+        assert_eq!(
+            frame["hash"],
+            hash(&self.roster),
+            "another roster at {epoch}:{seq}"
+        );
         self.version = Some((epoch, seq));
         Got::Roster((epoch, seq))
     }
+}
+
+/// The hash of a roster as the contract has it, worked out from the frames' entries.
+fn hash(roster: &BTreeMap<String, Value>) -> String {
+    let entries = roster.values().map(text);
+    let sum = entries.fold(0_u64, |sum, entry| sum.wrapping_add(fnv(entry.as_bytes())));
+    format!("{sum:016x}")
+}
+
+/// FNV-1a of 64 bits, written out: the hub has it from a library.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// An entry as the frame has it; a parsed one does not keep the order of its members.
+fn text(entry: &Value) -> String {
+    let (identity, streams) = (&entry["identity"], entry["streams"].as_array().unwrap());
+    let streams: Vec<_> = streams.iter().map(stream).collect();
+    format!(
+        r#"{{"id":{},"identity":{{"kind":{},"id":{},"displayName":{}}},"isMuted":{},"serverMuted":{},"isInLobby":{},"rosterSequenceNumber":{},"streams":[{}]}}"#,
+        entry["id"],
+        identity["kind"],
+        identity["id"],
+        identity["displayName"],
+        entry["isMuted"],
+        entry["serverMuted"],
+        entry["isInLobby"],
+        entry["rosterSequenceNumber"],
+        streams.join(","),
+    )
+}
+
+fn stream(stream: &Value) -> String {
+    format!(
+        r#"{{"mediaType":{},"label":{},"sourceId":{},"direction":{},"serverMuted":{}}}"#,
+        stream["mediaType"],
+        stream["label"],
+        stream["sourceId"],
+        stream["direction"],
+        stream["serverMuted"],
+    )
 }
