@@ -2,6 +2,7 @@
 //!
 //! Each case asserts Graph's whole envelope, and that nothing changed by it.
 
+mod hooks;
 mod house;
 mod requests;
 mod signer;

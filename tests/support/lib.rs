@@ -2,12 +2,14 @@
 //! human that listens, and the real programs of the machine.
 
 mod audio;
+mod between;
 mod hook;
 mod program;
 mod server;
 mod service;
 
 pub use audio::{Ear, Packet, Voice, offer, service_address};
+pub use between::{Between, Passed, Stop};
 pub use hook::{Hook, Posted};
 pub use program::{Program, missing_gst_elements, missing_programs, silences};
 pub use server::{Said, Server};

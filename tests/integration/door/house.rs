@@ -10,6 +10,7 @@ use openmic_edge::{EdgeMetrics, Surface, SurfaceConfig, routes};
 use openmic_graph::GraphClient;
 use openmic_hub::{Hub, HubConfig};
 use openmic_listen::{Limits, Listener, Running};
+use openmic_tests::Between;
 use openmic_wire::create::CreateCall;
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -43,6 +44,8 @@ pub(super) struct House {
     local: LocalService,
     engine: Option<Engine>,
     registry: Registry,
+    /// Between the engine and upstream, and between upstream and the webhook.
+    between: Option<(Between, Between)>,
     _running: Option<Running>,
 }
 
@@ -87,6 +90,17 @@ fn peer() -> Value {
 impl House {
     /// `establish` is how long calls take to be up.
     pub(super) async fn open(side: Side, establish: Duration) -> Self {
+        Self::build(side, establish, false).await
+    }
+
+    /// An engine that a test stands on both sides of: it sees all requests to upstream and all
+    /// notifications, and can hold them.
+    pub(super) async fn watched() -> Self {
+        let house = Self::build(Side::Engine, Duration::from_millis(20), true).await;
+        house.furnish().await
+    }
+
+    async fn build(side: Side, establish: Duration, watched: bool) -> Self {
         let registry = Registry::new();
         let mut config = LocalConfig::ephemeral();
         config.signing_key = Some(SigningPem(OURS.pem()));
@@ -106,10 +120,11 @@ impl House {
             "nbf": now() - 60, "exp": now() + 3600, "roles": App::dev().roles,
         });
         let token = OURS.token(&kid, &claims);
+        let between = watched.then(|| (Between::start(&local_host), Between::start("")));
         let (host, engine, running) = match side {
             Side::Local => (local_host, None, None),
             Side::Engine => {
-                let (host, engine, running) = engine(&local);
+                let (host, engine, running) = engine(&local, between.as_ref());
                 engine.metrics().register(&registry).unwrap();
                 (host, Some(engine), Some(running))
             }
@@ -124,13 +139,37 @@ impl House {
             local,
             engine,
             registry,
+            between,
             _running: running,
         }
     }
 
+    /// What passes from the engine to upstream.
+    pub(super) fn upstream(&self) -> &Between {
+        &self.between.as_ref().expect("it is watched").0
+    }
+
+    /// What passes from upstream to the webhook.
+    pub(super) fn hooks(&self) -> &Between {
+        &self.between.as_ref().expect("it is watched").1
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("it is the engine's side")
+    }
+
+    pub(super) fn local(&self) -> &LocalService {
+        &self.local
+    }
+
     /// With a call of every kind.
     pub(super) async fn furnished(side: Side) -> Self {
-        let mut house = Self::open(side, Duration::from_millis(20)).await;
+        let house = Self::open(side, Duration::from_millis(20)).await;
+        house.furnish().await
+    }
+
+    async fn furnish(self) -> Self {
+        let mut house = self;
         house.calls.group = house.create(&meeting("19:meeting_group@thread.v2")).await;
         house.calls.peer = house.create(&peer()).await;
         house.calls.ended = house.create(&meeting("19:meeting_ended@thread.v2")).await;
@@ -219,8 +258,13 @@ impl House {
 
     /// The webhook that upstream has for the group call, without its origin.
     pub(super) async fn webhook(&self) -> String {
+        self.webhook_of(&self.calls.group).await
+    }
+
+    /// The webhook that upstream has for one of the calls.
+    pub(super) async fn webhook_of(&self, call: &str) -> String {
         let upstream = self.local.base_url().trim_start_matches("http://");
-        let path = format!("{CALLS}/{}", self.calls.group);
+        let path = format!("{CALLS}/{call}");
         let call = Request::new("GET", path)
             .bearer(&self.token)
             .send(upstream)
@@ -277,9 +321,16 @@ impl House {
 }
 
 /// An engine in front of `local`, with its public listener.
-fn engine(local: &LocalService) -> (String, Engine, Running) {
+fn engine(local: &LocalService, between: Option<&(Between, Between)>) -> (String, Engine, Running) {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let host = listener.local_addr().to_string();
+    let (graph, reached) = match between {
+        None => (local.graph_url(), host.clone()),
+        Some((upstream, hooks)) => {
+            hooks.leads_to(&host);
+            (format!("http://{}/v1.0", upstream.host), hooks.host.clone())
+        }
+    };
     let owner = Owner {
         app: AppId::parse(DEV_APP).unwrap(),
         tenant: TenantId::parse(DEV_TENANT).unwrap(),
@@ -289,12 +340,12 @@ fn engine(local: &LocalService) -> (String, Engine, Running) {
         app: owner.app.clone(),
         secret: DEV_SECRET.into(),
     };
-    let upstream = Url::parse(&local.graph_url()).unwrap();
+    let upstream = Url::parse(&graph).unwrap();
     let authority = Url::parse(local.authority()).unwrap();
     let config = GraphConfig::new(upstream, authority, credential);
     let client = GraphClient::new(&config, &openmic_graph::Metrics::new()).unwrap();
     let issuer = local.issuer(&owner.tenant);
-    let public = Url::parse(&format!("http://{host}")).unwrap();
+    let public = Url::parse(&format!("http://{reached}")).unwrap();
     let hub = Hub::start(HubConfig {
         shards: 1,
         ping_interval: Duration::from_secs(2),

@@ -157,7 +157,6 @@ async fn a_refusal_says_whether_something_may_have_happened() {
         (Reply::error(501, "8520", "lacks it"), 501, "8520"),
         (Reply::new(400, "<html>"), 400, "UnknownError"),
         // It took nothing: to come again is safe.
-        (Reply::throttled("7"), 429, "TooManyRequests"),
         (Reply::error(503, "x", "busy"), 503, "x"),
         // It may have taken it: nobody may be led to send it again.
         (Reply::error(500, "x", "oops"), 502, "generalException"),
@@ -166,6 +165,8 @@ async fn a_refusal_says_whether_something_may_have_happened() {
         (Reply::reset(), 502, "generalException"),
         (Reply::cut(), 502, "generalException"),
         (Reply::new(200, "<html>"), 502, "generalException"),
+        // The last one: everybody keeps the pause that it asks for.
+        (Reply::throttled("7"), 429, "TooManyRequests"),
     ] {
         let asked = stage.graph.count(Route::Other);
         stage.graph.once(Route::Other, reply.clone());
