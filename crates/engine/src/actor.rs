@@ -145,6 +145,7 @@ impl Actor {
                     id: command.id,
                     action: command.action,
                     within: command.within,
+                    speak_for: None,
                 };
                 self.step(&event, desk);
             }

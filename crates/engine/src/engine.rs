@@ -11,7 +11,7 @@ use http::HeaderMap;
 use openmic_graph::relay::Relay;
 use openmic_hub::Hub;
 use openmic_machine::{Config, Machine, Phase, Time};
-use openmic_model::{AppId, CallFacts, CallId, CallKind, CommandId, TenantId, Version};
+use openmic_model::{AppId, CallFacts, CallId, CallKind, CommandId, TenantId, Version, WallTime};
 use openmic_wire::answer::AnswerCall;
 use openmic_wire::create::{self, CreateCall, MediaConfig};
 use openmic_wire::errand::{Body, Errand, Place};
@@ -86,6 +86,10 @@ impl Inner {
 
     pub(crate) fn time(&self, at: Instant) -> Time {
         Time::from_origin(at.saturating_duration_since(self.origin))
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        u64::try_from(self.time(at).since_origin().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn instant(&self, at: Time) -> Instant {
@@ -267,7 +271,9 @@ impl Engine {
             .unwrap_or_default()
             .as_millis();
         let own_command = CommandId::new(Uuid::new_v4().as_u128());
-        let mut config = Config::new(u64::try_from(epoch).unwrap_or(1), own_command);
+        let epoch = u64::try_from(epoch).unwrap_or(1);
+        let mut config = Config::new(epoch, own_command);
+        config.wall_origin = WallTime(epoch.saturating_sub(inner.millis(Instant::now())));
         config.join_muted = join_muted;
         if let Some(tune) = inner.tuning {
             tune(&mut config);

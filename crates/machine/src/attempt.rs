@@ -150,6 +150,11 @@ impl Attempt {
         self.reached > 0
     }
 
+    /// Whether somebody still has time for another POST.
+    pub(crate) fn may_post(&self, now: Time) -> bool {
+        self.commands.iter().any(|open| open.send_until > now)
+    }
+
     /// Whether the latest POST can have had an effect that could be looked for.
     pub(crate) const fn is_out(&self) -> bool {
         matches!(self.http, Http::Answered | Http::Ambiguous { .. })
@@ -211,7 +216,7 @@ impl Attempt {
     }
 
     /// The decision table of the design, for the facts so far.
-    pub(crate) fn judge(&self, max_attempts: u8) -> Judgement {
+    pub(crate) fn judge(&self, max_attempts: u8, now: Time) -> Judgement {
         let confirmed = Judgement::Settle(Verdict::Confirmed {
             evidence: self.last,
             roster: RosterSeen::Fresh,
@@ -234,7 +239,7 @@ impl Attempt {
         if !self.is_out() || self.not_before.is_some() {
             return Judgement::Wait;
         }
-        let may_retry = self.reached < max_attempts;
+        let may_retry = self.reached < max_attempts && self.may_post(now);
         // A mute may go out once more while its forerunner runs; a second unmute may not.
         let clear = self.action == Action::Mute || self.op != Op::Running;
         if self.rebound && may_retry && clear {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use openmic_model::CommandId;
+use openmic_model::{CommandId, WallTime};
 use serde::{Deserialize, Serialize};
 
 /// How one call behaves. The defaults are those of [`Config::new`].
@@ -11,6 +11,9 @@ pub struct Config {
     /// Id of the command with which the machine itself mutes the bot on joining, and the seed of
     /// its jitter. Random.
     pub own_command: CommandId,
+    /// What the wall clock showed at [`Time::ZERO`](crate::Time::ZERO): ends of times to speak in
+    /// are written down in its terms. Default 1970, which is right where nothing is recovered.
+    pub wall_origin: WallTime,
     /// Mute the bot as the first act of an established group call. Default true: Graph cannot
     /// create a muted call, and a bot's microphone should not be hot by accident.
     pub join_muted: bool,
@@ -49,6 +52,7 @@ impl Config {
         Self {
             epoch,
             own_command,
+            wall_origin: WallTime(0),
             join_muted: true,
             own_entry_patience: Duration::from_secs(5),
             orphan_patience: Duration::from_secs(30),

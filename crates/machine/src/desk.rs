@@ -1,9 +1,12 @@
 //! Commands that have no verdict yet.
 
-use openmic_model::{Action, CommandId, Origin, Verdict};
+use std::time::Duration;
+
+use openmic_model::{Accepted, Action, CommandId, Origin, Record, Verdict};
 
 use crate::effect::Effect;
 use crate::event::Refusal;
+use crate::model::Turn;
 use crate::time::Time;
 
 /// One accepted command.
@@ -13,18 +16,84 @@ pub(crate) struct Open {
     pub(crate) action: Action,
     pub(crate) origin: Origin,
     pub(crate) accepted: Time,
+    /// How long it had been open when the process before this one ended.
+    pub(crate) before: Duration,
+    /// When its verdict is due.
     pub(crate) deadline: Time,
+    /// Until when a POST may be sent for it. Only what was recovered has its verdict due later.
+    pub(crate) send_until: Time,
+    pub(crate) speak_for: Option<Duration>,
 }
 
 impl Open {
+    pub(crate) const fn new(
+        id: CommandId,
+        action: Action,
+        origin: Origin,
+        (accepted, deadline): (Time, Time),
+    ) -> Self {
+        Self {
+            id,
+            action,
+            origin,
+            accepted,
+            before: Duration::ZERO,
+            deadline,
+            send_until: deadline,
+            speak_for: None,
+        }
+    }
+
+    /// What a bot asks at `now`.
+    pub(crate) fn asked(
+        id: CommandId,
+        action: Action,
+        within: Duration,
+        speak_for: Option<Duration>,
+        now: Time,
+    ) -> Self {
+        Self {
+            speak_for: speak_for.filter(|_| action == Action::Unmute),
+            ..Self::new(id, action, Origin::Bot, (now, now + within))
+        }
+    }
+
+    /// Says no at once: the command was never accepted, and leaves no record.
+    pub(crate) fn refuse(self, refusal: Refusal, context: &mut Turn<'_>) {
+        self.tell(refusal.into_verdict(), context);
+    }
+
+    /// From here on the command must have a verdict.
+    pub(crate) fn record(&self, context: &mut Turn<'_>) {
+        let record = Record::Accepted(Box::new(Accepted {
+            command: self.id,
+            action: self.action,
+            origin: self.origin,
+            within: self.deadline.since(self.accepted),
+            speak_for: self.speak_for,
+            asked: None,
+        }));
+        context.effects.push(Effect::Record(record));
+    }
+
     /// Gives the command its verdict. Taking `self` makes a second one impossible.
-    pub(crate) fn settle(self, verdict: Verdict, now: Time, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Settle {
+    pub(crate) fn settle(self, verdict: Verdict, context: &mut Turn<'_>) {
+        context.effects.push(Effect::Record(Record::Verdict {
+            command: self.id,
+            action: self.action,
+            verdict: verdict.clone(),
+        }));
+        self.tell(verdict, context);
+    }
+
+    /// Says how the command ended, where nothing need outlive a crash.
+    pub(crate) fn tell(self, verdict: Verdict, context: &mut Turn<'_>) {
+        context.effects.push(Effect::Settle {
             command: self.id,
             action: self.action,
             origin: self.origin,
             verdict,
-            took: now.since(self.accepted),
+            took: context.now.since(self.accepted) + self.before,
         });
     }
 }
@@ -46,14 +115,9 @@ impl Intent {
 }
 
 /// Gives all of `commands` the same verdict.
-pub(crate) fn settle_all(
-    commands: &mut Vec<Open>,
-    verdict: &Verdict,
-    now: Time,
-    effects: &mut Vec<Effect>,
-) {
+pub(crate) fn settle_all(commands: &mut Vec<Open>, verdict: &Verdict, context: &mut Turn<'_>) {
     for open in commands.drain(..) {
-        open.settle(verdict.clone(), now, effects);
+        open.settle(verdict.clone(), context);
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openmic_model::{
-    Action, Change, ClientContext, CommandId, EndCause, OperationId, Origin, ParticipantId,
+    Action, Change, ClientContext, CommandId, EndCause, OperationId, Origin, ParticipantId, Record,
     ResultInfo, Roster, Verdict, Version,
 };
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,9 @@ pub enum Effect {
     Create,
     /// POST the answer to a call that rings; answer with `Created` or `CreateFailed`.
     Answer,
+    /// A fact that outlives a crash. What follows it, in this list and later, happens only once it
+    /// is durable.
+    Record(Record),
     /// POST mute or unmute; answer with `Posted`.
     Post {
         /// To be named in the answer.

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use openmic_model::{
-    Action, CallFacts, CallKind, CommandId, Operation, Participant, ResultInfo, RosterUpdate,
-    Verdict,
+    Action, CallFacts, CallKind, CommandId, Operation, Participant, Posted, ResultInfo,
+    RosterUpdate, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,8 @@ use crate::{QueryId, Timer};
 pub type AttemptId = u32;
 
 /// Everything that can happen to a call.
+///
+/// With the moment of each, a log of them replays: the machine does the same again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -37,6 +39,9 @@ pub enum Event {
         action: Action,
         /// How long the verdict may take.
         within: Duration,
+        /// How long an unmute may speak once it has its verdict; `None` until it is muted. A mute
+        /// has no use for it.
+        speak_for: Option<Duration>,
     },
     /// The bot hangs up, or the engine shuts down.
     HangUp,
@@ -153,6 +158,21 @@ pub enum PostOutcome {
     Ambiguous,
 }
 
+impl PostOutcome {
+    /// What of it is written down.
+    pub(crate) fn posted(&self) -> Posted {
+        match self {
+            Self::Answered(operation) => Posted::Answered {
+                operation: operation.id.clone(),
+            },
+            Self::Ambiguous => Posted::Ambiguous,
+            Self::Refused(_) | Self::Gone | Self::Throttled { .. } | Self::NotSent => {
+                Posted::NoEffect
+            }
+        }
+    }
+}
+
 /// How a GET ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -181,6 +201,7 @@ pub enum Ack {
 
 /// A definite no.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Refusal {
     /// HTTP status.
     pub status: u16,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openmic_model::{CallFacts, CallKind, CallState, Operation, Participant, RosterUpdate};
+use openmic_model::{CallFacts, CallKind, CallState, Operation, Participant, Record, RosterUpdate};
 
 use crate::effect::{Effect, QueryId};
 use crate::event::PostOutcome;
-use crate::merge::{Merged, ReadMark};
+use crate::merge::{Mark, Merged, ReadMark};
 use crate::model::{Model, Turn};
 use crate::time::{Time, Timer};
 
@@ -157,6 +157,7 @@ impl Model {
         self.reads_unnumbered = own.roster_sequence_number.is_none();
         let settles = merged.own_muted.is_some() && !merged.doubtful;
         self.hearsay = self.hearsay.filter(|from| !settles || query < *from);
+        self.blind &= !settles;
     }
 
     fn merged(&mut self, merged: &Merged, context: &mut Turn<'_>) {
@@ -219,10 +220,20 @@ impl Model {
 
     /// The outstanding POST has its outcome; what may have acted, or still may, leaves a doubt.
     /// `closed` when its operation is known to have ended. True when it may have acted.
-    pub(crate) fn outcome_known(&mut self, outcome: &PostOutcome, closed: bool, now: Time) -> bool {
+    pub(crate) fn outcome_known(
+        &mut self,
+        outcome: &PostOutcome,
+        closed: bool,
+        context: &mut Turn<'_>,
+    ) -> bool {
         let Some(post) = self.outstanding.take() else {
             return false;
         };
+        context.effects.push(Effect::Record(Record::Outcome {
+            lead: post.lead,
+            number: post.number,
+            outcome: outcome.posted(),
+        }));
         let (acted, may_act_later) = match outcome {
             PostOutcome::Ambiguous => (true, true),
             PostOutcome::Answered(operation) => (
@@ -239,12 +250,33 @@ impl Model {
         }
         if may_act_later && !closed && !post.proven {
             let until = post.sent + self.config.post_limit;
-            self.doubts.raise(post.attempt, post.action, until, now);
+            self.doubts
+                .raise(post.attempt, post.action, until, context.now);
         }
         acted && !post.proven
     }
 
+    /// What is above it states the own entry as it was after this moment.
+    pub(crate) fn mark(&self) -> Mark {
+        if self.blind {
+            Mark::NEVER
+        } else {
+            self.merge.mark()
+        }
+    }
+
     pub(crate) fn arm_keep_alive(&mut self, context: &mut Turn<'_>) {
+        let pause = self.keep_alive_pause();
+        context.timers.set(Timer::KeepAlive, context.now + pause);
+    }
+
+    /// Nobody knows when the last one was, nor how long this process lasts.
+    pub(crate) fn arm_keep_alive_soon(&mut self, context: &mut Turn<'_>) {
+        let pause = self.keep_alive_pause() / 10;
+        context.timers.set(Timer::KeepAlive, context.now + pause);
+    }
+
+    fn keep_alive_pause(&mut self) -> Duration {
         // splitmix64: a tenth either way, so that calls joined together drift apart.
         self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.jitter;
@@ -252,8 +284,7 @@ impl Model {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let thousandths = u32::try_from((mixed >> 32) % 201).unwrap_or(0) + 900;
         let whole = self.config.keep_alive.max(KEEP_ALIVE_FLOOR);
-        let pause = whole.saturating_mul(thousandths) / 1000;
-        context.timers.set(Timer::KeepAlive, context.now + pause);
+        whole.saturating_mul(thousandths) / 1000
     }
 
     pub(crate) fn keep_alive(&mut self, context: &mut Turn<'_>) {

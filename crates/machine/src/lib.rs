@@ -46,6 +46,7 @@ mod merge;
 mod model;
 mod part;
 mod pursue;
+mod recover;
 mod rest;
 mod time;
 

@@ -1,7 +1,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use openmic_model::{CallFacts, CallKind, CallState, ParticipantId, Roster, Version};
+use openmic_model::{
+    CallFacts, CallKind, CallState, ParticipantId, Restored, Roster, Version, WallTime,
+};
 use statig::blocking::{IntoStateMachineExt as _, StateMachine};
 
 use crate::attempt::{Http, Op, Pursued};
@@ -51,6 +53,22 @@ impl Machine {
         Self::begin(Model::offered(config, facts, kind), now, effects)
     }
 
+    /// A call that outlived the process, in `Establishing` until it is known how it stands: GETs
+    /// of the call and of the roster are all that is pushed besides verdicts and records. `wall`
+    /// is what the wall clock shows at `now`.
+    ///
+    /// Commands keep the time they have left, or none when the clock jumped ahead; what was
+    /// posted is looked for before anything is posted again.
+    pub fn recover(
+        config: Config,
+        restored: Restored,
+        now: Time,
+        wall: WallTime,
+        effects: &mut Vec<Effect>,
+    ) -> Self {
+        Self::begin(Model::restored(config, restored, wall), now, effects)
+    }
+
     fn begin(model: Model, now: Time, effects: &mut Vec<Effect>) -> Self {
         let mut timers = Timers::default();
         let mut inner = model.state_machine();
@@ -59,11 +77,13 @@ impl Machine {
             effects,
             timers: &mut timers,
         });
-        Self {
+        let mut machine = Self {
             inner,
             timers,
             looked: None,
-        }
+        };
+        machine.arm_deadlines();
+        machine
     }
 
     /// Takes one event and pushes what must happen because of it.
@@ -107,9 +127,11 @@ impl Machine {
         let waiting = model.waiting.iter().flat_map(|intent| &intent.commands);
         let attempt = state.attempt();
         let pursued = attempt.iter().flat_map(|attempt| &attempt.commands);
+        let resumed = model.resumed.iter().flat_map(|attempt| &attempt.commands);
         let earliest = pursued
             .clone()
             .chain(waiting)
+            .chain(resumed)
             .map(|open| open.deadline)
             .min();
         self.timers.put(Timer::Command, earliest);
@@ -189,7 +211,8 @@ impl Machine {
 
     /// The mute or unmute under way; `None` while there is none.
     pub fn pursued(&self) -> Option<Pursued<'_>> {
-        self.inner.state().attempt().map(Pursued)
+        let resumed = || self.inner.inner().resumed.as_deref();
+        self.inner.state().attempt().or_else(resumed).map(Pursued)
     }
 
     #[cfg(test)]

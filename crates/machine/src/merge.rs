@@ -66,6 +66,14 @@ pub(crate) struct Mark {
     delta: u64,
 }
 
+impl Mark {
+    /// Nothing is above it: no number tells what is news, only a GET does.
+    pub(crate) const NEVER: Self = Self {
+        highest: u64::MAX,
+        delta: u64::MAX,
+    };
+}
+
 /// What a GET must remember of the moment it began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ReadMark {

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use openmic_model::{
-    Action, CallFacts, CallKind, CallState, EndCause, Operation, ParticipantId, ResultInfo,
-    Verdict, Version,
+    Action, CallFacts, CallKind, CallState, CommandId, EndCause, Operation, ParticipantId,
+    ResultInfo, Verdict, Version,
 };
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
@@ -12,12 +12,13 @@ use statig::state_machine;
 
 use crate::attempt::Attempt;
 use crate::config::Config;
-use crate::desk::{Intent, not_established, settle_all};
+use crate::desk::{Intent, Open, not_established, settle_all};
 use crate::doubt::Doubts;
 use crate::effect::{Effect, Ending, Phase, QueryId};
 use crate::event::{Ack, AttemptId, Event, PostOutcome, Read};
 use crate::facts::Asked;
 use crate::merge::Merge;
+use crate::recover::Remains;
 use crate::time::{Time, Timer, Timers};
 
 /// What a handler may touch besides the model.
@@ -62,6 +63,14 @@ impl State {
         }
     }
 
+    /// The state in which `attempt` is under way.
+    pub(crate) const fn pursuing(attempt: Box<Attempt>) -> Self {
+        match attempt.action {
+            Action::Mute => Self::Muting { attempt },
+            Action::Unmute => Self::Unmuting { attempt },
+        }
+    }
+
     pub(crate) fn attempt(&self) -> Option<&Attempt> {
         match self {
             Self::Unmuting { attempt } | Self::Muting { attempt } => Some(attempt),
@@ -74,6 +83,8 @@ impl State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outstanding {
     pub(crate) attempt: AttemptId,
+    pub(crate) lead: CommandId,
+    pub(crate) number: u8,
     pub(crate) action: Action,
     pub(crate) sent: Time,
     /// Its operation completed and a fresh own entry showed it, all before the answer.
@@ -89,6 +100,10 @@ pub(crate) struct Offer {
 
 /// What a call knows in every state.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each of which may hold in any state"
+)]
 pub(crate) struct Model {
     pub(crate) config: Config,
     pub(crate) kind: CallKind,
@@ -125,6 +140,12 @@ pub(crate) struct Model {
     pub(crate) audit: bool,
     /// GETs made since Graph said established; `None` before.
     pub(crate) patience: Option<usize>,
+    /// What a recovered call is taken up from, until it begins.
+    pub(crate) remains: Option<Box<Remains>>,
+    /// Recovered, and no GET has shown the own entry since: a notification may be from before.
+    pub(crate) blind: bool,
+    /// The attempt that was under way when the process ended, until it goes on.
+    pub(crate) resumed: Option<Box<Attempt>>,
     pub(crate) jitter: u64,
 }
 
@@ -141,7 +162,7 @@ impl Model {
             Event::Created { facts, kind } => {
                 self.connects(*kind);
                 self.absorb(facts);
-                self.establish(context)
+                self.establish(None, context)
             }
             Event::CreateFailed { definite: true, .. } if !self.exists => {
                 over(EndCause::NotCreated, None)
@@ -155,46 +176,61 @@ impl Model {
                 read: Read::Found(facts),
                 ..
             } => {
-                self.absorb(facts);
+                let known = self.absorb(facts);
                 if self.is_terminated() {
                     return Super;
                 }
                 if self.still_rings() {
                     return Handled;
                 }
-                self.establish(context)
+                if known && self.blind {
+                    // The own entry may be in the roster already, unrecognised.
+                    self.read_roster(context);
+                }
+                self.establish(None, context)
             }
             Event::RosterNotice(update) => {
                 self.roster_notice(update, context);
-                self.establish(context)
+                self.establish(None, context)
             }
             Event::RosterRead {
                 query,
                 read: Read::Found(entries),
             } => {
-                self.roster_read(*query, entries, context);
-                self.establish(context)
+                let merged = self.roster_read(*query, entries, context);
+                self.establish(Some((*query, &merged)), context)
             }
             Event::SelfRead {
                 query,
                 read: Read::Found(entry),
             } => {
-                self.self_read(*query, entry, context);
-                self.establish(context)
+                let merged = self.self_read(*query, entry, context);
+                self.establish(Some((*query, &merged)), context)
             }
-            Event::Command { id, action, within } => {
-                let open = self.accept(*id, *action, *within, context.now);
-                if !self.is_up() {
-                    let verdict = not_established().into_verdict();
-                    open.settle(verdict, context.now, context.effects);
-                    return Handled;
+            Event::Command {
+                id,
+                action,
+                within,
+                speak_for,
+            } => {
+                let open = Open::asked(*id, *action, *within, *speak_for, context.now);
+                if self.is_up() || self.blind {
+                    self.join_resumed(open, context);
+                } else {
+                    open.refuse(not_established(), context);
                 }
-                self.wait(open, context);
                 Handled
             }
             Event::Timer(Timer::Patience) => self.lose_patience(context),
+            Event::CallRead {
+                read: Read::Failed, ..
+            } => {
+                self.call_unread(context);
+                Handled
+            }
             Event::Timer(Timer::Command) => {
                 self.expire_waiting(context);
+                self.expire_resumed(context);
                 Handled
             }
             _ => Super,
@@ -365,6 +401,10 @@ impl Model {
 
     #[action]
     fn first_request(&mut self, context: &mut Turn<'_>) {
+        if let Some(remains) = self.remains.take() {
+            self.take_up(*remains, context);
+            return;
+        }
         context.effects.push(if self.offer.is_some() {
             Effect::Answer
         } else {
@@ -375,14 +415,14 @@ impl Model {
     #[action]
     fn say_goodbye(&mut self, tries: &mut u8, context: &mut Turn<'_>) {
         context.timers.clear_all();
-        self.settle_waiting(&Verdict::CallEnded { result: None }, context);
+        self.settle_open(&Verdict::CallEnded { result: None }, context);
         self.hang_up(tries, context);
     }
 
     #[action]
     fn rest_in_peace(&mut self, ending: &Ending, context: &mut Turn<'_>) {
         context.timers.clear_all();
-        self.settle_waiting(
+        self.settle_open(
             &Verdict::CallEnded {
                 result: ending.result.clone(),
             },
@@ -400,12 +440,7 @@ impl Model {
                 _ => None,
             };
             let mut commands = attempt.commands.clone();
-            settle_all(
-                &mut commands,
-                &Verdict::CallEnded { result },
-                context.now,
-                context.effects,
-            );
+            settle_all(&mut commands, &Verdict::CallEnded { result }, context);
         }
         context.effects.push(Effect::Entered {
             from: source.phase(),
@@ -449,6 +484,9 @@ impl Model {
             resync: None,
             audit: false,
             patience: None,
+            remains: None,
+            blind: false,
+            resumed: None,
             jitter: seed,
             config,
         }

@@ -6,6 +6,7 @@ use openmic_model::{CallState, EndCause, Verdict};
 use statig::Outcome::{Handled, Super};
 use statig::blocking::Outcome;
 
+use crate::desk::Open;
 use crate::effect::{Effect, Ending};
 use crate::event::{Ack, Event, PostOutcome, Read};
 use crate::model::{Model, State, Turn, over};
@@ -103,12 +104,15 @@ impl Model {
                 }
                 Handled
             }
-            Event::Command { id, action, within } => {
-                self.accept(*id, *action, *within, context.now).settle(
-                    Verdict::CallEnded { result: None },
-                    context.now,
-                    context.effects,
-                );
+            Event::Command {
+                id,
+                action,
+                within,
+                speak_for,
+            } => {
+                let open = Open::asked(*id, *action, *within, *speak_for, context.now);
+                open.record(context);
+                open.settle(Verdict::CallEnded { result: None }, context);
                 Handled
             }
             // Answers to what was under way.
@@ -130,12 +134,17 @@ impl Model {
         event: &Event,
     ) -> Outcome<State> {
         match event {
-            Event::Command { id, action, within } => {
+            // The call's last record is written: what comes now is no part of it any more.
+            Event::Command {
+                id,
+                action,
+                within,
+                speak_for,
+            } => {
                 let verdict = Verdict::CallEnded {
                     result: ending.result.clone(),
                 };
-                let open = self.accept(*id, *action, *within, context.now);
-                open.settle(verdict, context.now, context.effects);
+                Open::asked(*id, *action, *within, *speak_for, context.now).tell(verdict, context);
                 Handled
             }
             // Given up as never created, and there it is: no microphone is left behind. Only a

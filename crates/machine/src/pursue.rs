@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use openmic_model::{Action, Evidence, RosterSeen, Verdict};
+use openmic_model::{Action, Evidence, Record, RosterSeen, Verdict};
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
 
 use crate::attempt::{Attempt, Http, Judgement, OPERATION_POLLS, Op};
-use crate::desk::{Intent, overdue, settle_all, too_many};
+use crate::desk::{Intent, Open, overdue, settle_all, too_many};
 use crate::effect::Effect;
 use crate::event::{Event, PostOutcome, Read};
 use crate::merge::Merged;
@@ -34,10 +34,10 @@ impl Model {
             op_id: None,
             op_polls: 0,
             closed: false,
-            mark: self.merge.mark(),
+            mark: self.mark(),
             first_query: self.next_query,
             not_before: self.doubts.until(against, context.now),
-            contested: self.doubts.is_unproven(against) || self.reads_unnumbered,
+            contested: self.doubts.is_unproven(against) || self.reads_unnumbered || self.blind,
             rebound: false,
             own_muted: None,
             own_by_read: false,
@@ -52,10 +52,7 @@ impl Model {
             Some(at) => context.timers.set(Timer::Backoff, at),
             None => self.post(&mut attempt, context),
         }
-        match attempt.action {
-            Action::Mute => State::Muting { attempt },
-            Action::Unmute => State::Unmuting { attempt },
-        }
+        State::pursuing(attempt)
     }
 
     fn post(&mut self, attempt: &mut Attempt, context: &mut Turn<'_>) {
@@ -68,7 +65,7 @@ impl Model {
         attempt.op_id = None;
         attempt.op_polls = 0;
         attempt.closed = false;
-        attempt.mark = self.merge.mark();
+        attempt.mark = self.mark();
         attempt.first_query = self.next_query;
         attempt.rebound = false;
         attempt.own_muted = None;
@@ -80,10 +77,17 @@ impl Model {
         context.timers.clear(Timer::Roster);
         self.outstanding = Some(Outstanding {
             attempt: attempt.id,
+            lead: attempt.lead,
+            number: attempt.number,
             action: attempt.action,
             sent: context.now,
             proven: false,
         });
+        context.effects.push(Effect::Record(Record::Attempt {
+            lead: attempt.lead,
+            number: attempt.number,
+            action: attempt.action,
+        }));
         context.effects.push(Effect::Post {
             attempt: attempt.id,
             action: attempt.action,
@@ -99,17 +103,21 @@ impl Model {
         event: &Event,
     ) -> Outcome<State> {
         match event {
-            Event::Command { id, action, within } => {
-                let open = self.accept(*id, *action, *within, context.now);
+            Event::Command {
+                id,
+                action,
+                within,
+                speak_for,
+            } => {
+                let open = Open::asked(*id, *action, *within, *speak_for, context.now);
                 if *action != attempt.action {
-                    let superseded = Verdict::Superseded;
-                    let commands = &mut attempt.commands;
-                    settle_all(commands, &superseded, context.now, context.effects);
+                    // First what overtakes, so that no crash can come between that loses it.
                     self.wait(open, context);
+                    settle_all(&mut attempt.commands, &Verdict::Superseded, context);
                 } else if attempt.commands.len() >= self.config.max_open {
-                    let verdict = too_many().into_verdict();
-                    open.settle(verdict, context.now, context.effects);
+                    open.refuse(too_many(), context);
                 } else {
+                    open.record(context);
                     // An opposite one that was never sent is overtaken in its turn.
                     self.settle_waiting(&Verdict::Superseded, context);
                     attempt.commands.push(open);
@@ -198,13 +206,16 @@ impl Model {
             }
             Event::Timer(Timer::Backoff) => {
                 // Each POST has a number of its own, and there are no more.
-                if attempt.http == Http::Backoff && attempt.number < u8::MAX {
+                if attempt.http == Http::Backoff
+                    && attempt.number < u8::MAX
+                    && attempt.may_post(context.now)
+                {
                     self.post(attempt, context);
                 }
                 Handled
             }
             Event::Timer(Timer::LastLook) => {
-                if attempt.number > 0 {
+                if attempt.number > 0 || attempt.may_have_acted() {
                     self.look(context);
                 }
                 if attempt.op == Op::Running {
@@ -217,7 +228,7 @@ impl Model {
                 for open in overdue(&mut attempt.commands, context.now) {
                     let verdict = attempt.overdue();
                     self.concluded(attempt, &verdict);
-                    open.settle(verdict, context.now, context.effects);
+                    open.settle(verdict, context);
                 }
                 self.conclude(attempt, context)
             }
@@ -254,14 +265,9 @@ impl Model {
             PostOutcome::Refused(refusal) => {
                 attempt.http = Http::Backoff;
                 attempt.reached = attempt.reached.saturating_sub(1);
-                self.outcome_known(outcome, attempt.closed, context.now);
+                self.outcome_known(outcome, attempt.closed, context);
                 let verdict = refusal.clone().into_verdict();
-                settle_all(
-                    &mut attempt.commands,
-                    &verdict,
-                    context.now,
-                    context.effects,
-                );
+                settle_all(&mut attempt.commands, &verdict, context);
                 return self.leave(attempt, context);
             }
             PostOutcome::Throttled { .. } | PostOutcome::NotSent => {
@@ -280,12 +286,16 @@ impl Model {
                 }
             }
         }
-        self.outcome_known(outcome, attempt.closed, context.now);
+        self.outcome_known(outcome, attempt.closed, context);
         self.conclude(attempt, context)
     }
 
     /// Acts on the evidence so far.
-    fn conclude(&mut self, attempt: &mut Box<Attempt>, context: &mut Turn<'_>) -> Outcome<State> {
+    pub(crate) fn conclude(
+        &mut self,
+        attempt: &mut Box<Attempt>,
+        context: &mut Turn<'_>,
+    ) -> Outcome<State> {
         if attempt.commands.is_empty() {
             // Overtaken or out of time: only the HTTP outcome is still of interest.
             if attempt.http == Http::Pending && self.waiting.is_some() {
@@ -293,7 +303,7 @@ impl Model {
             }
             return self.leave(attempt, context);
         }
-        match attempt.judge(self.config.max_attempts) {
+        match attempt.judge(self.config.max_attempts, context.now) {
             Judgement::Wait => Handled,
             Judgement::Again => {
                 self.post(attempt, context);
@@ -301,12 +311,7 @@ impl Model {
             }
             Judgement::Settle(verdict) => {
                 self.concluded(attempt, &verdict);
-                settle_all(
-                    &mut attempt.commands,
-                    &verdict,
-                    context.now,
-                    context.effects,
-                );
+                settle_all(&mut attempt.commands, &verdict, context);
                 self.leave(attempt, context)
             }
         }
@@ -355,12 +360,7 @@ impl Model {
             if self.needs_post(intent.action, is, context.now) {
                 return Transition(self.launch(intent, context));
             }
-            settle_all(
-                &mut intent.commands,
-                &Verdict::Already,
-                context.now,
-                context.effects,
-            );
+            settle_all(&mut intent.commands, &Verdict::Already, context);
         }
         Transition(base(muted))
     }

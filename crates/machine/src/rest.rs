@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use openmic_model::{Action, CallKind, CallState, CommandId, EndCause, Origin, Verdict};
+use openmic_model::{Action, CallKind, CallState, EndCause, Origin, Verdict};
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
 
 use crate::desk::{Intent, Open, not_a_group_call, overdue, settle_all, too_many};
-use crate::effect::Effect;
+use crate::effect::{Effect, QueryId};
 use crate::event::{Event, PostOutcome, Read};
 use crate::merge::Merged;
 use crate::model::{Model, State, Turn, base, over};
@@ -35,11 +35,15 @@ impl Model {
         event: &Event,
     ) -> Outcome<State> {
         match event {
-            Event::Command { id, action, within } => {
-                let open = self.accept(*id, *action, *within, context.now);
+            Event::Command {
+                id,
+                action,
+                within,
+                speak_for,
+            } => {
+                let open = Open::asked(*id, *action, *within, *speak_for, context.now);
                 if self.kind == CallKind::PeerToPeer {
-                    let verdict = not_a_group_call().into_verdict();
-                    open.settle(verdict, context.now, context.effects);
+                    open.refuse(not_a_group_call(), context);
                     return Handled;
                 }
                 self.wait(open, context);
@@ -72,7 +76,7 @@ impl Model {
                 context.effects.push(Effect::Late {
                     event: event.name(),
                 });
-                if self.outcome_known(outcome, false, context.now) {
+                if self.outcome_known(outcome, false, context) {
                     self.look_later(context);
                 }
                 self.proceed(is, context)
@@ -93,12 +97,7 @@ impl Model {
             return Transition(self.launch(intent, context));
         }
         let mut commands = intent.commands;
-        settle_all(
-            &mut commands,
-            &Verdict::Already,
-            context.now,
-            context.effects,
-        );
+        settle_all(&mut commands, &Verdict::Already, context);
         Handled
     }
 
@@ -107,6 +106,7 @@ impl Model {
     pub(crate) fn needs_post(&self, action: Action, is: Action, now: Time) -> bool {
         let against = action.opposite();
         action != is
+            || self.blind
             || self.hearsay.is_some()
             || self.doubts.is_unproven(against)
             || self.doubts.until(against, now).is_some()
@@ -155,7 +155,12 @@ impl Model {
 
     /// The call exists. Leaves establishing once it is up and the own entry known, or not to be
     /// had.
-    pub(crate) fn establish(&mut self, context: &mut Turn<'_>) -> Outcome<State> {
+    /// `seen` is the GET that may have shown it.
+    pub(crate) fn establish(
+        &mut self,
+        seen: Option<(QueryId, &Merged)>,
+        context: &mut Turn<'_>,
+    ) -> Outcome<State> {
         if !self.exists {
             self.exists = true;
             self.arm_keep_alive(context);
@@ -165,31 +170,48 @@ impl Model {
             return Handled;
         }
         let first = self.patience.is_none();
-        if first {
-            self.patience = Some(0);
-        }
         if self.kind == CallKind::PeerToPeer {
+            self.patience.get_or_insert(0);
             let verdict = not_a_group_call().into_verdict();
             self.settle_waiting(&verdict, context);
             context.timers.clear(Timer::Patience);
             return Transition(State::Unmuted);
         }
         if first {
-            let first = PATIENCE[0].min(self.config.own_entry_patience);
-            context.timers.set(Timer::Patience, context.now + first);
-            self.want_to_join_muted(context.now);
+            self.await_own_entry(context);
+            self.want_to_join_muted(context);
             if self.me.is_none() {
                 self.read_call(context);
             }
         }
         match self.own_muted() {
-            Some(muted) => self.leave_establishing(muted, context),
-            None => Handled,
+            Some(muted) if !self.blind => self.leave_establishing(muted, seen, context),
+            _ => Handled,
         }
     }
 
-    fn leave_establishing(&mut self, muted: bool, context: &mut Turn<'_>) -> Outcome<State> {
+    /// From here on the own entry is waited for; while it is not known whether the call is up,
+    /// that is.
+    pub(crate) fn await_own_entry(&mut self, context: &mut Turn<'_>) {
+        let pause = if self.is_up() {
+            self.patience = Some(0);
+            PATIENCE[0].min(self.config.own_entry_patience)
+        } else {
+            UP_YET
+        };
+        context.timers.set(Timer::Patience, context.now + pause);
+    }
+
+    fn leave_establishing(
+        &mut self,
+        muted: bool,
+        seen: Option<(QueryId, &Merged)>,
+        context: &mut Turn<'_>,
+    ) -> Outcome<State> {
         context.timers.clear(Timer::Patience);
+        if let Some(attempt) = self.resumed.take() {
+            return self.resume(attempt, seen, context);
+        }
         let is = if muted { Action::Mute } else { Action::Unmute };
         match self.proceed(is, context) {
             Transition(state) => Transition(state),
@@ -198,15 +220,12 @@ impl Model {
     }
 
     /// The first act of an established call; a bot's own command that came first outranks it.
-    fn want_to_join_muted(&mut self, now: Time) {
+    fn want_to_join_muted(&mut self, context: &mut Turn<'_>) {
         if self.config.join_muted && self.waiting.is_none() {
-            self.waiting = Some(Intent::of(Open {
-                id: self.config.own_command,
-                action: Action::Mute,
-                origin: Origin::Machine,
-                accepted: now,
-                deadline: now + JOIN_MUTED_WITHIN,
-            }));
+            let time = (context.now, context.now + JOIN_MUTED_WITHIN);
+            let open = Open::new(self.config.own_command, Action::Mute, Origin::Machine, time);
+            open.record(context);
+            self.waiting = Some(Intent::of(open));
         }
     }
 
@@ -232,8 +251,12 @@ impl Model {
         };
         let whole = self.config.own_entry_patience;
         let Some(at) = PATIENCE.get(step).copied().filter(|at| *at < whole) else {
+            if self.blind {
+                self.look_later(context);
+            }
             // Never seen: Graph lets a bot in unmuted.
-            return self.leave_establishing(false, context);
+            let muted = self.own_muted().unwrap_or(false);
+            return self.leave_establishing(muted, None, context);
         };
         if self.me.is_none() {
             self.read_call(context);
@@ -246,34 +269,19 @@ impl Model {
         Handled
     }
 
-    pub(crate) fn accept(
-        &self,
-        id: CommandId,
-        action: Action,
-        within: Duration,
-        now: Time,
-    ) -> Open {
-        Open {
-            id,
-            action,
-            origin: Origin::Bot,
-            accepted: now,
-            deadline: now + within,
-        }
-    }
-
     /// Makes `open` the waiting intent, or part of it; an opposite one is overtaken.
     pub(crate) fn wait(&mut self, open: Open, context: &mut Turn<'_>) {
         match &mut self.waiting {
             Some(intent) if intent.action == open.action => {
                 if intent.commands.len() >= self.config.max_open {
-                    let verdict = too_many().into_verdict();
-                    open.settle(verdict, context.now, context.effects);
+                    open.refuse(too_many(), context);
                 } else {
+                    open.record(context);
                     intent.commands.push(open);
                 }
             }
             _ => {
+                open.record(context);
                 self.settle_waiting(&Verdict::Superseded, context);
                 self.waiting = Some(Intent::of(open));
             }
@@ -282,14 +290,20 @@ impl Model {
 
     pub(crate) fn settle_waiting(&mut self, verdict: &Verdict, context: &mut Turn<'_>) {
         if let Some(mut intent) = self.waiting.take() {
-            settle_all(&mut intent.commands, verdict, context.now, context.effects);
+            settle_all(&mut intent.commands, verdict, context);
         }
+    }
+
+    /// The call ends: nobody waits for anything any more.
+    pub(crate) fn settle_open(&mut self, verdict: &Verdict, context: &mut Turn<'_>) {
+        self.settle_waiting(verdict, context);
+        self.settle_resumed(verdict, context);
     }
 
     pub(crate) fn expire_waiting(&mut self, context: &mut Turn<'_>) {
         if let Some(intent) = &mut self.waiting {
             for open in overdue(&mut intent.commands, context.now) {
-                open.settle(Verdict::Expired, context.now, context.effects);
+                open.settle(Verdict::Expired, context);
             }
             if intent.commands.is_empty() {
                 self.waiting = None;

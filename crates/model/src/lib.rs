@@ -29,7 +29,7 @@ pub use operation::{Action, Operation, OperationKind, OperationStatus, ResultInf
 pub use participant::{Identity, IdentityKind, MediaStream, Participant};
 pub use record::{
     Accepted, Asked, CallIntent, CallKey, EndCause, LastAttempt, NamedCallback, Origin, Posted,
-    Record, Repeat, Restored, WallTime,
+    Record, Repeat, Restored, WallTime, Window,
 };
 pub use roster::{Change, DeltaEntry, Roster, RosterUpdate, RosterVersion, Version, VersionError};
 pub use verdict::{Evidence, RosterSeen, Verdict};

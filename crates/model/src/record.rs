@@ -24,6 +24,13 @@ pub struct CallKey(pub u128);
 pub struct WallTime(pub u64);
 
 impl WallTime {
+    /// So much later; rounded down to the millisecond.
+    #[must_use]
+    pub fn after(self, by: Duration) -> Self {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(millis))
+    }
+
     /// How long after `earlier`; zero when the clock was set back.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
@@ -90,6 +97,23 @@ pub enum Record {
         /// What ended it.
         cause: EndCause,
     },
+}
+
+impl Record {
+    /// Its kind, for logs and counters: `accepted`, `attempt`, ...
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Intent(_) => "intent",
+            Self::Opened { .. } => "opened",
+            Self::Epoch(_) => "epoch",
+            Self::Accepted(_) => "accepted",
+            Self::Attempt { .. } => "attempt",
+            Self::Outcome { .. } => "outcome",
+            Self::Verdict { .. } => "verdict",
+            Self::Window { .. } => "window",
+            Self::Closed { .. } => "closed",
+        }
+    }
 }
 
 /// How a call begins.
@@ -230,8 +254,27 @@ pub struct Restored {
     pub open: Vec<(WallTime, Accepted)>,
     /// The latest POST, when one was about to be sent.
     pub last: Option<LastAttempt>,
-    /// The end of the time to speak in.
-    pub window: Option<WallTime>,
+    /// The latest POST of the action that `last` did not ask.
+    pub opposite: Option<LastAttempt>,
+    /// The time to speak in that is still to end.
+    pub window: Option<Window>,
+}
+
+/// A time to speak in, as it was written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// When [`Record::Window`] was.
+    pub at: WallTime,
+    /// The end it names.
+    pub until: WallTime,
+}
+
+impl Window {
+    /// How much of it is left. A clock that was set back does not lengthen it.
+    #[must_use]
+    pub fn left(&self, now: WallTime) -> Duration {
+        self.until.since(now).min(self.until.since(self.at))
+    }
 }
 
 /// The latest series of POSTs of a call.
@@ -249,6 +292,8 @@ pub struct LastAttempt {
     pub at: WallTime,
     /// What the latest came to, if that was written down.
     pub outcome: Option<Posted>,
+    /// A command of this action was `Confirmed` since the latest: it acted, and will not again.
+    pub confirmed: bool,
 }
 
 #[cfg(test)]

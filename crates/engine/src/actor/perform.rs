@@ -140,7 +140,10 @@ impl Actor {
                     topic.call_state(frame_of(to, result));
                 }
             }
-            Effect::Resync | Effect::Late { .. } | Effect::Unexpected { .. } => {}
+            Effect::Record(_)
+            | Effect::Resync
+            | Effect::Late { .. }
+            | Effect::Unexpected { .. } => {}
             request => {
                 let Some(id) = self.call.id.get().cloned() else {
                     debug_assert!(false, "the machine asks nothing of a call without an id");

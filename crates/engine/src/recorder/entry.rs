@@ -316,6 +316,9 @@ impl From<&Effect> for Act {
                 from: *from,
                 to: *to,
             },
+            Effect::Record(record) => Self::Record {
+                kind: Cow::Borrowed(record.name()),
+            },
             Effect::Resync => Self::Resync,
             Effect::Late { event } => Self::Late {
                 event: Cow::Borrowed(event),

@@ -226,7 +226,12 @@ impl Watch {
                 let within = millis(*within);
                 self.accepted.insert(id, (self.rig.now, within));
                 let action = if *mute { Action::Mute } else { Action::Unmute };
-                Event::Command { id, action, within }
+                Event::Command {
+                    id,
+                    action,
+                    within,
+                    speak_for: None,
+                }
             }
             Step::HangUp => Event::HangUp,
             Step::Posted(back, outcome) => {

@@ -8,6 +8,7 @@ use openmic_model::{
     ResultInfo, RosterSeen, RosterUpdate, Verdict,
 };
 
+use super::ledger::Ledger;
 use crate::{AttemptId, Config, Effect, Event, Machine, Phase, PostOutcome, QueryId, Read, Time};
 
 pub(crate) const OWN_COMMAND: CommandId = CommandId::new(0x0123_4567_89ab_cdef);
@@ -26,6 +27,7 @@ pub(crate) struct Rig {
     pub(crate) now: Time,
     /// Everything it ever wanted, in order.
     pub(crate) log: Vec<Effect>,
+    pub(crate) ledger: Ledger,
     next_command: u128,
     next_delta: u64,
     /// The latest command.
@@ -40,6 +42,7 @@ impl Rig {
             machine,
             now: Time::ZERO,
             log,
+            ledger: Ledger::default(),
             next_command: 1,
             next_delta: 1,
             latest: OWN_COMMAND,
@@ -81,15 +84,18 @@ impl Rig {
         rig
     }
 
-    /// One event at this moment; returns what it led to.
+    /// One event at this moment; returns what it led to, records left out.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "events are made where they happen"
     )]
     pub(crate) fn fire(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.ledger.event(&event);
         self.machine.handle(&event, self.now, &mut effects);
+        self.ledger.effects(&effects);
         self.log.extend(effects.iter().cloned());
+        effects.retain(|effect| !matches!(effect, Effect::Record(_)));
         effects
     }
 
@@ -122,7 +128,12 @@ impl Rig {
         let id = CommandId::new(self.next_command);
         self.next_command += 1;
         self.latest = id;
-        self.fire(Event::Command { id, action, within })
+        self.fire(Event::Command {
+            id,
+            action,
+            within,
+            speak_for: None,
+        })
     }
 
     /// The latest POST is answered.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use openmic_model::{Action, CallKind, CallState, CommandId, Evidence, RosterSeen, Verdict};
 
+use super::ledger::Ledger;
 use super::rig::{OWN_COMMAND, facts, millis, secs};
 use crate::{Config, Effect, Event, Machine, Phase, Time};
 
@@ -34,6 +35,7 @@ struct Run {
     commands: BTreeMap<CommandId, Command>,
     contexts: BTreeSet<String>,
     in_flight: Option<u32>,
+    ledger: Ledger,
     /// Somebody else than the machine changes the own entry.
     host: bool,
     trace: Vec<String>,
@@ -62,6 +64,7 @@ impl Run {
             commands: BTreeMap::new(),
             contexts: BTreeSet::new(),
             in_flight: None,
+            ledger: Ledger::default(),
             host,
             trace: Vec::new(),
         };
@@ -87,7 +90,12 @@ impl Run {
                 1000 + random.below(39_000)
             });
             let id = CommandId::new(u128::from(number) + 1);
-            let event = Event::Command { id, action, within };
+            let event = Event::Command {
+                id,
+                action,
+                within,
+                speak_for: None,
+            };
             self.graph.schedule(at, Doing::Arrive(event));
         }
         for _ in 0..self.graph.random.below(12) {
@@ -148,6 +156,7 @@ impl Run {
             _ => {}
         }
         let mut effects = Vec::new();
+        self.ledger.event(event);
         self.machine.handle(event, self.now, &mut effects);
         let at = self.now.since_origin();
         let phase = self.machine.phase();
@@ -157,6 +166,7 @@ impl Run {
     }
 
     fn perform(&mut self, effects: &[Effect]) {
+        self.ledger.effects(effects);
         for effect in effects {
             match effect {
                 Effect::Post {

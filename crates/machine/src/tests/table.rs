@@ -9,7 +9,7 @@ use crate::attempt::{Http, Op};
 use crate::model::State;
 use crate::{Config, Effect, Event, Phase, PostOutcome};
 
-pub(super) mod events;
+pub(crate) mod events;
 
 use events::{Trigger, triggers};
 
@@ -444,8 +444,8 @@ fn word(effect: &Effect) -> Option<String> {
         Effect::Resync => "resync".to_owned(),
         Effect::Late { .. } => "late".to_owned(),
         Effect::Unexpected { .. } => "unexpected".to_owned(),
-        // The arrow says it.
-        Effect::Entered { .. } => return None,
+        // The arrow says it; the ledger checks what is written down.
+        Effect::Entered { .. } | Effect::Record(_) => return None,
     })
 }
 

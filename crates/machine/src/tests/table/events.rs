@@ -38,11 +38,11 @@ pub(super) const NAMES: &[&str] = &[
     "Timer(Parting)",
 ];
 
-pub(super) struct Trigger {
+pub(crate) struct Trigger {
     pub(super) name: &'static str,
     /// What the diagram calls it.
     pub(super) arrow: &'static str,
-    pub(super) make: Box<dyn Fn(&Rig) -> Event>,
+    pub(crate) make: Box<dyn Fn(&Rig) -> Event>,
 }
 
 impl Trigger {
@@ -75,6 +75,7 @@ fn command(action: Action) -> Event {
         id: CommandId::new(99),
         action,
         within: secs(30),
+        speak_for: None,
     }
 }
 
@@ -117,7 +118,7 @@ fn call_read(rig: &Rig, read: Read<CallFacts>) -> Event {
     }
 }
 
-pub(super) fn triggers() -> Vec<Trigger> {
+pub(crate) fn triggers() -> Vec<Trigger> {
     let mut all = answers();
     all.extend(reads());
     all.extend(notices());

@@ -1,0 +1,262 @@
+//! A call taken up after a crash: what its records leave open, and what Graph is asked before
+//! anything is sent.
+
+use std::time::Duration;
+
+use openmic_model::{
+    Accepted, CallKind, CallState, Evidence, LastAttempt, Posted, Restored, Verdict, WallTime,
+};
+use statig::Outcome::{Handled, Transition};
+use statig::blocking::Outcome;
+
+use crate::attempt::{Attempt, Http, Op};
+use crate::config::Config;
+use crate::desk::{Intent, Open, overdue, settle_all, too_many};
+use crate::effect::QueryId;
+use crate::merge::{Mark, Merged};
+use crate::model::{Model, State, Turn};
+use crate::time::{Time, Timer};
+
+/// How long a command that was sent has for its verdict at least, though its time is over: long
+/// enough to ask what became of it.
+const LOOK: Duration = Duration::from_secs(5);
+/// A call that could not be read is read again after this time.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a call is taken up from.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    restored: Restored,
+    /// The wall clock at this moment.
+    wall: WallTime,
+}
+
+impl Open {
+    /// A command accepted so long ago as the wall clock says. A clock that jumped can take its
+    /// time away and give it no more.
+    fn restored(accepted: &Accepted, ago: Duration, now: Time) -> Self {
+        let left = accepted.within.saturating_sub(ago);
+        Self {
+            before: ago.min(accepted.within),
+            speak_for: accepted.speak_for,
+            ..Self::new(
+                accepted.command,
+                accepted.action,
+                accepted.origin,
+                (now, now + left),
+            )
+        }
+    }
+}
+
+impl Model {
+    /// A call that is open, as its records say.
+    pub(crate) fn restored(config: Config, restored: Restored, wall: WallTime) -> Self {
+        let mut model = Self::new(config);
+        model.kind = restored.kind;
+        if restored.last.is_some() {
+            // Nothing is sent in a 1:1 call: somebody was added since it was opened.
+            model.kind = CallKind::Group;
+        }
+        model.exists = true;
+        model.blind = true;
+        model.me.clone_from(&restored.me);
+        if restored.commanded {
+            // Only an established call takes commands, and to join muted is one.
+            model.graph = Some(CallState::Established);
+            model.config.join_muted = false;
+        }
+        model.remains = Some(Box::new(Remains { restored, wall }));
+        model
+    }
+
+    /// Takes up what is open, and asks what is so. Nothing is sent before that is answered.
+    pub(crate) fn take_up(&mut self, remains: Remains, context: &mut Turn<'_>) {
+        let Remains { restored, wall } = remains;
+        for post in [&restored.last, &restored.opposite].into_iter().flatten() {
+            self.doubt(post, context.now);
+        }
+        let open = restored.open.iter();
+        let open = open.map(|(at, accepted)| {
+            let ago = wall.since(*at);
+            Open::restored(accepted, ago, context.now)
+        });
+        self.take_up_commands(open.collect(), restored.last.as_ref(), context);
+        self.arm_keep_alive_soon(context);
+        self.read_call(context);
+        if self.kind == CallKind::Group {
+            self.read_roster(context);
+        }
+        self.await_own_entry(context);
+    }
+
+    /// The POST may have acted, and may act yet. How long ago it was only the wall clock knows,
+    /// and that may have jumped.
+    fn doubt(&mut self, post: &LastAttempt, now: Time) {
+        if post.confirmed || post.reached == 0 {
+            return;
+        }
+        let until = now + self.config.post_limit;
+        self.doubts.raise(0, post.action, until, now);
+        self.doubts.unprove(post.action);
+    }
+
+    /// The latest intent wins. What was sent for it is looked for; what never was is sent once it
+    /// is known what is so, if there is time.
+    fn take_up_commands(
+        &mut self,
+        mut open: Vec<Open>,
+        last: Option<&LastAttempt>,
+        context: &mut Turn<'_>,
+    ) {
+        let Some(action) = open.last().map(|open| open.action) else {
+            return;
+        };
+        let mut overtaken = open
+            .extract_if(.., |open| open.action != action)
+            .collect::<Vec<_>>();
+        settle_all(&mut overtaken, &Verdict::Superseded, context);
+        if let Some(last) = last.filter(|last| last.action == action && serves(last, &open)) {
+            self.resumed = Some(self.attempt_of(last, open, context.now));
+            return;
+        }
+        let mut late = open
+            .extract_if(.., |open| open.send_until <= context.now)
+            .collect::<Vec<_>>();
+        settle_all(&mut late, &Verdict::Expired, context);
+        if !open.is_empty() {
+            let commands = open;
+            self.waiting = Some(Intent { action, commands });
+        }
+    }
+
+    /// The attempt that was under way, as one whose POST came to nobody knows what.
+    fn attempt_of(&self, last: &LastAttempt, mut commands: Vec<Open>, now: Time) -> Box<Attempt> {
+        for open in &mut commands {
+            open.deadline = open.deadline.max(now + LOOK);
+        }
+        let named = commands.iter().any(|open| open.id == last.lead);
+        // A series whose first command has its verdict goes on under another name. Not all of
+        // its POSTs were for those who came later.
+        let (lead, number, reached) = if named {
+            (last.lead, last.number, last.reached)
+        } else {
+            let most = self.config.max_attempts.saturating_sub(1);
+            (commands[0].id, 0, last.reached.min(most).max(1))
+        };
+        let op_id = match &last.outcome {
+            Some(Posted::Answered { operation }) => operation.clone(),
+            _ => None,
+        };
+        let http = match last.outcome {
+            Some(Posted::NoEffect) => Http::Backoff,
+            _ => Http::Ambiguous {
+                settled: now + self.config.settle_time,
+            },
+        };
+        Box::new(Attempt {
+            id: 0,
+            action: last.action,
+            commands,
+            lead,
+            number,
+            reached,
+            http,
+            op: if op_id.is_some() {
+                Op::Running
+            } else {
+                Op::Unknown
+            },
+            op_id,
+            op_polls: 0,
+            closed: false,
+            mark: Mark::NEVER,
+            first_query: self.next_query,
+            not_before: self.doubts.until(last.action.opposite(), now),
+            contested: true,
+            rebound: false,
+            own_muted: None,
+            own_by_read: false,
+            last: Evidence::Http,
+            grace_until: now,
+            reads: 0,
+            disagreed: 0,
+            unchanged: false,
+            fruitless: 0,
+        })
+    }
+
+    /// What is so is known, or not to be had: the attempt that was under way goes on.
+    pub(crate) fn resume(
+        &mut self,
+        mut attempt: Box<Attempt>,
+        seen: Option<(QueryId, &Merged)>,
+        context: &mut Turn<'_>,
+    ) -> Outcome<State> {
+        self.unpark(&mut attempt, context);
+        if attempt.http == Http::Backoff {
+            let at = context.now + self.config.settle_time;
+            context.timers.set(Timer::Backoff, at);
+        } else if attempt.op_id.is_some() {
+            context.timers.set(Timer::Operation, context.now);
+        }
+        match seen {
+            Some((query, merged)) => self.was_read(&mut attempt, query, merged, context),
+            None => self.look(context),
+        }
+        match self.conclude(&mut attempt, context) {
+            Handled => Transition(State::pursuing(attempt)),
+            done => done,
+        }
+    }
+
+    /// A command came before the call is known to be as it was.
+    pub(crate) fn join_resumed(&mut self, open: Open, context: &mut Turn<'_>) {
+        match &mut self.resumed {
+            Some(attempt) if attempt.action == open.action => {
+                if attempt.commands.len() >= self.config.max_open {
+                    open.refuse(too_many(), context);
+                } else {
+                    open.record(context);
+                    attempt.commands.push(open);
+                }
+            }
+            _ => {
+                self.wait(open, context);
+                self.settle_resumed(&Verdict::Superseded, context);
+            }
+        }
+    }
+
+    pub(crate) fn settle_resumed(&mut self, verdict: &Verdict, context: &mut Turn<'_>) {
+        if let Some(mut attempt) = self.resumed.take() {
+            settle_all(&mut attempt.commands, verdict, context);
+        }
+    }
+
+    pub(crate) fn expire_resumed(&mut self, context: &mut Turn<'_>) {
+        let Some(attempt) = &mut self.resumed else {
+            return;
+        };
+        let verdict = attempt.overdue();
+        for open in overdue(&mut attempt.commands, context.now) {
+            open.settle(verdict.clone(), context);
+        }
+        if attempt.commands.is_empty() {
+            self.resumed = None;
+        }
+    }
+
+    /// The call could not be read, and nobody knows whether it is up.
+    pub(crate) fn call_unread(&self, context: &mut Turn<'_>) {
+        if self.blind && self.patience.is_none() {
+            context.timers.hasten(Timer::Patience, context.now + AGAIN);
+        }
+    }
+}
+
+/// Whether the series of POSTs was, or may have been, for some of `open`.
+fn serves(last: &LastAttempt, open: &[Open]) -> bool {
+    let named = open.iter().any(|open| open.id == last.lead);
+    !last.confirmed && (named || last.outcome != Some(Posted::NoEffect))
+}
