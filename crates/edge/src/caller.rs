@@ -23,7 +23,7 @@ use crate::replay::{Named, Scope};
 use crate::ring::{self, Callee};
 use crate::surface::Api;
 use crate::table::Who;
-use crate::{ticket, upgrade};
+use crate::{log, ticket, upgrade};
 
 /// Who has it, in the engine's own tenant, sees every call in the own API.
 pub(crate) const OPERATOR: &str = "openmic.operator";
@@ -58,6 +58,7 @@ enum Entered {
     All,
     Call(Call),
     Callee(Callee),
+    Log(log::Asked),
 }
 
 /// Lets a request through when its caller may use the route. The handler finds the [`Caller`] in
@@ -113,6 +114,7 @@ fn admitted(mut parts: Parts, body: Body, caller: Caller, entered: Entered) -> R
         Entered::All => {}
         Entered::Call(call) => drop(parts.extensions.insert(call)),
         Entered::Callee(callee) => drop(parts.extensions.insert(callee)),
+        Entered::Log(asked) => drop(parts.extensions.insert(asked)),
     }
     parts.extensions.insert(caller);
     Request::from_parts(parts, body)
@@ -133,6 +135,17 @@ impl Gate {
         match self.who {
             Who::Application => Ok(Entered::All),
             Who::Served => caller.check_served(engine).map(|()| Entered::All),
+            Who::Reader => {
+                let id = id.ok_or_else(Refusal::no_call)?;
+                let sees = |owner: &Owner| caller.sees(owner, engine);
+                if let Some(log) = engine.log(id).filter(|log| sees(log.owner())) {
+                    tracing::Span::current().record("call", id.as_str());
+                    let path = format!("/v1/calls/{id}/log");
+                    return Ok(Entered::Log(log::Asked { path, log }));
+                }
+                let call = engine.call(id).filter(|call| sees(call.owner()));
+                Err(call.map_or_else(Refusal::no_call, |_| log::off()))
+            }
             Who::Owner | Who::Watcher | Who::Callee => {
                 let may = |call: &Call| match self.who {
                     Who::Watcher => caller.sees(call.owner(), engine),

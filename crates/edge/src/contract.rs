@@ -13,13 +13,15 @@ use openmic_contract::{Body, Contract, Named, Route, delete, get, post};
 use openmic_wire::schema::create_example;
 use serde_json::json;
 
+use crate::log::NDJSON;
 use crate::table::{TABLE, Who};
 
 mod asyncapi;
 mod failures;
 
 use failures::{
-    BODY, CALL, ERRAND, NOTIFICATION, PATH, READ, REPLAYED, RINGING, SENT, SERVED, TOKEN, UPGRADE,
+    BODY, CALL, ERRAND, LOG, NOTIFICATION, PATH, READ, REPLAYED, RINGING, SENT, SERVED, TOKEN,
+    UPGRADE,
 };
 
 /// The document of the public listener, as `/openapi.json` has it.
@@ -164,6 +166,12 @@ fn operations() -> Vec<Route> {
             .gives(200, Body::Json("CallViews"), "The calls."),
         get("/v1/calls/{call}", "getCallView", "Tells a call's state, why it is in it, and what it waits for; also for a while after its end.")
             .gives(200, Body::Json("CallView"), "The call."),
+        get("/v1/calls/{call}/log", "getCallLog", "What the flight recorder holds of a call, a JSON text on each line: what was asked of it, what was sent and told, and what the engine made of it.")
+            .says("Also of a call that ended, while its lines are there. Oldest first, about 4 MiB at once; `Link` leads to more. No names, no tokens; `openmic explain` reads it.")
+            .query("since", "Only lines above this `n`.", "41")
+            .gives(200, Body::Text(NDJSON), "The lines.")
+            .with_header("Link", "To the lines that follow, where there are more (RFC 8288).")
+            .fails(LOG),
         get("/v1/calls/{call}/roster", "getRoster", "The roster as one document, or a WebSocket of its changes on upgrade.")
             .says("Asked to upgrade, it answers 101 and then sends the frames of `/asyncapi.json`.")
             .query("ticket", "On upgrade, in the place of a token: one of `POST .../ticket`. It is used up by it.", "0b4b8e5a6d0f4c0c9f570d1f5d6c7e21")
@@ -243,6 +251,8 @@ fn contract() -> Contract {
         let failures = match rule.map(|rule| rule.who) {
             Some(Who::Served) => SERVED,
             Some(Who::Owner | Who::Watcher | Who::Callee) => CALL,
+            // Of one that rings there is no log.
+            Some(Who::Reader) => &CALL[..1],
             Some(Who::Application) | None => &[][..],
         };
         let route = match rule {

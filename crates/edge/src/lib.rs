@@ -42,6 +42,7 @@ mod errand;
 #[doc(hidden)]
 pub mod fuzzing;
 mod graph;
+mod log;
 mod metrics;
 mod path;
 mod prefer;

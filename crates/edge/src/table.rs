@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::surface::Api;
-use crate::{calls, command, errand, graph, ring, ticket};
+use crate::{calls, command, errand, graph, log, ring, ticket};
 
 /// Who may use a route. Everybody needs a good token or API key first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(crate) enum Who {
     Callee,
     /// The owner of the call named by `{call}`, or an operator.
     Watcher,
+    /// As `Watcher`; also of a call that is forgotten but for its log.
+    Reader,
     /// Any application; it sees its own calls only, an operator all.
     Application,
 }
@@ -97,6 +99,7 @@ table! {
     GET    "/v1/calls"                                                                   Application calls::list;
     GET    "/v1/calls/{call}"                                                            Watcher     calls::get;
     GET    "/v1/calls/{call}/roster"                                                     Watcher     calls::roster;
+    GET    "/v1/calls/{call}/log"                                                        Reader      log::get;
     POST   "/v1/calls/{call}/roster/ticket"                                              Watcher     ticket::issue;
 }
 

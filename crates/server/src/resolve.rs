@@ -78,6 +78,8 @@ pub(crate) struct Plan {
     /// `None`: notifications end here.
     pub(crate) relay: Option<RelayConfig>,
     pub(crate) hub: HubConfig,
+    /// Bytes of the flight recorder.
+    pub(crate) recorder: usize,
     /// The published secret is in use.
     pub(crate) dev: bool,
 }
@@ -144,6 +146,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
         calls,
         relay,
         hub,
+        recorder,
         callers,
         mut auth,
         ..
@@ -166,6 +169,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
         }
     };
     bounds::addresses(&listen, &place)?;
+    bounds::recorder(&recorder)?;
     bounds::callers(&auth)?;
     let incoming_key = secret(
         "calls.incoming_key",
@@ -251,6 +255,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
             incoming_key,
         },
         relay,
+        recorder: recorder.bytes,
         hub: HubConfig {
             shards: if hub.threads == 0 {
                 HubConfig::default().shards

@@ -128,6 +128,7 @@ impl Stack {
             .command_deadline(plan.calls.command_deadline)
             .max_calls(plan.calls.max_calls)
             .ring_deadline(plan.calls.ring_deadline)
+            .recorder(plan.recorder)
             .retention(plan.calls.retention);
         if let Some(key) = &plan.calls.incoming_key {
             engine = engine.incoming_key(key.expose_secret());

@@ -169,6 +169,12 @@ pub(super) const ERRAND: &[Failure] = &[
     ),
 ];
 
+/// What the flight recorder is asked for.
+pub(super) const LOG: &[Failure] = &[
+    way(400, "invalidRequest", "`since` is no whole number."),
+    way(404, "itemNotFound", "The engine has no flight recorder."),
+];
+
 /// The handshake of a WebSocket.
 pub(super) const UPGRADE: &[Failure] = &[
     way(

@@ -72,7 +72,7 @@ fn expected(who: Who) -> [Gate; 7] {
             Unknown, Unknown, Forbidden, Forbidden, Forbidden, Open, Forbidden,
         ],
         Who::Owner | Who::Callee => [Unknown, Unknown, NoCall, NoCall, NoCall, Open, NoCall],
-        Who::Watcher => [Unknown, Unknown, NoCall, NoCall, NoCall, Open, Open],
+        Who::Watcher | Who::Reader => [Unknown, Unknown, NoCall, NoCall, NoCall, Open, Open],
         Who::Application => [Unknown, Unknown, Open, Open, Open, Open, Open],
     }
 }

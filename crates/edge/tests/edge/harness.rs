@@ -34,6 +34,9 @@ pub(crate) struct Plan {
     pub(crate) config: SurfaceConfig,
     pub(crate) hub: HubConfig,
     pub(crate) deadline: Duration,
+    pub(crate) retention: Duration,
+    /// Bytes of the flight recorder.
+    pub(crate) recorder: usize,
     /// Of the engine's owner.
     pub(crate) tenant: &'static str,
     /// The bot's own webhook for incoming calls.
@@ -57,6 +60,8 @@ impl Default for Plan {
                 ..HubConfig::default()
             },
             deadline: Duration::from_secs(10),
+            retention: Duration::from_mins(1),
+            recorder: 1024 * 1024,
             tenant: DEV_TENANT,
             incoming: None,
             between: None,
@@ -130,7 +135,9 @@ impl Rig {
         let graph = GraphClient::new(&graph, &openmic_graph::Metrics::new()).unwrap();
         let mut builder = Engine::builder(graph, owner, Url::parse(&base).unwrap())
             .hub(Hub::start(plan.hub).unwrap())
-            .command_deadline(plan.deadline);
+            .command_deadline(plan.deadline)
+            .retention(plan.retention)
+            .recorder(plan.recorder);
         if let Some(callback) = plan.incoming {
             builder = builder.relay_incoming(callback);
         }

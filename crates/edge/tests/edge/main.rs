@@ -7,6 +7,7 @@ mod certificates;
 mod errands;
 mod harness;
 mod incoming;
+mod log;
 mod paths;
 mod refusals;
 mod replay;

@@ -21,6 +21,7 @@ async fn is_as_if_unknown(rig: &Rig, token: &str, call: &Call) {
         (Method::GET, format!("{own}/operations/x")),
         (Method::GET, format!("/v1/calls/{id}")),
         (Method::GET, format!("/v1/calls/{id}/roster")),
+        (Method::GET, format!("/v1/calls/{id}/log")),
     ] {
         let ask = |path: &str| {
             let url = format!("{}{path}", rig.base);

@@ -66,6 +66,10 @@ pub(crate) struct Settings {
     #[config(nested)]
     pub(crate) hub: Hub,
 
+    /// What happened to the calls of late: `openmic explain` and `GET /v1/calls/{id}/log` show it.
+    #[config(nested)]
+    pub(crate) recorder: Recorder,
+
     /// How much one caller may take: an application of a tenant, however it shows who it is.
     #[config(nested)]
     pub(crate) callers: Callers,
@@ -459,6 +463,15 @@ pub(crate) struct Hub {
     /// How long a subscriber may take to answer a close.
     #[config(default = "5s")]
     pub(crate) close_timeout: Period,
+}
+
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct Recorder {
+    /// Memory for it, in bytes, of all calls together; the oldest lines go first. Commands,
+    /// requests, notifications and what the engine made of them, without names and tokens. At
+    /// least 1 MiB, or 0 for no recorder.
+    #[config(default = 16_777_216)]
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug, Config, Serialize)]

@@ -7,8 +7,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{Invalid, Place, invalid};
-use crate::config::settings::{Auth, Listen};
+use crate::config::settings::{Auth, Listen, Recorder};
 
+/// Below it a flight recorder holds nothing of use.
+const LEAST_RECORDER: usize = 1024 * 1024;
 /// What every client sends with a token fits.
 const LEAST_HEADER: usize = 4096;
 
@@ -90,6 +92,21 @@ pub(super) fn incoming_key(key: Option<&SecretString>) -> Result<(), Invalid> {
     Err(invalid(
         "calls.incoming_key",
         "is not of 16 to 128 letters, digits, - and _; take 32 random hex digits",
+    ))
+}
+
+/// Whether the flight recorder has room for anything, or is off.
+pub(super) fn recorder(recorder: &Recorder) -> Result<(), Invalid> {
+    if recorder.bytes == 0 || recorder.bytes >= LEAST_RECORDER {
+        return Ok(());
+    }
+    Err(invalid(
+        "recorder.bytes",
+        format!(
+            "{} bytes are too few to tell anything; give it at least {LEAST_RECORDER}, or 0 for no \
+             recorder",
+            recorder.bytes
+        ),
     ))
 }
 

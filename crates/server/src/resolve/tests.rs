@@ -312,6 +312,7 @@ fn what_nothing_works_with_is_refused() {
         ("listen.admin", "127.0.0.1:7080", "taken by listen.public"),
         ("local.bind", "127.0.0.1:7090", "taken by listen.admin"),
         ("listen.admin", "0.0.0.0:7080", "taken by listen.public"),
+        ("recorder.bytes", "65536", "at least 1048576, or 0"),
         ("calls.incoming_key", "short", "16 to 128 letters"),
         ("calls.incoming_key", "sixteen-letters/or-more", "16 to 128"),
         ("auth.audiences", "[]", "name at least one"),
