@@ -13,6 +13,7 @@
 //! command ended · *subscriber* one WebSocket that watches a roster · *gate* the switch between a
 //! participant's audio and the others.
 
+mod book;
 mod call;
 mod id;
 mod operation;
@@ -21,6 +22,7 @@ mod record;
 mod roster;
 mod verdict;
 
+pub use book::{Book, Contradiction};
 pub use call::{CallFacts, CallKind, CallState};
 pub use id::{
     AppId, CallId, ClientContext, CommandId, IdError, OperationId, ParticipantId, TenantId,
