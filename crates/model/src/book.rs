@@ -1,6 +1,6 @@
 use crate::{
-    Accepted, CallId, CallIntent, CallKind, CommandId, EndCause, LastAttempt, ParticipantId, Posted,
-    Record, Restored, WallTime,
+    Accepted, CallId, CallIntent, CallKind, CommandId, EndCause, LastAttempt, ParticipantId,
+    Posted, Record, Restored, WallTime,
 };
 
 /// Why a record cannot follow those before it.
@@ -422,12 +422,8 @@ mod tests {
     fn the_outcome_of_an_earlier_post_changes_nothing() {
         let before = fold(&[intent(), accepted(1), attempt(1, 1), attempt(1, 2)]).unwrap();
         let mut after = before.clone();
-        after
-            .apply(AT, &outcome(1, 1, Posted::NoEffect))
-            .unwrap();
-        after
-            .apply(AT, &outcome(2, 2, Posted::NoEffect))
-            .unwrap();
+        after.apply(AT, &outcome(1, 1, Posted::NoEffect)).unwrap();
+        after.apply(AT, &outcome(2, 2, Posted::NoEffect)).unwrap();
         assert_eq!(after, before);
     }
 }

@@ -1,0 +1,61 @@
+//! Which rows of an open call nobody will ask for again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openmic_model::{CommandId, Record, WallTime};
+
+use crate::config::Keeping;
+
+/// One settled command.
+struct Settled {
+    command: CommandId,
+    at: WallTime,
+}
+
+/// The numbers of rows that may go without changing what the call is recovered from.
+///
+/// Commands settled longer ago than the retention, or more of them than are kept, with their
+/// attempts; never the command that was accepted last nor the one that leads the latest series of
+/// POSTs. Of epochs and windows the last is enough.
+pub(super) fn needless(
+    rows: &[(u64, WallTime, Record)],
+    now: WallTime,
+    keeping: &Keeping,
+) -> Vec<u64> {
+    let mut settled = Vec::new();
+    let (mut accepted, mut lead) = (None, None);
+    let mut last = BTreeMap::new();
+    for (number, at, record) in rows {
+        match record {
+            Record::Accepted(is) => accepted = Some(is.command),
+            Record::Attempt { lead: is, .. } => lead = Some(*is),
+            Record::Verdict { command, .. } => settled.push(Settled {
+                command: *command,
+                at: *at,
+            }),
+            Record::Epoch(_) => drop(last.insert("epoch", *number)),
+            Record::Window { .. } => drop(last.insert("window", *number)),
+            _ => {}
+        }
+    }
+    let too_many = settled.len().saturating_sub(keeping.settled);
+    let gone: BTreeSet<_> = settled
+        .iter()
+        .enumerate()
+        .filter(|(at, is)| *at < too_many || now.since(is.at) > keeping.retention)
+        .map(|(_, is)| is.command)
+        .filter(|command| Some(*command) != accepted && Some(*command) != lead)
+        .collect();
+    let goes = |(number, _, record): &&(u64, WallTime, Record)| match record {
+        Record::Accepted(accepted) => gone.contains(&accepted.command),
+        Record::Attempt { lead, .. } | Record::Outcome { lead, .. } => gone.contains(lead),
+        Record::Verdict { command, .. } => gone.contains(command),
+        Record::Epoch(_) => last["epoch"] != *number,
+        Record::Window { .. } => last["window"] != *number,
+        Record::Intent(_) | Record::Opened { .. } | Record::Closed { .. } => false,
+    };
+    rows.iter()
+        .filter(goes)
+        .map(|(number, ..)| *number)
+        .collect()
+}

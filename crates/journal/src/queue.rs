@@ -1,0 +1,219 @@
+//! What waits for the writer, and how much more may come.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use openmic_model::{CallKey, WallTime};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::codec::{Draft, Note};
+use crate::error::Full;
+use crate::ticket::Ticket;
+
+/// Records that may wait, those included that what was accepted may still bring. About 80 MiB.
+const MOST_RECORDS: usize = 262_144;
+
+/// Bytes that may wait before nothing new is accepted.
+const MOST_BYTES: usize = 64 << 20;
+
+/// What an open command may still bring: three attempts, their outcomes, a window, the verdict.
+const OF_COMMAND: usize = 8;
+
+/// What an open call may still bring besides: an epoch, its end.
+const OF_CALL: usize = 2;
+
+/// One commit takes so many records, and ...
+const BATCH_RECORDS: usize = 256;
+
+/// ... so many bytes, except that an item is never divided.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// One append.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) work: Work,
+    pub(crate) load: Load,
+    pub(crate) told: oneshot::Sender<()>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Work {
+    Records(CallKey, Vec<Draft>),
+    Answer {
+        at: WallTime,
+        scope: [u8; 32],
+        print: [u8; 32],
+        body: Vec<u8>,
+    },
+}
+
+/// How much something is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Load {
+    pub(crate) records: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Load {
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+    }
+
+    const fn sub(&mut self, other: Self) {
+        self.records = self.records.saturating_sub(other.records);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+    }
+}
+
+impl Work {
+    fn load(&self) -> Load {
+        match self {
+            Self::Records(_, drafts) => Load {
+                records: drafts.len(),
+                bytes: drafts.iter().map(|draft| draft.body.len()).sum(),
+            },
+            Self::Answer { body, .. } => Load {
+                records: 1,
+                bytes: body.len(),
+            },
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Item>,
+    /// Of the items, and of what the writer took and has not made durable.
+    waiting: Load,
+    open_commands: usize,
+    open_calls: usize,
+    closed: bool,
+}
+
+/// The queue before the writer.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    more: Condvar,
+}
+
+impl Queue {
+    /// Counts what a recovery found open.
+    pub(crate) fn expect(&self, calls: usize, commands: usize) {
+        let mut state = self.state.lock();
+        state.open_calls = calls;
+        state.open_commands = commands;
+    }
+
+    /// Takes an append in. Refused only when the journal was closed, or twice as much waits as
+    /// [`Queue::admits`] lets in, which happens only to who does not ask it.
+    pub(crate) fn push(&self, work: Work) -> Ticket {
+        let load = work.load();
+        let (told, receiver) = oneshot::channel();
+        let mut state = self.state.lock();
+        let most = state.waiting.records + load.records > 2 * MOST_RECORDS
+            || state.waiting.bytes + load.bytes > 4 * MOST_BYTES;
+        if state.closed || most {
+            return Ticket::known(Err(crate::error::Lost));
+        }
+        if let Work::Records(_, drafts) = &work {
+            for draft in drafts {
+                state.count(&draft.note);
+            }
+        }
+        state.waiting.add(load);
+        state.items.push_back(Item { work, load, told });
+        drop(state);
+        self.more.notify_one();
+        Ticket::waiting(receiver)
+    }
+
+    /// Whether something new may be accepted, so that all it may bring finds room.
+    pub(crate) fn admits(&self) -> Result<(), Full> {
+        let state = self.state.lock();
+        let to_come = state.open_commands * OF_COMMAND + state.open_calls * OF_CALL;
+        let queued = state.waiting.records;
+        if queued + to_come + OF_COMMAND > MOST_RECORDS || state.waiting.bytes > MOST_BYTES {
+            return Err(Full::Behind { queued });
+        }
+        Ok(())
+    }
+
+    /// The next batch, in order. Blocks up to `patience` for one; true when the queue is closed.
+    pub(crate) fn take(&self, patience: Duration) -> (Vec<Item>, bool) {
+        let until = Instant::now() + patience;
+        let mut state = self.state.lock();
+        while state.items.is_empty() && !state.closed {
+            if self.more.wait_until(&mut state, until).timed_out() {
+                break;
+            }
+        }
+        (state.batch(), state.closed)
+    }
+
+    /// The next batch, without waiting.
+    pub(crate) fn take_now(&self) -> Vec<Item> {
+        self.state.lock().batch()
+    }
+
+    /// Blocks for `pause`, or until the queue is closed; true then.
+    pub(crate) fn pause(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let mut state = self.state.lock();
+        while !state.closed && !self.more.wait_until(&mut state, until).timed_out() {}
+        state.closed
+    }
+
+    /// So much became durable.
+    pub(crate) fn done(&self, load: Load) {
+        self.state.lock().waiting.sub(load);
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.state.lock().waiting.records
+    }
+
+    /// Takes nothing in any more.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.more.notify_all();
+    }
+
+    /// Takes nothing in any more, and forgets what waits: its tickets are lost.
+    pub(crate) fn fail(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.items.clear();
+        drop(state);
+        self.more.notify_all();
+    }
+}
+
+impl State {
+    fn count(&mut self, note: &Note) {
+        match note {
+            Note::Intent { .. } => self.open_calls += 1,
+            Note::Accepted(_) => self.open_commands += 1,
+            Note::Verdict(_) => self.open_commands = self.open_commands.saturating_sub(1),
+            Note::Closed => self.open_calls = self.open_calls.saturating_sub(1),
+            Note::Other => {}
+        }
+    }
+
+    fn batch(&mut self) -> Vec<Item> {
+        let mut load = Load::default();
+        let mut batch = Vec::new();
+        while let Some(next) = self.items.front() {
+            let over = load.records + next.load.records > BATCH_RECORDS
+                || load.bytes + next.load.bytes > BATCH_BYTES;
+            if over && !batch.is_empty() {
+                break;
+            }
+            load.add(next.load);
+            batch.extend(self.items.pop_front());
+        }
+        batch
+    }
+}

@@ -1,0 +1,160 @@
+//! Real folders: locks, rights, formats, damaged files. F-D4, F-D6, F-N6, F-N7.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use openmic_journal::{Journal, JournalConfig, OpenError};
+
+use crate::facts::{begun, key};
+
+async fn write_one(folder: &Path) {
+    let (journal, _) = Journal::open(&JournalConfig::new(folder)).unwrap();
+    journal.append(key(1), &begun(1)).await.unwrap();
+    journal.close().await;
+}
+
+fn refused(folder: &Path) -> OpenError {
+    Journal::open(&JournalConfig::new(folder)).unwrap_err()
+}
+
+#[tokio::test]
+async fn a_folder_is_made_for_this_user_alone() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("a/b");
+    let (journal, _) = Journal::open(&JournalConfig::new(&folder)).unwrap();
+    journal.append(key(1), &begun(1)).await.unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    let files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+}
+
+/// F-N7.
+#[tokio::test]
+async fn a_second_one_on_the_folder_is_refused_until_the_first_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, _) = Journal::open(&JournalConfig::new(folder.path())).unwrap();
+    let error = refused(folder.path());
+    assert!(matches!(error, OpenError::InUse { .. }));
+    assert!(error.to_string().contains("another process"), "{error}");
+    first.append(key(1), &begun(1)).await.unwrap();
+    first.close().await;
+    let (_, recovery) = Journal::open(&JournalConfig::new(folder.path())).unwrap();
+    assert_eq!(recovery.calls.len(), 1);
+}
+
+/// F-N6.
+#[tokio::test]
+async fn a_newer_format_is_refused_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    write_one(folder.path()).await;
+    let file = folder.path().join("journal.db");
+    let database = rusqlite::Connection::open(&file).unwrap();
+    database.pragma_update(None, "user_version", 99).unwrap();
+    drop(database);
+    let before = std::fs::read(&file).unwrap();
+    let error = refused(folder.path());
+    assert!(
+        matches!(error, OpenError::Newer { found: 99, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("format 99"), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_database_of_something_else_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("journal.db");
+    let database = rusqlite::Connection::open(&file).unwrap();
+    database.execute_batch("CREATE TABLE theirs (a)").unwrap();
+    drop(database);
+    assert!(matches!(refused(folder.path()), OpenError::NotOurs { .. }));
+}
+
+/// F-D4: where SQLite's own structure is broken, no call can be told from another.
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    write_one(folder.path()).await;
+    let file = folder.path().join("journal.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    for byte in &mut bytes[..100] {
+        *byte ^= 0x55;
+    }
+    std::fs::write(&file, &bytes).unwrap();
+    let error = refused(folder.path());
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains(".recover"), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
+}
+
+/// F-D4, in the file itself: no flipped bit of a record goes unseen, and none harms another call.
+#[tokio::test]
+async fn a_bit_flipped_in_the_file_quarantines_its_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(&JournalConfig::new(folder.path())).unwrap();
+    for number in 1..=3 {
+        journal.append(key(number), &begun(number)).await.unwrap();
+    }
+    journal.close().await;
+    let file = folder.path().join("journal.db");
+    let bytes = std::fs::read(&file).unwrap();
+    let places: Vec<_> = (0..bytes.len())
+        .filter(|at| bytes[*at..].starts_with(b"call-2"))
+        .collect();
+    assert_eq!(places.len(), 1);
+    for offset in 0..6 {
+        let mut damaged = bytes.clone();
+        damaged[places[0] + offset] ^= 4;
+        std::fs::write(&file, &damaged).unwrap();
+        let (journal, recovery) = Journal::open(&JournalConfig::new(folder.path())).unwrap();
+        let open: Vec<_> = recovery.calls.iter().map(|call| call.key).collect();
+        assert_eq!(open, [key(1), key(3)]);
+        assert_eq!(recovery.quarantined[0].0, key(2));
+        journal.close().await;
+    }
+    std::fs::write(&file, &bytes).unwrap();
+    let (_, recovery) = Journal::open(&JournalConfig::new(folder.path())).unwrap();
+    assert_eq!(recovery.calls.len(), 3);
+}
+
+/// F-D4: a row whose damage is in its call's key leaves a gap in that call.
+#[tokio::test]
+async fn a_row_that_lies_with_another_call_quarantines_the_one_that_misses_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(&JournalConfig::new(folder.path())).unwrap();
+    for number in [1, 4] {
+        journal.append(key(number), &begun(number)).await.unwrap();
+    }
+    journal.close().await;
+    let database = rusqlite::Connection::open(folder.path().join("journal.db")).unwrap();
+    let (from, to) = (4_u128.to_be_bytes(), 5_u128.to_be_bytes());
+    let moved = database.execute(
+        "UPDATE records SET call = ?1 WHERE call = ?2 AND number = 3",
+        [to, from],
+    );
+    assert_eq!(moved, Ok(1));
+    drop(database);
+    let (_, recovery) = Journal::open(&JournalConfig::new(folder.path())).unwrap();
+    let quarantined: Vec<_> = recovery.quarantined.iter().map(|(key, _)| *key).collect();
+    assert_eq!(quarantined, [key(4), key(5)]);
+    assert_eq!(recovery.calls.len(), 1);
+}
+
+/// F-D6.
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let parent = tempfile::tempdir().unwrap();
+    let file = parent.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = refused(&file.join("journal"));
+    assert!(matches!(error, OpenError::Folder { .. }), "{error}");
+    assert!(error.to_string().contains("cannot be written"), "{error}");
+}
