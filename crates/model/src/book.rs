@@ -1,6 +1,6 @@
 use crate::{
-    Accepted, CallId, CallIntent, CallKind, CommandId, EndCause, LastAttempt, ParticipantId,
-    Posted, Record, Restored, WallTime,
+    Accepted, Action, CallId, CallIntent, CallKind, CommandId, EndCause, LastAttempt,
+    ParticipantId, Posted, Record, Restored, Verdict, WallTime, Window,
 };
 
 /// Why a record cannot follow those before it.
@@ -66,7 +66,8 @@ pub struct Book {
     commanded: bool,
     open: Vec<(WallTime, Accepted)>,
     last: Option<LastAttempt>,
-    window: Option<WallTime>,
+    opposite: Option<LastAttempt>,
+    window: Option<Window>,
     ended: Option<(WallTime, EndCause)>,
 }
 
@@ -134,39 +135,27 @@ impl Book {
                 lead,
                 number,
                 action,
-            } => {
-                let before = self.last.as_ref().filter(|last| last.lead == *lead);
-                if let Some(last) = before
-                    && *number <= last.number
-                {
-                    return Err(Contradiction::NumberNotAbove {
-                        lead: *lead,
-                        was: last.number,
-                        number: *number,
-                    });
-                }
-                let reached = before.map_or(0, |last| last.reached);
-                self.last = Some(LastAttempt {
-                    lead: *lead,
-                    action: *action,
-                    number: *number,
-                    reached: reached.saturating_add(1),
-                    at,
-                    outcome: None,
-                });
-            }
+            } => self.attempt(at, *lead, *number, *action)?,
             Record::Outcome {
                 lead,
                 number,
                 outcome,
             } => self.outcome(*lead, *number, outcome),
-            Record::Verdict { command, .. } => {
-                let at = self
-                    .open_at(*command)
-                    .ok_or(Contradiction::NotOpen(*command))?;
-                self.open.remove(at);
+            Record::Verdict {
+                command,
+                action,
+                verdict,
+            } => {
+                let place = self.open_at(*command);
+                self.open
+                    .remove(place.ok_or(Contradiction::NotOpen(*command))?);
+                if matches!(verdict, Verdict::Confirmed { .. }) {
+                    self.confirm(*action);
+                }
             }
-            Record::Window { until } => self.window = *until,
+            Record::Window { until } => {
+                self.window = until.map(|until| Window { at, until });
+            }
             Record::Closed { cause } => {
                 if !self.open.is_empty() {
                     return Err(Contradiction::EndedOpen(self.open.len()));
@@ -177,17 +166,63 @@ impl Book {
         Ok(())
     }
 
-    /// Outcomes may be lost and may come late; only that of the latest POST says something.
+    fn attempt(
+        &mut self,
+        at: WallTime,
+        lead: CommandId,
+        number: u8,
+        action: Action,
+    ) -> Result<(), Contradiction> {
+        let before = self.posts().find(|post| post.lead == lead);
+        if let Some(post) = before
+            && number <= post.number
+        {
+            let was = post.number;
+            return Err(Contradiction::NumberNotAbove { lead, was, number });
+        }
+        let reached = before.map_or(0, |post| post.reached);
+        let next = LastAttempt {
+            lead,
+            action,
+            number,
+            reached: reached.saturating_add(1),
+            at,
+            outcome: None,
+            confirmed: false,
+        };
+        if let Some(last) = self.last.replace(next)
+            && last.action != action
+        {
+            self.opposite = Some(last);
+        }
+        Ok(())
+    }
+
+    /// The latest POST of each action.
+    fn posts(&self) -> impl Iterator<Item = &LastAttempt> {
+        self.last.iter().chain(&self.opposite)
+    }
+
+    fn posts_mut(&mut self) -> impl Iterator<Item = &mut LastAttempt> {
+        self.last.iter_mut().chain(&mut self.opposite)
+    }
+
+    /// Outcomes may be lost and may come late; only that of a latest POST says something.
     fn outcome(&mut self, lead: CommandId, number: u8, outcome: &Posted) {
-        let Some(last) = &mut self.last else { return };
-        if last.lead != lead || last.number != number {
+        let mut posts = self.posts_mut();
+        let Some(post) = posts.find(|post| post.lead == lead && post.number == number) else {
             return;
+        };
+        if *outcome == Posted::NoEffect && post.outcome != Some(Posted::NoEffect) {
+            post.reached = post.reached.saturating_sub(1);
         }
-        let counted = last.outcome != Some(Posted::NoEffect);
-        if counted && *outcome == Posted::NoEffect {
-            last.reached = last.reached.saturating_sub(1);
+        post.outcome = Some(outcome.clone());
+    }
+
+    fn confirm(&mut self, action: Action) {
+        for post in self.posts_mut().filter(|post| post.action == action) {
+            post.confirmed = true;
         }
-        last.outcome = Some(outcome.clone());
     }
 
     fn open_at(&self, command: CommandId) -> Option<usize> {
@@ -237,6 +272,7 @@ impl Book {
             commanded: self.commanded,
             open: self.open.clone(),
             last: self.last.clone(),
+            opposite: self.opposite.clone(),
             window: self.window,
         }
     }
@@ -247,7 +283,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Action, AppId, Origin, TenantId, Verdict};
+    use crate::{AppId, Origin, TenantId};
 
     const AT: WallTime = WallTime(1_764_000_000_000);
 
@@ -416,6 +452,71 @@ mod tests {
         ] {
             assert_eq!(fold(&records), Err(contradiction), "{records:?}");
         }
+    }
+
+    fn opposite(record: Record) -> Record {
+        match record {
+            Record::Attempt { lead, number, .. } => Record::Attempt {
+                lead,
+                number,
+                action: Action::Mute,
+            },
+            other => other,
+        }
+    }
+
+    #[test]
+    fn the_latest_post_of_each_action_is_restored_with_what_confirmed_it() {
+        let confirmed = |command| Record::Verdict {
+            command: CommandId::new(command),
+            action: Action::Unmute,
+            verdict: Verdict::Confirmed {
+                evidence: crate::Evidence::Roster,
+                roster: crate::RosterSeen::Fresh,
+            },
+        };
+        let mut records = vec![
+            intent(),
+            accepted(1),
+            attempt(1, 1),
+            accepted(2),
+            opposite(attempt(2, 1)),
+            outcome(1, 1, Posted::Ambiguous),
+        ];
+        let restored = fold(&records).unwrap().restored();
+        let (last, other) = (restored.last.unwrap(), restored.opposite.unwrap());
+        assert_eq!((last.action, other.action), (Action::Mute, Action::Unmute));
+        assert_eq!(other.outcome, Some(Posted::Ambiguous));
+        assert!(!other.confirmed);
+
+        records.push(confirmed(1));
+        let restored = fold(&records).unwrap().restored();
+        assert!(restored.opposite.unwrap().confirmed);
+        assert!(!restored.last.unwrap().confirmed);
+
+        records.extend([accepted(3), attempt(3, 1), accepted(4), attempt(4, 1)]);
+        let restored = fold(&records).unwrap().restored();
+        let (last, other) = (restored.last.unwrap(), restored.opposite.unwrap());
+        assert_eq!(
+            (last.lead, other.lead),
+            (CommandId::new(4), CommandId::new(2))
+        );
+        assert!(!last.confirmed, "what confirmed it was before");
+    }
+
+    #[test]
+    fn the_latest_window_counts() {
+        let window = |until: Option<u64>| Record::Window {
+            until: until.map(WallTime),
+        };
+        let book = fold(&[intent(), window(Some(5)), window(Some(7))]).unwrap();
+        let expected = Window {
+            at: AT,
+            until: WallTime(7),
+        };
+        assert_eq!(book.restored().window, Some(expected));
+        let book = fold(&[intent(), window(Some(5)), window(None)]).unwrap();
+        assert_eq!(book.restored().window, None);
     }
 
     #[test]

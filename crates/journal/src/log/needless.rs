@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use openmic_model::{CommandId, Record, WallTime};
+use openmic_model::{CommandId, Record, Verdict, WallTime};
 
 use crate::config::Keeping;
 
@@ -15,24 +15,36 @@ struct Settled {
 /// The numbers of rows that may go without changing what the call is recovered from.
 ///
 /// Commands settled longer ago than the retention, or more of them than are kept, with their
-/// attempts; never the command that was accepted last nor the one that leads the latest series of
-/// POSTs. Of epochs and windows the last is enough.
+/// attempts. Never the command that was accepted last; nor, of each action, the one that leads the
+/// latest series of POSTs and the one that was confirmed last. Of epochs and windows the last is
+/// enough.
 pub(super) fn needless(
     rows: &[(u64, WallTime, Record)],
     now: WallTime,
     keeping: &Keeping,
 ) -> Vec<u64> {
     let mut settled = Vec::new();
-    let (mut accepted, mut lead) = (None, None);
+    let mut stays = BTreeMap::new();
     let mut last = BTreeMap::new();
     for (number, at, record) in rows {
         match record {
-            Record::Accepted(is) => accepted = Some(is.command),
-            Record::Attempt { lead: is, .. } => lead = Some(*is),
-            Record::Verdict { command, .. } => settled.push(Settled {
-                command: *command,
-                at: *at,
-            }),
+            Record::Accepted(is) => drop(stays.insert(("accepted", ""), is.command)),
+            Record::Attempt { lead, action, .. } => {
+                stays.insert(("lead", action.as_str()), *lead);
+            }
+            Record::Verdict {
+                command,
+                action,
+                verdict,
+            } => {
+                settled.push(Settled {
+                    command: *command,
+                    at: *at,
+                });
+                if matches!(verdict, Verdict::Confirmed { .. }) {
+                    stays.insert(("confirmed", action.as_str()), *command);
+                }
+            }
             Record::Epoch(_) => drop(last.insert("epoch", *number)),
             Record::Window { .. } => drop(last.insert("window", *number)),
             _ => {}
@@ -44,7 +56,7 @@ pub(super) fn needless(
         .enumerate()
         .filter(|(at, is)| *at < too_many || now.since(is.at) > keeping.retention)
         .map(|(_, is)| is.command)
-        .filter(|command| Some(*command) != accepted && Some(*command) != lead)
+        .filter(|command| stays.values().all(|stays| stays != command))
         .collect();
     let goes = |(number, _, record): &&(u64, WallTime, Record)| match record {
         Record::Accepted(accepted) => gone.contains(&accepted.command),
