@@ -8,6 +8,7 @@ mod canary;
 mod cycles;
 mod door;
 mod encoders;
+mod faults;
 mod incoming;
 mod readme;
 mod relay;

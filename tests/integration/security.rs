@@ -66,30 +66,48 @@ fn named(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
+/// What documents may name as proof.
+pub(crate) struct Proofs {
+    tests: BTreeSet<String>,
+    run: String,
+}
+
+impl Proofs {
+    pub(crate) fn collect() -> Self {
+        let tests = tests();
+        assert!(tests.contains("every_threat_names_tests_that_exist"));
+        assert!(!tests.contains("named"), "helpers are no tests");
+        let run = std::fs::read_to_string(root().join("tests/run")).unwrap();
+        Self { tests, run }
+    }
+
+    /// How many proofs a cell names, and those that are not there.
+    pub(crate) fn named_in<'a>(&self, cell: &'a str) -> (usize, Vec<&'a str>) {
+        let names: Vec<_> = named(cell).filter(|name| *name != "tests/run").collect();
+        let count = names.len();
+        let missing = names.into_iter().filter(|name| !self.has(name));
+        (count, missing.collect())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        if let Some(target) = name.strip_prefix("fuzz:") {
+            let file = format!("tests/fuzz/fuzz_targets/{target}.rs");
+            return root().join(file).is_file();
+        }
+        match name.strip_prefix("step:") {
+            Some(step) => self.run.contains(&format!("step \"{step}\"")),
+            None => self.tests.contains(name),
+        }
+    }
+}
+
 #[test]
 fn every_threat_names_tests_that_exist() {
-    let tests = tests();
-    assert!(tests.contains("every_threat_names_tests_that_exist"));
-    assert!(!tests.contains("named"), "helpers are no tests");
-    let run = std::fs::read_to_string(root().join("tests/run")).unwrap();
+    let all = Proofs::collect();
     let mut missing = Vec::new();
     for (threat, proofs) in threats() {
-        let mut proved = 0;
-        for name in named(&proofs).filter(|name| *name != "tests/run") {
-            let there = if let Some(target) = name.strip_prefix("fuzz:") {
-                root()
-                    .join(format!("tests/fuzz/fuzz_targets/{target}.rs"))
-                    .is_file()
-            } else if let Some(step) = name.strip_prefix("step:") {
-                run.contains(&format!("step \"{step}\""))
-            } else {
-                tests.contains(name)
-            };
-            proved += 1;
-            if !there {
-                missing.push(format!("{threat}: {name}"));
-            }
-        }
+        let (proved, absent) = all.named_in(&proofs);
+        missing.extend(absent.iter().map(|name| format!("{threat}: {name}")));
         // honest about what is open, or proved by something
         assert!(
             proved > 0 || proofs.starts_with("No test yet"),

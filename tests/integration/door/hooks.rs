@@ -239,6 +239,25 @@ async fn replay(house: &House, captured: &[Passed]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_whose_clock_is_wrong_is_served_like_any_other() {
+    let house = House::watched().await;
+    for (date, action) in [
+        ("Thu, 01 Jan 1970 00:00:00 GMT", "unmute"),
+        ("Fri, 31 Dec 2099 23:59:59 GMT", "mute"),
+    ] {
+        let path = format!("{CALLS}/{}/{action}", house.calls.group);
+        let request = Request::new("POST", path).bearer(&house.token).json("{}");
+        let request = request
+            .header("date", date)
+            .header("if-unmodified-since", date);
+        let request = request.header("prefer", "wait=20");
+        let reply = request.send(&house.host).await;
+        let said = (reply.status, &reply.body["status"]);
+        assert_eq!(said, (200, &json!("completed")), "{date}: {reply:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notifications_that_beat_the_creates_answer_are_kept_for_it() {
     let mut house = House::watched().await;
     let told = house.hooks().passed().len();

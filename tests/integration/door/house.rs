@@ -158,10 +158,6 @@ impl House {
         self.engine.as_ref().expect("it is the engine's side")
     }
 
-    pub(super) fn local(&self) -> &LocalService {
-        &self.local
-    }
-
     /// With a call of every kind.
     pub(super) async fn furnished(side: Side) -> Self {
         let house = Self::open(side, Duration::from_millis(20)).await;

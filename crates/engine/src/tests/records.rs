@@ -224,6 +224,41 @@ async fn the_roster_comes_as_a_snapshot_then_as_deltas_then_ends() {
 }
 
 #[tokio::test]
+async fn a_bot_that_panics_or_never_reads_costs_its_call_nothing() {
+    let stage = Stage::new(patient).await;
+    let mut leg = stage.established(true).await;
+    // A stream and a verdict that nobody looks at, and a task of the bot's that panics on both.
+    let unread = leg.call.roster();
+    drop(leg.command(Action::Mute));
+    let (call, mut stream) = (leg.call.clone(), leg.call.roster());
+    let bot = tokio::spawn(async move {
+        let pending = call.command(Action::Mute, CommandOptions::default());
+        let first = stream.next().await;
+        panic!("the bot's own fault: {first:?} {pending:?}");
+    });
+    assert!(within(bot).await.unwrap_err().is_panic());
+    for number in 0..2_000 {
+        leg.roster(number % 2 == 0);
+        if number % 50 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    leg.roster(true);
+    leg.until(|status| status.phase == Phase::Muted).await;
+    let pending = leg.command(Action::Unmute);
+    leg.answered(Route::Unmute, 1).await;
+    leg.roster(false);
+    assert!(verdict(pending).await.is_success());
+    // What was not read for so long is one snapshot, of the newest.
+    let mut unread = unread;
+    let Some(RosterEvent::Snapshot(newest)) = within(unread.next()).await else {
+        panic!("no snapshot");
+    };
+    assert_eq!(Some(newest), leg.call.roster_now());
+    leg.end().await;
+}
+
+#[tokio::test]
 async fn a_roster_without_visible_change_is_no_version() {
     let stage = Stage::new(patient).await;
     let mut leg = stage.established(true).await;

@@ -342,3 +342,33 @@ fn operations_without_a_context_wait_for_the_answer_that_names_them() {
     rig.answered(OperationStatus::Running);
     assert_eq!(rig.verdict(rig.latest), confirmed(Evidence::Operation));
 }
+
+#[test]
+fn a_flood_of_operations_nobody_knows_is_kept_within_bounds() {
+    // Of what comes before the answer that names it, the newest 16 are kept.
+    for (others, kept) in [(15, true), (16, false), (10_000, false)] {
+        let mut rig = pending();
+        let mut nameless = rig.operation(OperationStatus::Completed);
+        nameless.client_context = None;
+        rig.fire(Event::OperationNotice(nameless));
+        for number in 0..others {
+            let stranger = operation(1_000 + number, None, OperationStatus::Failed);
+            rig.fire(Event::OperationNotice(stranger));
+        }
+        rig.roster(&[own(false, 11)]);
+        rig.answered(OperationStatus::Running);
+        if kept {
+            assert_eq!(rig.verdict(rig.latest), confirmed(Evidence::Operation));
+        } else {
+            rig.open(rig.latest);
+            // Forgotten is not lost: it is asked for.
+            assert_eq!(
+                count(&rig.pass(secs(6)), |e| matches!(
+                    e,
+                    Effect::ReadOperation { .. }
+                )),
+                1
+            );
+        }
+    }
+}

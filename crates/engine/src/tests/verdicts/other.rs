@@ -194,6 +194,23 @@ async fn expired_while_graph_throttles() {
 }
 
 #[tokio::test]
+async fn expired_while_no_token_is_to_be_had() {
+    let stage = Stage::new(hasty).await;
+    let grant = r#"{"token_type":"Bearer","expires_in":2,"access_token":"short"}"#;
+    stage.graph.once(Route::Token, Reply::new(200, grant));
+    stage
+        .graph
+        .always(Route::Token, Reply::error(500, "x", "down"));
+    let leg = stage.established(true).await;
+    // The old one serves to its end; after that nothing can be sent.
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    assert_eq!(verdict(leg.hurried(Action::Unmute)).await, Verdict::Expired);
+    assert_eq!(stage.graph.count(Route::Unmute), 0);
+    assert!(stage.graph.count(Route::Token) >= 2);
+    leg.end().await;
+}
+
+#[tokio::test]
 async fn throttled_and_then_sent() {
     let stage = Stage::new(hasty).await;
     let mut leg = stage.established(true).await;
