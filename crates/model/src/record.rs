@@ -242,7 +242,7 @@ impl EndCause {
 }
 
 /// An open call as its records leave it: what a machine is recovered from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
     /// What the call connects, as far as was known.
     pub kind: CallKind,
@@ -261,7 +261,7 @@ pub struct Restored {
 }
 
 /// A time to speak in, as it was written down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// When [`Record::Window`] was.
     pub at: WallTime,
@@ -278,7 +278,7 @@ impl Window {
 }
 
 /// The latest series of POSTs of a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastAttempt {
     /// Gave the client contexts their name.
     pub lead: CommandId,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use openmic_machine::{AttemptId, Config, Effect, Event, Machine, Phase, QueryId, Timer};
 use openmic_model::{
-    Action, CallFacts, CallId, CallKind, CommandId, OperationId, Origin, Verdict, Version, WallTime,
+    Action, CallFacts, CallId, CallKind, CommandId, OperationId, Origin, Restored, Verdict,
+    Version, WallTime,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -122,6 +123,13 @@ pub enum How {
         facts: CallFacts,
         /// What the ring states.
         kind: CallKind,
+    },
+    /// It outlived a process.
+    Recovered {
+        /// What its records left of it.
+        restored: Box<Restored>,
+        /// What the wall clock showed.
+        wall: WallTime,
     },
 }
 

@@ -127,7 +127,7 @@ impl Flight {
     pub(crate) fn begun(
         &self,
         config: &Config,
-        how: How,
+        mut how: How,
         machine: &Machine,
         acts: &[Effect],
         now: Time,
@@ -140,6 +140,12 @@ impl Flight {
         let Some(recorder) = &self.recorder else {
             return;
         };
+        if let How::Recovered { restored, .. } = &mut how {
+            for (_, accepted) in &mut restored.open {
+                // What the bot knows it by is no business of the machine's.
+                accepted.asked = None;
+            }
+        }
         let begun = Line::Begun(Begun {
             format: FORMAT,
             openmic: Cow::Borrowed(env!("CARGO_PKG_VERSION")),

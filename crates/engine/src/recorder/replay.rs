@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use openmic_machine::{Machine, Phase, Time};
+use openmic_machine::{Effect, Machine, Phase, Time};
 
-use super::entry::{Entry, FORMAT, How, Stand, What};
+use super::entry::{Begun, Entry, FORMAT, How, Stand, What};
 
 /// What a log came to when its events were stepped anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,64 +61,56 @@ pub enum Diverged {
 /// # Errors
 /// [`Diverged`] where it cannot begin, or does something else.
 pub fn replay(entries: &[Entry]) -> Result<Replayed, Diverged> {
-    let mut lines = entries.iter();
-    let first = lines.next().filter(|entry| entry.n == 1);
-    let Some(Entry {
-        at,
-        what: What::Begun(begun),
-        ..
-    }) = first
-    else {
-        return Err(Diverged::NoBeginning);
-    };
-    if begun.format != FORMAT {
-        return Err(Diverged::Format(begun.format));
-    }
     let mut effects = Vec::new();
-    let config = begun.config.clone();
-    let mut machine = match &begun.how {
-        How::Created => Machine::start(config, time(*at), &mut effects),
-        How::Answered { facts, kind } => {
-            Machine::answer(config, facts, *kind, time(*at), &mut effects)
-        }
-    };
-    same(
-        1,
-        "the beginning",
-        Stand::of(&effects, &machine),
-        &begun.stand,
-    )?;
+    let mut machine = None;
     let mut steps = 0;
-    let mut before = 1;
     let mut stopped = None;
-    for entry in lines {
-        if entry.n != before + 1 {
+    for (entry, expected) in entries.iter().zip(1..) {
+        if entry.n != expected {
             stopped = Some(Stopped::Hole(entry.n));
             break;
         }
-        before = entry.n;
-        let What::Step(step) = &entry.what else {
-            continue;
-        };
-        let Some(event) = &step.event else {
-            stopped = Some(Stopped::Cut(entry.n));
-            break;
-        };
-        effects.clear();
-        machine.handle(event, time(entry.at), &mut effects);
-        same(
-            entry.n,
-            &step.name,
-            Stand::of(&effects, &machine),
-            &step.stand,
-        )?;
-        steps += 1;
+        match (&entry.what, &mut machine) {
+            (What::Begun(begun), None) => {
+                let begun = self::begun(begun, time(entry.at), &mut effects)?;
+                machine = Some(begun);
+            }
+            (What::Step(step), Some(machine)) => {
+                let Some(event) = &step.event else {
+                    stopped = Some(Stopped::Cut(entry.n));
+                    break;
+                };
+                effects.clear();
+                machine.handle(event, time(entry.at), &mut effects);
+                let stand = Stand::of(&effects, machine);
+                same(entry.n, &step.name, stand, &step.stand)?;
+                steps += 1;
+            }
+            _ => {}
+        }
     }
     Ok(Replayed {
         steps,
-        phase: machine.phase(),
+        phase: machine.ok_or(Diverged::NoBeginning)?.phase(),
         stopped,
     })
+}
+
+fn begun(begun: &Begun, now: Time, effects: &mut Vec<Effect>) -> Result<Machine, Diverged> {
+    if begun.format != FORMAT {
+        return Err(Diverged::Format(begun.format));
+    }
+    let config = begun.config.clone();
+    let machine = match &begun.how {
+        How::Created => Machine::start(config, now, effects),
+        How::Answered { facts, kind } => Machine::answer(config, facts, *kind, now, effects),
+        How::Recovered { restored, wall } => {
+            Machine::recover(config, (**restored).clone(), now, *wall, effects)
+        }
+    };
+    let stand = Stand::of(effects, &machine);
+    same(1, "the beginning", stand, &begun.stand)?;
+    Ok(machine)
 }
 
 fn time(at: u64) -> Time {
