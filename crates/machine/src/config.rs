@@ -40,6 +40,9 @@ pub struct Config {
     pub max_open: usize,
     /// Between keepAlives, give or take a tenth. Default 10 min; Graph ends a call after 45 min.
     pub keep_alive: Duration,
+    /// While somebody watches the roster, it is read so often, in case the last notification was
+    /// lost. Default 1 min; without watchers every `keep_alive`.
+    pub roster_audit: Duration,
     /// How long a hole in the delta roster's numbers may take to fill. Default 500 ms.
     pub gap_patience: Duration,
     /// How long to wait for `terminated` after the hang-up was answered. Default 5 s.
@@ -64,6 +67,7 @@ impl Config {
             max_attempts: 3,
             max_open: 32,
             keep_alive: Duration::from_mins(10),
+            roster_audit: Duration::from_mins(1),
             gap_patience: Duration::from_millis(500),
             parting_patience: Duration::from_secs(5),
         }

@@ -22,7 +22,16 @@ pub(crate) struct Open {
     pub(crate) deadline: Time,
     /// Until when a POST may be sent for it. Only what was recovered has its verdict due later.
     pub(crate) send_until: Time,
-    pub(crate) speak_for: Option<Duration>,
+    pub(crate) speak: Option<Speak>,
+}
+
+/// How long an unmute may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Speak {
+    /// From its verdict on.
+    pub(crate) length: Duration,
+    /// Never later than this, whenever its verdict comes.
+    pub(crate) latest: Time,
 }
 
 impl Open {
@@ -40,7 +49,7 @@ impl Open {
             before: Duration::ZERO,
             deadline,
             send_until: deadline,
-            speak_for: None,
+            speak: None,
         }
     }
 
@@ -52,9 +61,14 @@ impl Open {
         speak_for: Option<Duration>,
         now: Time,
     ) -> Self {
+        let deadline = now + within;
+        let speak = speak_for.filter(|_| action == Action::Unmute);
         Self {
-            speak_for: speak_for.filter(|_| action == Action::Unmute),
-            ..Self::new(id, action, Origin::Bot, (now, now + within))
+            speak: speak.map(|length| Speak {
+                length,
+                latest: deadline + length,
+            }),
+            ..Self::new(id, action, Origin::Bot, (now, deadline))
         }
     }
 
@@ -70,14 +84,15 @@ impl Open {
             action: self.action,
             origin: self.origin,
             within: self.deadline.since(self.accepted),
-            speak_for: self.speak_for,
+            speak_for: self.speak.map(|speak| speak.length),
             asked: None,
         }));
         context.effects.push(Effect::Record(record));
     }
 
-    /// Gives the command its verdict. Taking `self` makes a second one impossible.
-    pub(crate) fn settle(self, verdict: Verdict, context: &mut Turn<'_>) {
+    /// Gives the command its verdict. Taking `self` makes a second one impossible. Use
+    /// [`Model::settle`](crate::model::Model::settle), which knows what else rests on it.
+    pub(crate) fn conclude(self, verdict: Verdict, context: &mut Turn<'_>) {
         context.effects.push(Effect::Record(Record::Verdict {
             command: self.id,
             action: self.action,
@@ -111,13 +126,6 @@ impl Intent {
             action: open.action,
             commands: vec![open],
         }
-    }
-}
-
-/// Gives all of `commands` the same verdict.
-pub(crate) fn settle_all(commands: &mut Vec<Open>, verdict: &Verdict, context: &mut Turn<'_>) {
-    for open in commands.drain(..) {
-        open.settle(verdict.clone(), context);
     }
 }
 

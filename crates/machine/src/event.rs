@@ -90,6 +90,9 @@ pub enum Event {
     RosterNotice(RosterUpdate),
     /// A notification about an operation.
     OperationNotice(Operation),
+    /// Whether somebody watches the roster: while so, it is looked at every
+    /// [`Config::roster_audit`](crate::Config::roster_audit).
+    Watched(bool),
     /// Time has passed; the machine looks which timers are due.
     Tick,
     /// One timer went off. Made by the machine itself of [`Event::Tick`].
@@ -121,6 +124,7 @@ impl Event {
             Self::CallNotice(_) => "CallNotice",
             Self::RosterNotice(_) => "RosterNotice",
             Self::OperationNotice(_) => "OperationNotice",
+            Self::Watched(_) => "Watched",
             Self::Tick => "Tick",
             Self::Timer(timer) => match timer {
                 Timer::Patience => "Timer(Patience)",
@@ -131,6 +135,8 @@ impl Event {
                 Timer::Command => "Timer(Command)",
                 Timer::KeepAlive => "Timer(KeepAlive)",
                 Timer::Gap => "Timer(Gap)",
+                Timer::Window => "Timer(Window)",
+                Timer::Audit => "Timer(Audit)",
                 Timer::Parting => "Timer(Parting)",
             },
         }

@@ -276,15 +276,43 @@ impl Model {
         context.timers.set(Timer::KeepAlive, context.now + pause);
     }
 
-    fn keep_alive_pause(&mut self) -> Duration {
-        // splitmix64: a tenth either way, so that calls joined together drift apart.
+    /// splitmix64.
+    pub(crate) fn random(&mut self) -> u64 {
         self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.jitter;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let thousandths = u32::try_from((mixed >> 32) % 201).unwrap_or(0) + 900;
+        mixed ^ (mixed >> 31)
+    }
+
+    fn keep_alive_pause(&mut self) -> Duration {
+        // A tenth either way, so that calls joined together drift apart.
+        let thousandths = u32::try_from((self.random() >> 32) % 201).unwrap_or(0) + 900;
         let whole = self.config.keep_alive.max(KEEP_ALIVE_FLOOR);
         whole.saturating_mul(thousandths) / 1000
+    }
+
+    /// Somebody began to watch the roster, or nobody does any more.
+    pub(crate) fn watch(&mut self, watched: bool, context: &mut Turn<'_>) {
+        if watched == self.watched {
+            return;
+        }
+        self.watched = watched;
+        if watched {
+            let at = context.now + self.config.roster_audit;
+            context.timers.set(Timer::Audit, at);
+        } else {
+            context.timers.clear(Timer::Audit);
+        }
+    }
+
+    /// A notification that nothing followed may be lost without a trace.
+    pub(crate) fn audit_roster(&mut self, context: &mut Turn<'_>) {
+        if self.patience.is_some() && self.kind == CallKind::Group {
+            self.resync = Some(self.read_roster(context));
+        }
+        let at = context.now + self.config.roster_audit;
+        context.timers.set(Timer::Audit, at);
     }
 
     pub(crate) fn keep_alive(&mut self, context: &mut Turn<'_>) {

@@ -49,6 +49,7 @@ mod pursue;
 mod recover;
 mod rest;
 mod time;
+mod window;
 
 pub use attempt::Pursued;
 pub use config::Config;

@@ -143,6 +143,7 @@ impl Machine {
             .filter(|at| self.looked.is_none_or(|looked| *at > looked))
             .min();
         self.timers.put(Timer::LastLook, look);
+        self.timers.put(Timer::Window, model.window_alarm(state));
     }
 
     /// When to send the next [`Event::Tick`]; `None` when the call waits for nothing but events.

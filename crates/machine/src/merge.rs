@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use openmic_model::{Change, DeltaEntry, Participant, ParticipantId, Roster, RosterUpdate};
 
-/// Tombstones kept; the oldest is forgotten first.
+/// Tombstones kept. Over that the oldest raises the floor, which may keep out somebody new whose
+/// update comes late: only a GET tells.
 const TOMBSTONES: usize = 256;
 /// Missing delta numbers remembered; over that the hole cannot fill and only a GET helps.
 const MISSING: usize = 16;
@@ -275,7 +276,8 @@ impl Merge {
             // A whole roster that began after this leave still listed it.
             return;
         }
-        self.bury(&participant.id, number.or(held).unwrap_or(self.highest));
+        let at = number.or(held).unwrap_or(self.highest);
+        self.bury(&participant.id, at, merged);
         self.remove(&participant.id, merged);
     }
 
@@ -392,13 +394,21 @@ impl Merge {
         tombstone.map(|(_, at)| *at)
     }
 
-    fn bury(&mut self, id: &ParticipantId, number: u64) {
+    fn bury(&mut self, id: &ParticipantId, number: u64, merged: &mut Merged) {
         if let Some((_, at)) = self.tombstones.iter_mut().find(|(buried, _)| buried == id) {
             *at = (*at).max(number);
             return;
         }
+        // Whoever is not held and whose number is up to the floor does not come back anyhow.
         if self.tombstones.len() == TOMBSTONES {
-            self.tombstones.pop_front();
+            let floor = self.floor;
+            self.tombstones.retain(|(_, at)| *at > floor);
+        }
+        if self.tombstones.len() == TOMBSTONES
+            && let Some((_, forgotten)) = self.tombstones.pop_front()
+        {
+            self.floor = self.floor.max(forgotten);
+            merged.doubtful = true;
         }
         self.tombstones.push_back((id.clone(), number));
     }

@@ -12,7 +12,7 @@ use statig::state_machine;
 
 use crate::attempt::Attempt;
 use crate::config::Config;
-use crate::desk::{Intent, Open, not_established, settle_all};
+use crate::desk::{Intent, Open, not_established};
 use crate::doubt::Doubts;
 use crate::effect::{Effect, Ending, Phase, QueryId};
 use crate::event::{Ack, AttemptId, Event, PostOutcome, Read};
@@ -20,6 +20,7 @@ use crate::facts::Asked;
 use crate::merge::Merge;
 use crate::recover::Remains;
 use crate::time::{Time, Timer, Timers};
+use crate::window::Window;
 
 /// What a handler may touch besides the model.
 #[derive(Debug)]
@@ -146,6 +147,12 @@ pub(crate) struct Model {
     pub(crate) blind: bool,
     /// The attempt that was under way when the process ended, until it goes on.
     pub(crate) resumed: Option<Box<Attempt>>,
+    /// The time to speak in that is still to end.
+    pub(crate) window: Option<Window>,
+    /// When the unmute was accepted that last said how long to speak.
+    pub(crate) spoken: Option<Time>,
+    /// Somebody watches the roster.
+    pub(crate) watched: bool,
     pub(crate) jitter: u64,
 }
 
@@ -372,12 +379,24 @@ impl Model {
                 self.resync(context);
                 Handled
             }
+            Event::Timer(Timer::Audit) => {
+                self.audit_roster(context);
+                Handled
+            }
+            Event::Watched(watched) => {
+                self.watch(*watched, context);
+                Handled
+            }
             Event::RosterRead { query, .. } => {
                 self.roster_unread(*query, context);
                 Handled
             }
-            // What cannot be read is asked for again by the timers.
-            Event::KeptAlive(_) | Event::CallRead { .. } | Event::SelfRead { .. } => Handled,
+            // What cannot be read is asked for again by the timers; the time to speak in waits for
+            // what is under way.
+            Event::KeptAlive(_)
+            | Event::CallRead { .. }
+            | Event::SelfRead { .. }
+            | Event::Timer(Timer::Window) => Handled,
             Event::OperationNotice(operation) => {
                 self.park(operation);
                 context.effects.push(Effect::Late {
@@ -440,7 +459,12 @@ impl Model {
                 _ => None,
             };
             let mut commands = attempt.commands.clone();
-            settle_all(&mut commands, &Verdict::CallEnded { result }, context);
+            self.settle_all(
+                &mut commands,
+                &Verdict::CallEnded { result },
+                false,
+                context,
+            );
         }
         context.effects.push(Effect::Entered {
             from: source.phase(),
@@ -487,6 +511,9 @@ impl Model {
             remains: None,
             blind: false,
             resumed: None,
+            window: None,
+            spoken: None,
+            watched: false,
             jitter: seed,
             config,
         }

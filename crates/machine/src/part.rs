@@ -112,7 +112,7 @@ impl Model {
             } => {
                 let open = Open::asked(*id, *action, *within, *speak_for, context.now);
                 open.record(context);
-                open.settle(Verdict::CallEnded { result: None }, context);
+                self.settle(open, Verdict::CallEnded { result: None }, false, context);
                 Handled
             }
             // Answers to what was under way.
@@ -122,6 +122,7 @@ impl Model {
             | Event::RosterRead { .. }
             | Event::CallRead { .. }
             | Event::KeptAlive(_)
+            | Event::Watched(_)
             | Event::HangUp => Handled,
             _ => Super,
         }
@@ -174,6 +175,7 @@ impl Model {
             | Event::RosterRead { .. }
             | Event::CallRead { .. }
             | Event::KeptAlive(_)
+            | Event::Watched(_)
             | Event::HungUp(_)
             | Event::CallNotice(_)
             | Event::RosterNotice(_)

@@ -7,7 +7,7 @@ use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
 
 use crate::attempt::{Attempt, Http, Judgement, OPERATION_POLLS, Op};
-use crate::desk::{Intent, Open, overdue, settle_all, too_many};
+use crate::desk::{Intent, Open, overdue, too_many};
 use crate::effect::Effect;
 use crate::event::{Event, PostOutcome, Read};
 use crate::merge::Merged;
@@ -113,7 +113,8 @@ impl Model {
                 if *action != attempt.action {
                     // First what overtakes, so that no crash can come between that loses it.
                     self.wait(open, context);
-                    settle_all(&mut attempt.commands, &Verdict::Superseded, context);
+                    let acted = attempt.may_have_acted();
+                    self.settle_all(&mut attempt.commands, &Verdict::Superseded, acted, context);
                 } else if attempt.commands.len() >= self.config.max_open {
                     open.refuse(too_many(), context);
                 } else {
@@ -228,7 +229,7 @@ impl Model {
                 for open in overdue(&mut attempt.commands, context.now) {
                     let verdict = attempt.overdue();
                     self.concluded(attempt, &verdict);
-                    open.settle(verdict, context);
+                    self.settle(open, verdict, attempt.may_have_acted(), context);
                 }
                 self.conclude(attempt, context)
             }
@@ -267,7 +268,8 @@ impl Model {
                 attempt.reached = attempt.reached.saturating_sub(1);
                 self.outcome_known(outcome, attempt.closed, context);
                 let verdict = refusal.clone().into_verdict();
-                settle_all(&mut attempt.commands, &verdict, context);
+                let acted = attempt.may_have_acted();
+                self.settle_all(&mut attempt.commands, &verdict, acted, context);
                 return self.leave(attempt, context);
             }
             PostOutcome::Throttled { .. } | PostOutcome::NotSent => {
@@ -311,7 +313,8 @@ impl Model {
             }
             Judgement::Settle(verdict) => {
                 self.concluded(attempt, &verdict);
-                settle_all(&mut attempt.commands, &verdict, context);
+                let acted = attempt.may_have_acted();
+                self.settle_all(&mut attempt.commands, &verdict, acted, context);
                 self.leave(attempt, context)
             }
         }
@@ -360,7 +363,7 @@ impl Model {
             if self.needs_post(intent.action, is, context.now) {
                 return Transition(self.launch(intent, context));
             }
-            settle_all(&mut intent.commands, &Verdict::Already, context);
+            self.settle_all(&mut intent.commands, &Verdict::Already, false, context);
         }
         Transition(base(muted))
     }

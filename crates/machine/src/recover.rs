@@ -11,7 +11,7 @@ use statig::blocking::Outcome;
 
 use crate::attempt::{Attempt, Http, Op};
 use crate::config::Config;
-use crate::desk::{Intent, Open, overdue, settle_all, too_many};
+use crate::desk::{Intent, Open, Speak, overdue, too_many};
 use crate::effect::QueryId;
 use crate::merge::{Mark, Merged};
 use crate::model::{Model, State, Turn};
@@ -38,7 +38,10 @@ impl Open {
         let left = accepted.within.saturating_sub(ago);
         Self {
             before: ago.min(accepted.within),
-            speak_for: accepted.speak_for,
+            speak: accepted.speak_for.map(|length| Speak {
+                length,
+                latest: now + (accepted.within + length).saturating_sub(ago),
+            }),
             ..Self::new(
                 accepted.command,
                 accepted.action,
@@ -76,12 +79,14 @@ impl Model {
         for post in [&restored.last, &restored.opposite].into_iter().flatten() {
             self.doubt(post, context.now);
         }
+        self.restore_window(restored.window, wall, context.now);
         let open = restored.open.iter();
         let open = open.map(|(at, accepted)| {
             let ago = wall.since(*at);
             Open::restored(accepted, ago, context.now)
         });
         self.take_up_commands(open.collect(), restored.last.as_ref(), context);
+        self.mute_if_lapsed(context);
         self.arm_keep_alive_soon(context);
         self.read_call(context);
         if self.kind == CallKind::Group {
@@ -112,18 +117,27 @@ impl Model {
         let Some(action) = open.last().map(|open| open.action) else {
             return;
         };
-        let mut overtaken = open
-            .extract_if(.., |open| open.action != action)
-            .collect::<Vec<_>>();
-        settle_all(&mut overtaken, &Verdict::Superseded, context);
-        if let Some(last) = last.filter(|last| last.action == action && serves(last, &open)) {
-            self.resumed = Some(self.attempt_of(last, open, context.now));
+        let now = context.now;
+        let last = last.filter(|last| last.action == action && serves(last, &open));
+        let acted = last.is_some_and(|last| last.reached > 0);
+        let mut overtaken = take(&mut open, |open| open.action != action);
+        self.settle_all(&mut overtaken, &Verdict::Superseded, true, context);
+        // What they may speak in is over, so nobody waits until it is known whether they do.
+        let mut mute = take(&mut open, |open| {
+            open.speak.is_some_and(|speak| speak.latest <= now)
+        });
+        let verdict = if acted {
+            Verdict::Unconfirmed
+        } else {
+            Verdict::Expired
+        };
+        self.settle_all(&mut mute, &verdict, acted, context);
+        if let Some(last) = last.filter(|_| !open.is_empty()) {
+            self.resumed = Some(self.attempt_of(last, open, now));
             return;
         }
-        let mut late = open
-            .extract_if(.., |open| open.send_until <= context.now)
-            .collect::<Vec<_>>();
-        settle_all(&mut late, &Verdict::Expired, context);
+        let mut late = take(&mut open, |open| open.send_until <= now);
+        self.settle_all(&mut late, &Verdict::Expired, false, context);
         if !open.is_empty() {
             let commands = open;
             self.waiting = Some(Intent { action, commands });
@@ -230,7 +244,8 @@ impl Model {
 
     pub(crate) fn settle_resumed(&mut self, verdict: &Verdict, context: &mut Turn<'_>) {
         if let Some(mut attempt) = self.resumed.take() {
-            settle_all(&mut attempt.commands, verdict, context);
+            let acted = attempt.may_have_acted();
+            self.settle_all(&mut attempt.commands, verdict, acted, context);
         }
     }
 
@@ -238,13 +253,12 @@ impl Model {
         let Some(attempt) = &mut self.resumed else {
             return;
         };
-        let verdict = attempt.overdue();
-        for open in overdue(&mut attempt.commands, context.now) {
-            open.settle(verdict.clone(), context);
-        }
+        let (verdict, acted) = (attempt.overdue(), attempt.may_have_acted());
+        let mut late = overdue(&mut attempt.commands, context.now);
         if attempt.commands.is_empty() {
             self.resumed = None;
         }
+        self.settle_all(&mut late, &verdict, acted, context);
     }
 
     /// The call could not be read, and nobody knows whether it is up.
@@ -253,6 +267,10 @@ impl Model {
             context.timers.hasten(Timer::Patience, context.now + AGAIN);
         }
     }
+}
+
+fn take(open: &mut Vec<Open>, which: impl Fn(&Open) -> bool) -> Vec<Open> {
+    open.extract_if(.., |one| which(one)).collect()
 }
 
 /// Whether the series of POSTs was, or may have been, for some of `open`.

@@ -6,7 +6,7 @@ use openmic_model::{Action, CallKind, CallState, EndCause, Origin, Verdict};
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
 
-use crate::desk::{Intent, Open, not_a_group_call, overdue, settle_all, too_many};
+use crate::desk::{Intent, Open, not_a_group_call, overdue, too_many};
 use crate::effect::{Effect, QueryId};
 use crate::event::{Event, PostOutcome, Read};
 use crate::merge::Merged;
@@ -67,6 +67,10 @@ impl Model {
                 let merged = self.self_read(*query, entry, context);
                 self.follow(is, &merged)
             }
+            Event::Timer(Timer::Window) => {
+                self.end_window(is, context);
+                self.proceed(is, context)
+            }
             Event::Posted { attempt, outcome }
                 if self
                     .outstanding
@@ -86,7 +90,7 @@ impl Model {
     }
 
     /// Starts the waiting intent, when there is one and no POST is under way.
-    fn proceed(&mut self, is: Action, context: &mut Turn<'_>) -> Outcome<State> {
+    pub(crate) fn proceed(&mut self, is: Action, context: &mut Turn<'_>) -> Outcome<State> {
         if self.outstanding.is_some() {
             return Handled;
         }
@@ -97,7 +101,7 @@ impl Model {
             return Transition(self.launch(intent, context));
         }
         let mut commands = intent.commands;
-        settle_all(&mut commands, &Verdict::Already, context);
+        self.settle_all(&mut commands, &Verdict::Already, false, context);
         Handled
     }
 
@@ -290,7 +294,7 @@ impl Model {
 
     pub(crate) fn settle_waiting(&mut self, verdict: &Verdict, context: &mut Turn<'_>) {
         if let Some(mut intent) = self.waiting.take() {
-            settle_all(&mut intent.commands, verdict, context);
+            self.settle_all(&mut intent.commands, verdict, false, context);
         }
     }
 
@@ -301,13 +305,13 @@ impl Model {
     }
 
     pub(crate) fn expire_waiting(&mut self, context: &mut Turn<'_>) {
-        if let Some(intent) = &mut self.waiting {
-            for open in overdue(&mut intent.commands, context.now) {
-                open.settle(Verdict::Expired, context);
-            }
-            if intent.commands.is_empty() {
-                self.waiting = None;
-            }
+        let Some(intent) = &mut self.waiting else {
+            return;
+        };
+        let mut late = overdue(&mut intent.commands, context.now);
+        if intent.commands.is_empty() {
+            self.waiting = None;
         }
+        self.settle_all(&mut late, &Verdict::Expired, false, context);
     }
 }

@@ -12,3 +12,4 @@ mod roster;
 mod sim;
 mod table;
 mod verdicts;
+mod window;

@@ -72,13 +72,17 @@ pub enum Timer {
     KeepAlive,
     /// A hole in the numbers of the delta roster did not fill, or the roster is in doubt otherwise.
     Gap,
+    /// The time to speak in is over: mute.
+    Window,
+    /// Somebody watches: look whether a notification was lost.
+    Audit,
     /// The hang-up is unanswered, or its notification is overdue.
     Parting,
 }
 
 impl Timer {
     /// All of them, in the order in which they go off at one moment.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Patience,
         Self::Operation,
         Self::Roster,
@@ -87,6 +91,8 @@ impl Timer {
         Self::Command,
         Self::KeepAlive,
         Self::Gap,
+        Self::Window,
+        Self::Audit,
         Self::Parting,
     ];
 

@@ -125,6 +125,24 @@ impl Rig {
     }
 
     pub(crate) fn command_within(&mut self, action: Action, within: Duration) -> Vec<Effect> {
+        self.ask(action, within, None)
+    }
+
+    /// An unmute for so long.
+    pub(crate) fn speak(&mut self, length: Duration) -> Vec<Effect> {
+        self.speak_within(length, secs(30))
+    }
+
+    pub(crate) fn speak_within(&mut self, length: Duration, within: Duration) -> Vec<Effect> {
+        self.ask(Action::Unmute, within, Some(length))
+    }
+
+    fn ask(
+        &mut self,
+        action: Action,
+        within: Duration,
+        speak_for: Option<Duration>,
+    ) -> Vec<Effect> {
         let id = CommandId::new(self.next_command);
         self.next_command += 1;
         self.latest = id;
@@ -132,7 +150,7 @@ impl Rig {
             id,
             action,
             within,
-            speak_for: None,
+            speak_for,
         })
     }
 

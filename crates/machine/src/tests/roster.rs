@@ -413,3 +413,61 @@ fn shifted(update: RosterUpdate) -> RosterUpdate {
         },
     }
 }
+
+#[test]
+fn more_who_left_than_can_be_remembered_need_a_read_and_none_comes_back() {
+    let mut rig = Rig::at_rest(true);
+    for number in 0..256 {
+        rig.fire(left(&format!("p{number}"), 100 + number));
+    }
+    assert_eq!(rereads(&mut rig), 0);
+    rig.fire(left("p256", 400));
+    rig.fire(joined("p0", 99));
+    assert!(!has(&rig, "p0"), "forgotten, and gone nevertheless");
+    assert_eq!(rereads(&mut rig), 1);
+    // Somebody whose update came late was kept out by it; the read brings them.
+    rig.fire(joined("late", 98));
+    assert!(!has(&rig, "late"));
+    let query = rig.last_query();
+    let read = Read::Found(vec![own(true, 10), person("ann", 9), person("late", 98)]);
+    rig.fire(Event::RosterRead { query, read });
+    assert!(has(&rig, "late") && !has(&rig, "p0"));
+    // What the read settled is remembered by one number: there is room again.
+    for number in 0..250 {
+        rig.fire(left(&format!("q{number}"), 500 + number));
+    }
+    assert_eq!(rereads(&mut rig), 0);
+}
+
+#[test]
+fn while_somebody_watches_the_roster_is_read_every_minute() {
+    let mut rig = Rig::at_rest(true);
+    assert_eq!(rig.pass(secs(200)), [], "nobody watches");
+    rig.fire(Event::Watched(true));
+    let reads = |effects: &[Effect]| count(effects, |e| matches!(e, Effect::ReadRoster { .. }));
+    assert_eq!(reads(&rig.pass(secs(59))), 0);
+    // A second one who watches changes nothing.
+    rig.fire(Event::Watched(true));
+    assert_eq!(reads(&rig.pass(secs(1))), 1);
+    // The lost notification is found.
+    let query = rig.last_query();
+    let read = Read::Found(vec![own(false, 20), person("ann", 9)]);
+    rig.fire(Event::RosterRead { query, read });
+    assert_eq!(rig.phase(), Phase::Unmuted);
+    assert_eq!(reads(&rig.pass(secs(60))), 1);
+    let query = rig.last_query();
+    rig.fire(Event::RosterRead {
+        query,
+        read: Read::Failed,
+    });
+    assert_eq!(
+        reads(&rig.pass(secs(5))),
+        1,
+        "one that failed is made again"
+    );
+    rig.fire(Event::Watched(false));
+    let query = rig.last_query();
+    let read = Read::Found(vec![own(false, 20), person("ann", 9)]);
+    rig.fire(Event::RosterRead { query, read });
+    assert_eq!(reads(&rig.pass(secs(120))), 0);
+}

@@ -160,6 +160,22 @@ fn roster_first(action: Action) -> Rig {
     rig
 }
 
+/// Unmuted for three seconds.
+fn speaking() -> Rig {
+    let mut rig = Rig::at_rest(true);
+    rig.speak(secs(3));
+    rig.answered(OperationStatus::Completed);
+    rig.roster(&[own(false, 11)]);
+    rig
+}
+
+/// Muted by somebody before the time to speak was over.
+fn hushed() -> Rig {
+    let mut rig = speaking();
+    rig.roster(&[own(true, 12)]);
+    rig
+}
+
 fn hanging_up() -> Rig {
     let mut rig = Rig::at_rest(true);
     rig.fire(Event::HangUp);
@@ -268,6 +284,14 @@ pub(super) const PLACES: &[Place] = &[
     Place {
         name: "Unmuted",
         reach: || Rig::at_rest(false),
+    },
+    Place {
+        name: "Unmuted: for a time",
+        reach: speaking,
+    },
+    Place {
+        name: "Muted: before the time to speak was over",
+        reach: hushed,
     },
     Place {
         name: "Unmuted: 1:1 call",

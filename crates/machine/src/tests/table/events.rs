@@ -34,6 +34,9 @@ pub(super) const NAMES: &[&str] = &[
     "Timer(LastLook)",
     "Timer(Command)",
     "Timer(KeepAlive)",
+    "Timer(Window)",
+    "Timer(Audit)",
+    "Watched",
     "Timer(Gap)",
     "Timer(Parting)",
 ];
@@ -344,6 +347,8 @@ fn notices() -> Vec<Trigger> {
 fn timers() -> Vec<Trigger> {
     let timer = |timer| move |_: &Rig| Event::Timer(timer);
     vec![
+        trigger("Watched(yes)", "none", |_| Event::Watched(true)),
+        trigger("Watched(no)", "none", |_| Event::Watched(false)),
         trigger("Tick", "none", |_| Event::Tick),
         trigger("Timer(Patience)", "patience", timer(Timer::Patience)),
         trigger(
@@ -357,6 +362,8 @@ fn timers() -> Vec<Trigger> {
         trigger("Timer(Command)", "deadline", timer(Timer::Command)),
         trigger("Timer(KeepAlive)", "none", timer(Timer::KeepAlive)),
         trigger("Timer(Gap)", "none", timer(Timer::Gap)),
+        trigger("Timer(Window)", "time to speak over", timer(Timer::Window)),
+        trigger("Timer(Audit)", "none", timer(Timer::Audit)),
         trigger("Timer(Parting)", "parting", timer(Timer::Parting)),
     ]
 }
