@@ -152,6 +152,9 @@ impl From<JoinError> for Refusal {
             }
             JoinError::Draining => Self::unavailable(message, Duration::from_secs(5)),
             JoinError::Full(_) => Self::unavailable(message, Duration::from_secs(30)),
+            JoinError::StorageFull => storage_full(message),
+            JoinError::Busy => Self::unavailable(message, AGAIN),
+            JoinError::StorageFailed => Self::unavailable(message, Duration::from_secs(5)),
             JoinError::Invalid(_) => Self::bad_request(message),
             JoinError::NotSent { .. } => {
                 Self::new(StatusCode::BAD_GATEWAY, "serviceNotAvailable", message)
@@ -168,10 +171,16 @@ impl From<JoinError> for Refusal {
     }
 }
 
+/// RFC 4918 §11.5.
+fn storage_full(message: String) -> Refusal {
+    Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", message)
+}
+
 impl From<CommandError> for Refusal {
     /// Nothing was sent, so that coming again is safe.
     fn from(error: CommandError) -> Self {
         let wait = match error {
+            CommandError::StorageFull => return storage_full(error.to_string()),
             CommandError::Busy => 1,
             _ => 5,
         };

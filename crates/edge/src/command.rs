@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::extract::{Path, RawQuery, Request};
 use http::{HeaderName, HeaderValue, StatusCode};
-use openmic_engine::{Call, CommandOptions, OperationRecord};
+use openmic_engine::{Call, CommandError, CommandOptions, OperationRecord};
 use openmic_model::{Action, CallId, OperationId, Verdict};
 use openmic_wire::action::{self, ActionError};
 use openmic_wire::operation::{self, Casing};
@@ -40,11 +40,12 @@ async fn run(call: &Call, base: &Base, action: Action, request: Request) -> Answ
     let body = body::json(request).await?;
     let client_context = action::decode(&body)?;
     let options = CommandOptions {
-        within: None,
         client_context: client_context.clone(),
+        ..CommandOptions::default()
     };
-    // From here on the command is accepted; a caller that goes away does not take it back.
-    let pending = call.command(action, options)?;
+    // From here on a caller that goes away does not take the command back.
+    let mut pending = call.command(action, options)?;
+    pending.accepted().await?;
     let mut record = OperationRecord {
         id: pending.operation().clone(),
         action,
@@ -62,6 +63,7 @@ async fn run(call: &Call, base: &Base, action: Action, request: Request) -> Answ
         },
         Some(patience) => tokio::time::timeout(patience.limit, outcome).await.ok(),
     };
+    let outcome = outcome.transpose().map_err(|error| untold(&error))?;
     record.verdict = outcome.map(|outcome| outcome.verdict);
     let mut response = answer(&record, call.id(), base)?;
     if let (None, Some(patience)) = (&record.verdict, patience) {
@@ -69,6 +71,15 @@ async fn run(call: &Call, base: &Base, action: Action, request: Request) -> Answ
         response.headers_mut().insert(PREFERENCE_APPLIED, applied);
     }
     Ok(response)
+}
+
+/// Its POST may have been sent: on 503 a middleware would send another.
+fn untold(error: &CommandError) -> Refusal {
+    Refusal::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "generalException",
+        format!("What became of the command is not known yet: {error}"),
+    )
 }
 
 /// The last column of the verdict table in `design.md` §4.

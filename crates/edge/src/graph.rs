@@ -36,7 +36,7 @@ pub(crate) async fn create(
     let owner = api.engine.owner().clone();
     let call = api
         .engine
-        .create(create, owner, api.config.join_muted)
+        .create(create, owner, api.config.join_muted, None)
         .await
         .inspect_err(|error| {
             if matches!(error, JoinError::Full(_)) {

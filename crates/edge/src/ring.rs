@@ -53,7 +53,7 @@ pub(crate) async fn answer(
         check_callback(uri)?;
     }
     caller.check_answer(incoming.kind(), body.media())?;
-    incoming.pass(body, api.config.join_muted).await?;
+    incoming.pass(body, api.config.join_muted, None).await?;
     Ok(StatusCode::ACCEPTED.into_response())
 }
 

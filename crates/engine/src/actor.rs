@@ -3,18 +3,18 @@
 mod perform;
 mod step;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openmic_hub::Topic;
+use openmic_journal::{Lost, Ticket};
 use openmic_machine::{Effect, Event, Machine, Refusal, Time};
-use openmic_model::{CallFacts, CallId, CallKind, CommandId};
+use openmic_model::{CallFacts, CallId, CallKind, Record};
 use openmic_wire::notification::{Item, Notification};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::call::{Outcome, Shared};
+use crate::call::Shared;
 use crate::engine::{First, Inner};
 use crate::join::{Created, JoinError};
 use crate::mail::Mail;
@@ -23,7 +23,7 @@ use crate::recorder::Sent;
 use crate::supervise::Lanes;
 
 use step::Beside;
-pub(crate) use step::{Served, Step, Wait};
+pub(crate) use step::{Served, Step};
 
 /// Where the outcome of the create goes.
 pub(crate) type CreatedReply = oneshot::Sender<Result<Created, JoinError>>;
@@ -44,6 +44,8 @@ pub(crate) struct Actor {
     pub(crate) call: Arc<Shared>,
     pub(crate) machine: Machine,
     pub(crate) effects: Vec<Effect>,
+    /// What is to be written down before anything of it.
+    pub(crate) opening: Vec<Record>,
     /// The request it begins with, until it is sent.
     pub(crate) first: Option<First>,
     /// It begins with a ring.
@@ -59,7 +61,6 @@ struct Desk<'a> {
     lanes: &'a mut Lanes,
     span: tracing::Span,
     topic: Option<Topic>,
-    replies: HashMap<CommandId, (oneshot::Sender<Outcome>, Instant)>,
     timeline: Timeline,
     /// Goes with the next step.
     beside: Beside,
@@ -80,9 +81,11 @@ impl Actor {
             lanes,
             span,
             topic: None,
-            replies: HashMap::new(),
             timeline: Timeline::default(),
-            beside: Beside::default(),
+            beside: Beside {
+                records: std::mem::take(&mut self.opening),
+                ..Beside::default()
+            },
             sent: Sent::default(),
             unwanted: false,
             lost: None,
@@ -107,7 +110,11 @@ impl Actor {
             tokio::select! {
                 biased; // what was waited for, time, then replies, then new work
                 () = at(desk.leave) => break,
-                Ok(()) = written(outbox.awaited()) => self.durable(&mut desk),
+                written = written(outbox.awaited()) => match written {
+                    Ok(()) => self.durable(&mut desk),
+                    // Nothing that rests on the record may happen, and nobody may be told.
+                    Err(Lost) => return self.engine.get_stuck(),
+                },
                 () = at(deadline) => self.step(&Event::Tick, &mut desk),
                 Some(done) = jobs.join_next() => {
                     let done = done.expect("jobs catch their panics and are not aborted");
@@ -139,13 +146,14 @@ impl Actor {
             Mail::Gone => self.step(&Event::KeptAlive(openmic_machine::Ack::Gone), desk),
             Mail::Shown(facts) => self.step(&Event::CallNotice(*facts), desk),
             Mail::Command(command) => {
-                desk.replies
-                    .insert(command.id, (command.reply, command.accepted));
+                let reply = (command.reply, command.accepted);
+                desk.lanes.replies.insert(command.id, reply);
+                desk.beside.taken = command.taken;
                 let event = Event::Command {
                     id: command.id,
                     action: command.action,
                     within: command.within,
-                    speak_for: None,
+                    speak_for: command.speak_for,
                 };
                 self.step(&event, desk);
             }
@@ -273,9 +281,9 @@ async fn at(deadline: Option<Instant>) {
     }
 }
 
-async fn written(wait: Option<&mut Wait>) -> Result<(), oneshot::error::RecvError> {
+async fn written(wait: Option<&mut Ticket>) -> Result<(), Lost> {
     match wait {
-        Some(wait) => wait.await,
+        Some(ticket) => ticket.await,
         None => std::future::pending().await,
     }
 }

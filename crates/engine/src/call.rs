@@ -4,10 +4,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openmic_graph::relay::{Lane, Parcel};
+use openmic_journal::Full;
 use openmic_machine::{Ack, Ending, Phase};
 use openmic_model::{
     Action, AppId, CallId, CallKind, CallState, ClientContext, CommandId, OperationId,
-    ParticipantId, RosterVersion, TenantId, Verdict, Version,
+    ParticipantId, Repeat, RosterVersion, TenantId, Verdict, Version,
 };
 use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::raw::{Named, RawEntry};
@@ -30,6 +31,10 @@ use crate::upstream::{self, UpstreamError};
 
 /// Shortest and longest time a command may be given for its verdict.
 const WITHIN: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
+
+/// Shortest and longest time an unmute may speak.
+const SPEAK_FOR: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(1);
 
 /// Whose call it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +73,11 @@ pub struct CommandOptions {
     pub within: Option<Duration>,
     /// The bot's own context, echoed in its operation.
     pub client_context: Option<ClientContext>,
+    /// How long an unmute may speak, 1 s to 1 h, counted from its verdict: then the bot is muted
+    /// again. Another unmute renews it. `None`: until it is muted. A mute has no use for it.
+    pub speak_for: Option<Duration>,
+    /// By what the request is known again, also after a crash.
+    pub repeat: Option<Repeat>,
 }
 
 /// How a command ended and when what was known of it, counted from its acceptance.
@@ -105,6 +115,23 @@ pub enum CommandError {
     /// The engine is going down.
     #[error("the engine is draining and takes no new commands")]
     Draining,
+    /// The disk of the journal has no room for what would have to be remembered.
+    #[error("the journal's disk is full, so nothing new is accepted; make room on it")]
+    StorageFull,
+    /// The journal failed: what became of a command that was under way is found when the engine
+    /// is started again.
+    #[error("the journal failed, and nothing is accepted any more; start the engine again")]
+    StorageFailed,
+}
+
+impl From<Full> for CommandError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Disk { .. } => Self::StorageFull,
+            Full::Behind { .. } => Self::Busy,
+            Full::Failed => Self::StorageFailed,
+        }
+    }
 }
 
 /// What the actor and every handle of a call share.
@@ -231,7 +258,26 @@ impl Call {
     /// [`CommandError`] when the command was not accepted.
     pub async fn unmute(&self) -> Result<Verdict, CommandError> {
         let pending = self.command(Action::Unmute, CommandOptions::default())?;
-        Ok(pending.outcome().await.verdict)
+        Ok(pending.outcome().await?.verdict)
+    }
+
+    /// Unmutes for so long, 1 s to 1 h counted from the verdict, and waits for that; then the bot is
+    /// muted again, whoever asked for what meanwhile. While it speaks, another `unmute_for` gives
+    /// it a new time, longer or shorter, [`Call::unmute`] takes the end away and [`Call::mute`]
+    /// ends it.
+    ///
+    /// With a journal the time ends also when the process dies: an engine that recovers the call
+    /// mutes a bot whose time is over before it does anything else.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the command was not accepted.
+    pub async fn unmute_for(&self, time: Duration) -> Result<Verdict, CommandError> {
+        let options = CommandOptions {
+            speak_for: Some(time),
+            ..CommandOptions::default()
+        };
+        let pending = self.command(Action::Unmute, options)?;
+        Ok(pending.outcome().await?.verdict)
     }
 
     /// Asks Graph to drop the bot's audio and waits for the verdict.
@@ -240,7 +286,7 @@ impl Call {
     /// [`CommandError`] when the command was not accepted.
     pub async fn mute(&self) -> Result<Verdict, CommandError> {
         let pending = self.command(Action::Mute, CommandOptions::default())?;
-        Ok(pending.outcome().await.verdict)
+        Ok(pending.outcome().await?.verdict)
     }
 
     /// Accepts a command and returns at once; the verdict comes through [`Pending`]. Dropping that
@@ -261,6 +307,11 @@ impl Call {
         let operation = OperationId::parse(&bits.to_string()).expect("a GUID is an id");
         let within = options.within.unwrap_or(self.engine.command_deadline);
         let within = within.clamp(*WITHIN.start(), *WITHIN.end());
+        let speak_for = options
+            .speak_for
+            .filter(|_| action == Action::Unmute)
+            .map(|time| time.clamp(*SPEAK_FOR.start(), *SPEAK_FOR.end()));
+        self.engine.admits()?;
         let metrics = &self.engine.metrics;
         let busy = || {
             metrics.busy.inc();
@@ -272,12 +323,22 @@ impl Call {
         }
         let accepted = Instant::now();
         let (reply, outcome) = oneshot::channel();
+        // Without a journal there is nothing to wait for.
+        let (taken, written) = match &self.engine.journal {
+            Some(_) => {
+                let (taken, written) = oneshot::channel();
+                (Some(taken), Some(written))
+            }
+            None => (None, None),
+        };
         let mail = Mail::Command(Box::new(CommandMail {
             id,
             action,
             within,
+            speak_for,
             accepted,
             reply,
+            taken,
         }));
         let record = OperationRecord {
             id: operation.clone(),
@@ -290,24 +351,38 @@ impl Call {
             action,
             operation: operation.clone(),
             within,
-            speak_for: None,
+            speak_for,
             context: record
                 .client_context
                 .as_ref()
                 .map(|context| recorder.context(context).into()),
         });
+        let pending = |outcome, written| Pending {
+            operation,
+            call: self.clone(),
+            outcome,
+            written,
+        };
         // Before the command is sent, so that its verdict finds them.
-        self.shared.operations.insert(id, record, accepted);
+        self.shared
+            .operations
+            .insert(id, record, options.repeat, accepted);
         metrics.in_flight.inc();
         match self.shared.mail.try_send(mail) {
-            Ok(()) => Ok(Pending { operation, outcome }),
+            Ok(()) => Ok(pending(outcome, written)),
+            Err(mpsc::error::TrySendError::Closed(_)) if self.engine.is_stuck() => {
+                if self.shared.operations.take_back(id) {
+                    metrics.in_flight.dec();
+                }
+                Err(CommandError::StorageFailed)
+            }
             // The call is over: the command is accepted and has its verdict.
             Err(mpsc::error::TrySendError::Closed(_)) => {
                 let verdict = self.shared.ended_verdict();
                 if let Some(took) = self.shared.operations.settle(id, &verdict) {
                     metrics.closed(action, &verdict, took);
                 }
-                Ok(Pending::settled(operation, verdict))
+                Ok(pending(outcome, None))
             }
             Err(mpsc::error::TrySendError::Full(_)) => {
                 if self.shared.operations.take_back(id) {
@@ -535,34 +610,57 @@ impl std::fmt::Debug for Call {
     }
 }
 
-/// An accepted command.
+/// A command that was handed in.
 #[derive(Debug)]
 pub struct Pending {
     operation: OperationId,
+    call: Call,
     outcome: oneshot::Receiver<Outcome>,
+    /// Comes once the command is written down; `None` when there is nothing to wait for.
+    written: Option<oneshot::Receiver<()>>,
 }
 
 impl Pending {
-    fn settled(operation: OperationId, verdict: Verdict) -> Self {
-        let (reply, outcome) = oneshot::channel();
-        let sent = reply.send(Outcome {
-            verdict,
-            moments: Moments::default(),
-        });
-        debug_assert!(sent.is_ok(), "the receiver is right here");
-        Self { operation, outcome }
-    }
-
-    /// The engine's operation for it.
+    /// The engine's operation for it. Tell nobody before it is [`Pending::accepted`].
     pub fn operation(&self) -> &OperationId {
         &self.operation
     }
 
+    /// Waits until the command is accepted for good: from then on it has one verdict, whatever
+    /// breaks. Without a journal that is at once. Safe to cancel.
+    ///
+    /// # Errors
+    /// [`CommandError::StorageFailed`] when it could not be written down.
+    pub async fn accepted(&mut self) -> Result<(), CommandError> {
+        if let Some(written) = &mut self.written {
+            let written = written.await;
+            self.written = None;
+            // Else its call broke, and its supervisor sees to the verdict.
+            if written.is_err() && self.call.engine.is_stuck() {
+                return Err(CommandError::StorageFailed);
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for the verdict. It comes within the command's deadline.
-    pub async fn outcome(self) -> Outcome {
-        // The actor broke: its supervisor settled the operation the same way.
-        self.outcome.await.unwrap_or_else(|_| Outcome {
-            verdict: Verdict::CallEnded { result: None },
+    ///
+    /// # Errors
+    /// [`CommandError::StorageFailed`] when the journal failed meanwhile. Where the command had
+    /// been written down, its verdict is found when the engine is started again.
+    pub async fn outcome(self) -> Result<Outcome, CommandError> {
+        if let Ok(outcome) = self.outcome.await {
+            return Ok(outcome);
+        }
+        if self.call.engine.is_stuck() {
+            return Err(CommandError::StorageFailed);
+        }
+        // It came at the very end of the call and was never read.
+        let shared = &self.call.shared;
+        let record = shared.operations.get(&self.operation);
+        let verdict = record.and_then(|record| record.verdict);
+        Ok(Outcome {
+            verdict: verdict.unwrap_or_else(|| shared.ended_verdict()),
             moments: Moments::default(),
         })
     }

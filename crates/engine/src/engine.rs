@@ -1,44 +1,39 @@
 //! The engine: makes calls, finds them, hands webhooks to them, drains.
 
 mod builder;
+mod start;
 
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::HeaderMap;
 use openmic_graph::relay::Relay;
 use openmic_hub::Hub;
-use openmic_machine::{Config, Machine, Phase, Time};
-use openmic_model::{AppId, CallFacts, CallId, CallKind, CommandId, TenantId, Version, WallTime};
-use openmic_wire::answer::AnswerCall;
+use openmic_journal::{Full, Journal};
+use openmic_machine::{Config, Phase, Time};
+use openmic_model::{AppId, CallId, Repeat, TenantId};
 use openmic_wire::create::{self, CreateCall, MediaConfig};
 use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::notification::{Batch, Notification};
 use openmic_wire::raw::{Named, RawEntry};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
-use uuid::Uuid;
 
 pub use builder::{BuildError, EngineBuilder};
+pub(crate) use start::{First, new_key};
 
-use crate::actor::Actor;
-use crate::call::{Call, Owner, Shared, Status};
-use crate::errand::{Errands, Passed};
+use crate::call::{Call, Owner, Shared};
+use crate::errand::Passed;
 use crate::incoming::Rings;
 use crate::join::{Join, JoinError, Media};
-use crate::mail::{CAPACITY, ENTRIES, Mail};
+use crate::mail::{ENTRIES, Mail};
 use crate::metrics::EngineMetrics;
-use crate::operations::Operations;
-use crate::outbox::Outbox;
-use crate::recorder::entry::How;
-use crate::recorder::{CallLog, Flight, Recorder};
+use crate::recorder::{CallLog, Recorder};
 use crate::registry::Registry;
-use crate::supervise::{Lanes, supervise};
-use crate::upstream::{PATIENCE, Upstream, UpstreamError, chain};
+use crate::upstream::{Upstream, UpstreamError, chain};
 
 /// Calls hung up at the same time while draining.
 const DRAIN_AT_ONCE: usize = 64;
@@ -58,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) relay: Option<Relay>,
     pub(crate) command_deadline: Duration,
     pub(crate) retention: Duration,
+    pub(crate) journal: Option<Journal>,
     pub(crate) rings: Rings,
     owner: Owner,
     public_url: Url,
@@ -68,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) recorder: Option<Arc<Recorder>>,
     origin: Instant,
     draining: AtomicBool,
+    /// The journal failed.
+    stuck: AtomicBool,
 }
 
 impl std::fmt::Debug for Inner {
@@ -82,6 +80,27 @@ impl std::fmt::Debug for Inner {
 impl Inner {
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Whether something new may be accepted.
+    pub(crate) fn admits(&self) -> Result<(), Full> {
+        match &self.journal {
+            None => Ok(()),
+            Some(_) if self.is_stuck() => Err(Full::Failed),
+            Some(journal) => journal.admits(),
+        }
+    }
+
+    /// Whether the journal failed: nobody is told of anything any more.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::SeqCst)
+    }
+
+    /// A record is lost: from now on nothing is accepted, sent or told.
+    pub(crate) fn get_stuck(&self) {
+        if !self.stuck.swap(true, Ordering::SeqCst) {
+            tracing::error!("the journal failed; nothing is accepted, sent or told any more");
+        }
     }
 
     pub(crate) fn time(&self, at: Instant) -> Time {
@@ -150,6 +169,10 @@ impl Inner {
             Err(mpsc::error::TrySendError::Full(())) => {
                 refuse(&notifications, "busy", DeliverError::Busy)
             }
+            // Graph sends it again, to the next process.
+            Err(mpsc::error::TrySendError::Closed(())) if self.is_stuck() => {
+                refuse(&notifications, "busy", DeliverError::Busy)
+            }
             Err(mpsc::error::TrySendError::Closed(())) => {
                 refuse(&notifications, "unknown_call", DeliverError::Unknown)
             }
@@ -163,20 +186,6 @@ pub(crate) struct Came<'a> {
     pub(crate) raw: Vec<RawEntry>,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) length: usize,
-}
-
-/// The request that a call begins with.
-pub(crate) enum First {
-    /// It is made.
-    Create(Box<CreateCall>),
-    /// It rings, and is taken.
-    Answer {
-        id: CallId,
-        body: Box<AnswerCall>,
-        /// What the ring states.
-        kind: CallKind,
-        facts: CallFacts,
-    },
 }
 
 /// Why a webhook was not taken.
@@ -225,11 +234,12 @@ impl Engine {
         let join_muted = join.join_muted.unwrap_or(self.inner.join_muted);
         let owner = self.inner.owner.clone();
         let first = First::Create(Box::new(body));
-        self.start(key, first, owner, None, join_muted).await
+        self.start(key, first, owner, None, join_muted, None).await
     }
 
     /// Creates a call as a body of Graph's own surface asks, its `callbackUri` replaced by ours.
     /// Unlike [`Engine::join`] it starts unmuted, as on Graph, unless `join_muted` says otherwise.
+    /// `repeat` is what the request is known again by, also after a crash.
     ///
     /// # Errors
     /// [`JoinError`] says what to do.
@@ -238,6 +248,7 @@ impl Engine {
         mut body: CreateCall,
         owner: Owner,
         join_muted: bool,
+        repeat: Option<Repeat>,
     ) -> Result<Call, JoinError> {
         let key = new_key();
         let named = Named {
@@ -248,129 +259,8 @@ impl Engine {
         // The only documented order of rosters is that of delta rosters.
         body.set_delta_roster(true);
         let first = First::Create(Box::new(body));
-        self.start(key, first, owner, Some(named), join_muted).await
-    }
-
-    pub(crate) async fn start(
-        &self,
-        key: Arc<str>,
-        first: First,
-        owner: Owner,
-        named: Option<Named>,
-        join_muted: bool,
-    ) -> Result<Call, JoinError> {
-        let inner = &self.inner;
-        if inner.is_draining() {
-            return Err(JoinError::Draining);
-        }
-        let place = Arc::clone(&inner.places)
-            .try_acquire_owned()
-            .map_err(|_| JoinError::Full(inner.max_calls))?;
-        let epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
-        let own_command = CommandId::new(Uuid::new_v4().as_u128());
-        let epoch = u64::try_from(epoch).unwrap_or(1);
-        let mut config = Config::new(epoch, own_command);
-        config.wall_origin = WallTime(epoch.saturating_sub(inner.millis(Instant::now())));
-        config.join_muted = join_muted;
-        if let Some(tune) = inner.tuning {
-            tune(&mut config);
-        }
-        let (mail, inbox) = mpsc::channel(CAPACITY);
-        let (reply, created) = oneshot::channel();
-        let status = Status {
-            phase: Phase::Establishing,
-            graph: None,
-            kind: first.kind(),
-            me: None,
-            version: Version {
-                epoch: config.epoch,
-                seq: 0,
-            },
-            own_entry_seen: false,
-            waits_for: Vec::new(),
-            ending: None,
-        };
-        let lane = named.clone().and_then(|named| {
-            let relay = inner.relay.as_ref()?;
-            Some(relay.lane(inner.callback(&key).as_str(), named))
-        });
-        let flight = Flight::new(inner.recorder.as_ref(), &key);
-        let shared = Arc::new(Shared {
-            key,
-            owner,
-            named,
-            lane,
-            rang: matches!(first, First::Answer { .. }),
-            id: OnceLock::new(),
-            created: OnceLock::new(),
-            mail,
-            status: watch::Sender::new(status),
-            roster: watch::Sender::new(None),
-            operations: Operations::default(),
-            errands: Errands::default(),
-            flight,
-        });
-        // Before the POST: a notification that beats its answer must find the mailbox.
-        inner.registry.insert(&shared);
-        if inner.is_draining() {
-            // The drain may have looked for calls before this one was there.
-            inner.registry.remove(&shared);
-            return Err(JoinError::Draining);
-        }
-        if let First::Answer { id, .. } = &first {
-            // It has its id from the start: what comes by the app's key finds it.
-            if !inner.registry.bind(id.clone(), &shared) {
-                inner.registry.remove(&shared);
-                let message = "a call of this engine that is not over has the same id".to_owned();
-                return Err(JoinError::Invalid(message));
-            }
-            let fresh = shared.id.set(id.clone());
-            debug_assert!(fresh.is_ok(), "nobody else has the call yet");
-        }
-        inner.metrics.begun();
-        let unclaimed = Unclaimed(Some(Arc::clone(&shared)));
-        let begun = Instant::now();
-        let mut effects = Vec::new();
-        let orphan_patience = config.orphan_patience;
-        let post_limit = config.post_limit.min(PATIENCE);
-        let at = inner.time(begun);
-        let noted = config.clone();
-        let (machine, how) = match &first {
-            First::Create(_) => (Machine::start(config, at, &mut effects), How::Created),
-            First::Answer { kind, facts, .. } => {
-                let machine = Machine::answer(config, facts, *kind, at, &mut effects);
-                (machine, How::answered(facts, *kind))
-            }
-        };
-        shared.flight.begun(&noted, how, &machine, &effects, at);
-        let actor = Actor {
-            engine: Arc::clone(inner),
-            call: Arc::clone(&shared),
-            machine,
-            effects,
-            offered: matches!(first, First::Answer { .. }),
-            first: Some(first),
-            created: Some(reply),
-            begun,
-            post_limit,
-        };
-        let lanes = Lanes {
-            inbox,
-            jobs: JoinSet::new(),
-            outbox: Outbox::default(),
-            place: Some(place),
-        };
-        tokio::spawn(supervise(actor, lanes, orphan_patience));
-        let outcome = created.await;
-        unclaimed.claim();
-        outcome.map_err(|_| JoinError::Broken)??;
-        Ok(Call {
-            shared,
-            engine: Arc::clone(inner),
-        })
+        self.start(key, first, owner, Some(named), join_muted, repeat)
+            .await
     }
 
     /// Hands the entries of one webhook to the call whose key it came by. All are queued, or none.
@@ -465,6 +355,11 @@ impl Engine {
             Some(call) => call.log(),
             None => self.inner.recorder.as_ref()?.departed(id),
         }
+    }
+
+    /// Where accepted commands outlive a crash, if anywhere.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.inner.journal.as_ref()
     }
 
     /// Every call that is not over and has its id.
@@ -563,39 +458,5 @@ impl Engine {
                 .await;
         }
         self.inner.registry.live_count()
-    }
-}
-
-/// 128 random bits in hex: a routing token that cannot be guessed.
-pub(crate) fn new_key() -> Arc<str> {
-    Uuid::new_v4().simple().to_string().into()
-}
-
-impl First {
-    const fn kind(&self) -> CallKind {
-        match self {
-            Self::Create(_) => CallKind::Group,
-            Self::Answer { kind, .. } => *kind,
-        }
-    }
-}
-
-/// A call that nobody has a handle of yet. Dropped before it is claimed, it hangs the call up.
-struct Unclaimed(Option<Arc<Shared>>);
-
-impl Unclaimed {
-    fn claim(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Unclaimed {
-    fn drop(&mut self) {
-        let Some(call) = self.0.take() else { return };
-        if let Err(mpsc::error::TrySendError::Full(mail)) = call.mail.try_send(Mail::HangUp)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(async move { call.mail.send(mail).await });
-        }
     }
 }

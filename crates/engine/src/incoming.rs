@@ -11,7 +11,7 @@ mod rings;
 
 use std::sync::Arc;
 
-use openmic_model::{CallId, CallKind, Identity, IdentityKind, ResultInfo, TenantId};
+use openmic_model::{CallId, CallKind, Identity, IdentityKind, Repeat, ResultInfo, TenantId};
 use openmic_wire::answer::{AnswerCall, RejectCall, RejectReason};
 use openmic_wire::create::MediaConfig;
 use openmic_wire::errand::{Body, Errand};
@@ -220,22 +220,27 @@ impl Incoming {
             Media::AppHosted { blob } => MediaConfig::AppHosted { blob: Some(blob) },
         };
         let join_muted = answer.join_muted.unwrap_or(self.engine.join_muted);
-        self.take(AnswerCall::new("", media), None, join_muted)
+        self.take(AnswerCall::new("", media), None, join_muted, None)
             .await
     }
 
     /// Takes the call as a body of Graph's own surface asks, its `callbackUri` replaced by ours.
     /// What comes of the call is relayed where the body says, else to the bot's own webhook.
     /// Unlike [`Incoming::answer`] the call starts unmuted, as on Graph, unless `join_muted` says
-    /// otherwise.
+    /// otherwise. `repeat` is what the request is known again by, also after a crash.
     ///
     /// # Errors
     /// As [`Incoming::answer`].
-    pub async fn pass(&self, body: AnswerCall, join_muted: bool) -> Result<Call, AnswerError> {
+    pub async fn pass(
+        &self,
+        body: AnswerCall,
+        join_muted: bool,
+        repeat: Option<Repeat>,
+    ) -> Result<Call, AnswerError> {
         let named = body.callback_uri().map(str::to_owned);
         let own = || self.named().map(|named| named.callback_uri);
         let callback = named.or_else(own);
-        self.take(body, callback, join_muted).await
+        self.take(body, callback, join_muted, repeat).await
     }
 
     async fn take(
@@ -243,6 +248,7 @@ impl Incoming {
         mut body: AnswerCall,
         callback: Option<String>,
         join_muted: bool,
+        repeat: Option<Repeat>,
     ) -> Result<Call, AnswerError> {
         // A future that is dropped hangs the call up, so nobody is to answer it again.
         let taken = self.taken(RingEnd::Rejected)?;
@@ -265,7 +271,8 @@ impl Incoming {
             inner: Arc::clone(&self.engine),
         };
         let owner = engine.owner().clone();
-        let answered = engine.start(key, first, owner, named, join_muted).await;
+        let answered = engine.start(key, first, owner, named, join_muted, repeat);
+        let answered = answered.await;
         match answered {
             Ok(call) => {
                 taken.ends(RingEnd::Answered);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use openmic_journal::Full;
 use openmic_model::{CallId, TenantId};
 use serde_json::{Map, Value};
 
@@ -92,10 +93,29 @@ pub enum JoinError {
     /// As many calls as configured.
     #[error("all {0} call places are taken; hang up some or raise max_calls")]
     Full(usize),
+    /// The disk of the journal has no room for what would have to be remembered.
+    #[error("the journal's disk is full, so no new call is taken; make room on it")]
+    StorageFull,
+    /// The journal is slower than what comes.
+    #[error("the journal's disk is behind with its work; try again in a second")]
+    Busy,
+    /// The journal failed before.
+    #[error("the journal failed, and no call is taken any more; start the engine again")]
+    StorageFailed,
     /// The body cannot be made or read.
     #[error("the call cannot be asked for: {0}")]
     Invalid(String),
     /// The call's actor broke; it has been hung up.
     #[error("the call ended by a fault of openmic; it was hung up and counted")]
     Broken,
+}
+
+impl From<Full> for JoinError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Disk { .. } => Self::StorageFull,
+            Full::Behind { .. } => Self::Busy,
+            Full::Failed => Self::StorageFailed,
+        }
+    }
 }

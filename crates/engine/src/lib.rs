@@ -32,6 +32,7 @@ mod engine;
 mod errand;
 mod incoming;
 mod join;
+mod ledger;
 mod mail;
 mod metrics;
 mod moments;

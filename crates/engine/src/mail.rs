@@ -36,6 +36,9 @@ pub(crate) struct CommandMail {
     pub(crate) id: CommandId,
     pub(crate) action: Action,
     pub(crate) within: Duration,
+    pub(crate) speak_for: Option<Duration>,
     pub(crate) accepted: Instant,
     pub(crate) reply: oneshot::Sender<Outcome>,
+    /// Told once the command is written down, where there is a journal.
+    pub(crate) taken: Option<oneshot::Sender<()>>,
 }

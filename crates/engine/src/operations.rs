@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use openmic_model::{
-    Action, ClientContext, CommandId, Operation, OperationId, OperationStatus, ResultInfo, Verdict,
+    Action, Asked, ClientContext, CommandId, Operation, OperationId, OperationStatus, Repeat,
+    ResultInfo, Verdict,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -99,6 +100,12 @@ struct Entry {
     record: OperationRecord,
     /// The command that gave its attempt's client contexts their name, once one pursued it.
     lead: Option<CommandId>,
+    /// By what the request is known again.
+    repeat: Option<Repeat>,
+    /// Its acceptance is written down.
+    written: bool,
+    /// Its verdict is written down, and told once that is durable.
+    decided: Option<Verdict>,
 }
 
 /// One of Graph's operations that an attempt began.
@@ -112,6 +119,18 @@ struct Begun {
 struct Ledger {
     entries: VecDeque<Entry>,
     begun: VecDeque<Begun>,
+    /// The lead of the latest attempt that sent a POST.
+    sent: Option<CommandId>,
+}
+
+/// A command without a verdict whose actor broke, and what it comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) command: CommandId,
+    pub(crate) action: Action,
+    pub(crate) verdict: Verdict,
+    /// Its acceptance is written down and its verdict is not.
+    pub(crate) unwritten: bool,
 }
 
 /// All operations of one call, and the only judge of which verdict was a command's first.
@@ -121,7 +140,13 @@ pub(crate) struct Operations(Mutex<Ledger>);
 impl Operations {
     /// Takes a command in. There are never more than [`KEPT`] open ones: mailbox and machine hold
     /// fewer, so that room is made by what has its verdict.
-    pub(crate) fn insert(&self, command: CommandId, record: OperationRecord, accepted: Instant) {
+    pub(crate) fn insert(
+        &self,
+        command: CommandId,
+        record: OperationRecord,
+        repeat: Option<Repeat>,
+        accepted: Instant,
+    ) {
         let kept = &mut self.0.lock().entries;
         if kept.len() >= KEPT
             && let Some(at) = kept.iter().position(|entry| entry.record.verdict.is_some())
@@ -133,7 +158,56 @@ impl Operations {
             accepted,
             record,
             lead: None,
+            repeat,
+            written: false,
+            decided: None,
         });
+    }
+
+    /// The command's acceptance is being written down; returns what its bot knows it by.
+    pub(crate) fn write_down(&self, command: CommandId) -> Option<Asked> {
+        let kept = &mut self.0.lock().entries;
+        let entry = kept.iter_mut().rev();
+        let entry = entry.into_iter().find(|entry| entry.command == command)?;
+        entry.written = true;
+        Some(Asked {
+            operation: entry.record.id.clone(),
+            client_context: entry.record.client_context.clone(),
+            repeat: entry.repeat,
+        })
+    }
+
+    /// The command's verdict is being written down: it can be no other any more.
+    pub(crate) fn decide(&self, command: CommandId, verdict: &Verdict) {
+        let kept = &mut self.0.lock().entries;
+        if let Some(entry) = kept.iter_mut().find(|entry| entry.command == command) {
+            entry.decided.get_or_insert_with(|| verdict.clone());
+        }
+    }
+
+    /// What becomes of the commands without a verdict when the actor broke: what was decided, else
+    /// nobody knows what a POST came to, else `ended`.
+    pub(crate) fn broken(&self, ended: &Verdict) -> Vec<Broken> {
+        let kept = self.0.lock();
+        let open = kept.entries.iter();
+        let open = open.filter(|entry| entry.record.verdict.is_none());
+        open.map(|entry| {
+            let sent = entry.lead.is_some() && entry.lead == kept.sent;
+            let rest = || {
+                if sent {
+                    Verdict::Unconfirmed
+                } else {
+                    ended.clone()
+                }
+            };
+            Broken {
+                command: entry.command,
+                action: entry.record.action,
+                verdict: entry.decided.clone().unwrap_or_else(rest),
+                unwritten: entry.written && entry.decided.is_none(),
+            }
+        })
+        .collect()
     }
 
     /// Takes a command back that was not accepted after all. False when it has its verdict
@@ -157,24 +231,19 @@ impl Operations {
         Some(entry.accepted.elapsed())
     }
 
-    /// Gives everything still open the same verdict, and returns what and after which time.
-    pub(crate) fn settle_rest(&self, verdict: &Verdict) -> Vec<(Action, Duration)> {
-        let kept = &mut self.0.lock().entries;
-        let open = kept
-            .iter_mut()
-            .filter(|entry| entry.record.verdict.is_none());
-        open.map(|entry| {
-            entry.record.verdict = Some(verdict.clone());
-            (entry.record.action, entry.accepted.elapsed())
-        })
-        .collect()
-    }
-
-    /// Notes whom the attempt under way serves, so that [`Operations::behind`] can tell.
-    pub(crate) fn pursue(&self, served: &Served) {
+    /// Notes whom the attempt under way serves, so that [`Operations::behind`] can tell, and
+    /// whether a POST of it leaves.
+    pub(crate) fn pursue(&self, served: &Served, posts: bool) {
         let lead = served.lead;
         let mut kept = self.0.lock();
-        let Ledger { entries, begun } = &mut *kept;
+        let Ledger {
+            entries,
+            begun,
+            sent,
+        } = &mut *kept;
+        if posts {
+            *sent = Some(lead);
+        }
         for command in &served.commands {
             let entry = entries.iter_mut().rev();
             if let Some(entry) = entry.into_iter().find(|entry| entry.command == *command) {

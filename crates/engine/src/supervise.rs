@@ -1,21 +1,25 @@
 //! What outlives a call's actor: cleaning up behind it, also when it panicked.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use openmic_machine::{Ack, Event, Phase};
-use openmic_model::{CallId, Verdict};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use openmic_journal::{Lost, Ticket};
+use openmic_machine::{Ack, EndCause, Event, Origin, Phase};
+use openmic_model::{Action, CallId, CommandId, Record, Verdict};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::actor::{Actor, Done, Step, Wait};
-use crate::call::Shared;
+use crate::actor::{Actor, Done, Step};
+use crate::call::{Moments, Outcome, Shared};
 use crate::engine::Inner;
+use crate::ledger::Ledger;
 use crate::mail::Mail;
+use crate::operations::Broken;
 use crate::outbox::Outbox;
 
 /// Pauses between attempts to hang a broken call up.
@@ -27,7 +31,11 @@ pub(crate) struct Lanes {
     /// Requests under way.
     pub(crate) jobs: JoinSet<Done>,
     /// What was wanted and may not be done yet.
-    pub(crate) outbox: Outbox<Step, Wait>,
+    pub(crate) outbox: Outbox<Step, Ticket>,
+    /// What outlives a crash.
+    pub(crate) ledger: Ledger,
+    /// Who waits for a verdict, and since when.
+    pub(crate) replies: HashMap<CommandId, (oneshot::Sender<Outcome>, Instant)>,
     /// One of the engine's `max_calls`; given back when the call is over.
     pub(crate) place: Option<OwnedSemaphorePermit>,
 }
@@ -39,15 +47,27 @@ pub(crate) async fn supervise(actor: Actor, mut lanes: Lanes, orphan_patience: D
     let span = tracing::info_span!("call", id = tracing::field::Empty);
     let run = actor.run(&mut lanes, span.clone());
     let ran = AssertUnwindSafe(run.instrument(span.clone())).catch_unwind();
-    if ran.await.is_err() {
-        let cleaned = after_panic(&engine, &call, lanes, orphan_patience);
-        cleaned.instrument(span).await;
-        tokio::time::sleep(engine.retention).await;
-    } else {
-        lanes.inbox.close();
+    let broke = ran.await.is_err();
+    if broke {
+        let cleaned = after_panic(&engine, &call, &mut lanes, orphan_patience);
+        if cleaned.instrument(span).await.is_err() {
+            engine.get_stuck();
+        }
+    }
+    lanes.inbox.close();
+    if engine.is_stuck() {
+        // Whoever waits learns that by the end of the lanes; the next process knows the rest.
+        return;
     }
     // Letters that came at the very end die unread with the inbox.
-    settle_rest(&engine, &call);
+    let ended = call.ended_verdict();
+    for broken in call.operations.broken(&ended) {
+        tell(&engine, &call, &mut lanes, &broken);
+    }
+    drop(lanes);
+    if broke {
+        tokio::time::sleep(engine.retention).await;
+    }
     call.flight.left(call.id.get(), &call.owner);
     engine.registry.remove(&call);
     if let Some(lane) = &call.lane {
@@ -55,11 +75,70 @@ pub(crate) async fn supervise(actor: Actor, mut lanes: Lanes, orphan_patience: D
     }
 }
 
-/// Gives what has no verdict its verdict.
-fn settle_rest(engine: &Inner, call: &Shared) {
-    let verdict = call.ended_verdict();
-    for (action, took) in call.operations.settle_rest(&verdict) {
-        engine.metrics.closed(action, &verdict, took);
+/// Gives a command its verdict.
+fn tell(engine: &Inner, call: &Shared, lanes: &mut Lanes, broken: &Broken) {
+    let Broken {
+        command,
+        action,
+        verdict,
+        ..
+    } = broken;
+    if let Some(took) = call.operations.settle(*command, verdict) {
+        engine.metrics.closed(*action, verdict, took);
+    }
+    if let Some((reply, accepted)) = lanes.replies.remove(command) {
+        let moments = Moments {
+            verdict: accepted.elapsed(),
+            ..Moments::default()
+        };
+        let verdict = verdict.clone();
+        if reply.send(Outcome { verdict, moments }).is_err() {
+            tracing::debug!("nobody waits for the verdict any more");
+        }
+    }
+}
+
+/// Gives what has no verdict its verdict, and tells it once it is written down.
+async fn settle_rest(engine: &Inner, call: &Shared, lanes: &mut Lanes) -> Result<(), Lost> {
+    // What was decided is told as it was decided, so that must be durable as well.
+    while let Some(ticket) = lanes.outbox.awaited() {
+        ticket.await?;
+        lanes.outbox.durable();
+        while lanes.outbox.take().is_some() {}
+    }
+    let ended = call.ended_verdict();
+    let broken = call.operations.broken(&ended);
+    let mut records: Vec<_> = broken
+        .iter()
+        .filter(|broken| broken.unwritten)
+        .map(|broken| verdict_of(broken.command, broken.action, broken.verdict.clone()))
+        .collect();
+    // The machine's own have nobody who waits.
+    let book = lanes.ledger.book();
+    let sent = book.restored().last.map(|last| last.action);
+    let own = book.open().iter().map(|(_, accepted)| accepted);
+    for accepted in own.filter(|accepted| accepted.origin == Origin::Machine) {
+        let verdict = if sent == Some(accepted.action) {
+            Verdict::Unconfirmed
+        } else {
+            ended.clone()
+        };
+        records.push(verdict_of(accepted.command, accepted.action, verdict));
+    }
+    if let Some(ticket) = lanes.ledger.write(records) {
+        ticket.await?;
+    }
+    for broken in &broken {
+        tell(engine, call, lanes, broken);
+    }
+    Ok(())
+}
+
+const fn verdict_of(command: CommandId, action: Action, verdict: Verdict) -> Record {
+    Record::Verdict {
+        command,
+        action,
+        verdict,
     }
 }
 
@@ -67,31 +146,41 @@ fn settle_rest(engine: &Inner, call: &Shared) {
 async fn after_panic(
     engine: &Arc<Inner>,
     call: &Arc<Shared>,
-    mut lanes: Lanes,
+    lanes: &mut Lanes,
     orphan_patience: Duration,
-) {
+) -> Result<(), Lost> {
     tracing::error!("the call's actor panicked; settling what is open and hanging up");
     engine.metrics.panicked.inc();
     call.flight.broken();
-    settle_rest(engine, call);
+    settle_rest(engine, call, lanes).await?;
     if !call.is_live() {
-        return;
+        return Ok(());
     }
     engine.metrics.ended.with_label_values(&["panicked"]).inc();
     enter(engine, call, Phase::Terminating);
     let until = Instant::now() + orphan_patience;
     let id = match call.id.get() {
         Some(id) => Some(id.clone()),
-        None => tokio::time::timeout_at(until, find(engine, call, &mut lanes))
+        None => tokio::time::timeout_at(until, find(engine, call, lanes))
             .await
             .unwrap_or(None),
     };
     lanes.inbox.close();
+    let cause = if id.is_some() {
+        EndCause::HungUp
+    } else {
+        EndCause::NotCreated
+    };
     if let Some(id) = id {
         hang_up(engine, &id).await;
     }
-    settle_rest(engine, call);
+    settle_rest(engine, call, lanes).await?;
+    if let Some(ticket) = lanes.ledger.write([Record::Closed { cause }]) {
+        ticket.await?;
+    }
+    lanes.place = None;
     enter(engine, call, Phase::Terminated);
+    Ok(())
 }
 
 /// Waits for the create to be answered, or for a notification, to tell which call to hang up.

@@ -58,7 +58,7 @@ async fn a_call_of_another_tenant_is_as_if_unknown() {
         tenant: TenantId::parse(OTHER_TENANT).unwrap(),
         ..rig.engine.owner().clone()
     };
-    let call = rig.engine.create(body, owner, false).await.unwrap();
+    let call = rig.engine.create(body, owner, false, None).await.unwrap();
     is_as_if_unknown(&rig, &rig.token, &call).await;
 }
 

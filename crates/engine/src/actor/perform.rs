@@ -140,10 +140,11 @@ impl Actor {
                     topic.call_state(frame_of(to, result));
                 }
             }
-            Effect::Record(_)
-            | Effect::Resync
+            Effect::Resync
             | Effect::Late { .. }
-            | Effect::Unexpected { .. } => {}
+            | Effect::Unexpected { .. }
+            // Taken out before the step was.
+            | Effect::Record(_) => {}
             request => {
                 let Some(id) = self.call.id.get().cloned() else {
                     debug_assert!(false, "the machine asks nothing of a call without an id");
@@ -273,7 +274,7 @@ impl Actor {
         {
             topic.operation(frame(&record, &verdict));
         }
-        if let Some((reply, accepted)) = desk.replies.remove(&command) {
+        if let Some((reply, accepted)) = desk.lanes.replies.remove(&command) {
             let moments = step.timeline.moments(action, accepted);
             if reply.send(Outcome { verdict, moments }).is_err() {
                 tracing::debug!("nobody waits for the verdict any more");

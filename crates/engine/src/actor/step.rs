@@ -1,7 +1,8 @@
 //! One step of the machine, from its effects to their performance.
 
+use openmic_journal::Ticket;
 use openmic_machine::{Effect, Machine, Phase};
-use openmic_model::{CommandId, OperationId};
+use openmic_model::{CommandId, OperationId, Record};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -9,9 +10,6 @@ use super::{Actor, Desk, perform};
 use crate::call::Status;
 use crate::join::{Created, JoinError};
 use crate::moments::Timeline;
-
-/// What a step waits for: its records being durable.
-pub(crate) type Wait = oneshot::Receiver<()>;
 
 /// What one event came to. Whenever it is performed, it tells of the call as it stood then.
 pub(crate) struct Step {
@@ -34,6 +32,10 @@ pub(super) struct Beside {
     pub(super) opened: Option<Phase>,
     /// What the call's creator is told.
     pub(super) creator: Option<Result<Created, JoinError>>,
+    /// The giver of the command that is taken in with it.
+    pub(super) taken: Option<oneshot::Sender<()>>,
+    /// Written down before the machine's own records.
+    pub(super) records: Vec<Record>,
 }
 
 /// An attempt and the commands that wait for their verdict by it.
@@ -58,7 +60,8 @@ impl Served {
 impl Actor {
     /// Takes what the machine wants: performs it at once, or behind the records it rests on.
     pub(super) fn settle_in(&mut self, desk: &mut Desk<'_>) {
-        let effects = std::mem::take(&mut self.effects);
+        let mut effects = std::mem::take(&mut self.effects);
+        let wait = self.write_down(&mut effects, desk);
         let weight = effects.len();
         let step = Step {
             effects,
@@ -69,9 +72,55 @@ impl Actor {
             exists: self.machine.took_effect(),
             beside: std::mem::take(&mut desk.beside),
         };
-        if let Some(step) = desk.lanes.outbox.push(step, weight, None) {
+        if let Some(step) = desk.lanes.outbox.push(step, weight, wait) {
             self.release(step, desk);
         }
+    }
+
+    /// Writes down what outlives a crash: what the call's own story has to say, then the machine's
+    /// records, then the end. In one batch, whose ticket the whole step waits for.
+    fn write_down(&self, effects: &mut Vec<Effect>, desk: &mut Desk<'_>) -> Option<Ticket> {
+        let mut records = std::mem::take(&mut desk.beside.records);
+        let recorded = effects.extract_if(.., |effect| matches!(effect, Effect::Record(_)));
+        let recorded = recorded.filter_map(|effect| match effect {
+            Effect::Record(record) => Some(record),
+            _ => None,
+        });
+        let ledger = &mut desk.lanes.ledger;
+        if !ledger.is_kept() {
+            recorded.for_each(drop);
+            return None;
+        }
+        let machine = &self.machine;
+        // A call that nobody was told of is not taken up again, it is looked for and hung up.
+        if let Some(id) = self.call.id.get()
+            && machine.took_effect()
+            && !desk.unwanted
+            && !ledger.book().is_opened()
+        {
+            records.push(Record::Opened {
+                id: id.clone(),
+                kind: machine.kind(),
+                me: machine.me().cloned(),
+            });
+        }
+        records.extend(recorded);
+        for record in &mut records {
+            match record {
+                Record::Accepted(accepted) => {
+                    accepted.asked = self.call.operations.write_down(accepted.command);
+                }
+                Record::Verdict {
+                    command, verdict, ..
+                } => self.call.operations.decide(*command, verdict),
+                _ => {}
+            }
+        }
+        if let Some(ending) = machine.ending() {
+            let cause = ending.cause;
+            records.push(Record::Closed { cause });
+        }
+        ledger.write(records)
     }
 
     /// The records of the oldest step are durable: performs what waited for them.
@@ -87,15 +136,27 @@ impl Actor {
     /// whoever has a verdict finds status, roster and records that agree.
     fn release(&mut self, mut step: Step, desk: &mut Desk<'_>) {
         // Before a POST leaves: its operation may be told of before it is answered.
-        if let Some(served) = &step.served {
-            self.call.operations.pursue(served);
-        }
         let effects = std::mem::take(&mut step.effects);
+        if let Some(served) = &step.served {
+            let posts = |effect: &Effect| matches!(effect, Effect::Post { .. });
+            let posts = effects.iter().any(posts);
+            self.call.operations.pursue(served, posts);
+        }
         for effect in &effects {
             self.record(effect, &step);
         }
         self.tell_status(&step.status);
-        let Beside { opened, creator } = std::mem::take(&mut step.beside);
+        let Beside {
+            opened,
+            creator,
+            taken,
+            ..
+        } = std::mem::take(&mut step.beside);
+        if let Some(taken) = taken
+            && taken.send(()).is_err()
+        {
+            tracing::debug!("whoever gave the command went away; it runs all the same");
+        }
         if let Some(phase) = opened {
             self.open_topic(phase, desk);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use openmic_graph::GraphClient;
 use openmic_graph::relay::Relay;
 use openmic_hub::Hub;
+use openmic_journal::Journal;
 use openmic_machine::Config;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -32,6 +33,7 @@ pub struct EngineBuilder {
     command_deadline: Duration,
     max_calls: usize,
     retention: Duration,
+    journal: Option<Journal>,
     incoming_key: Option<String>,
     incoming_callback: Option<String>,
     ring_deadline: Duration,
@@ -109,6 +111,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
+        self
+    }
+
+    /// Where accepted commands, attempts and verdicts are written down, so that each command has
+    /// its one verdict also over a crash. Default: nowhere, and nothing waits for a disk.
+    #[must_use]
+    pub fn journal(mut self, journal: Journal) -> Self {
+        self.journal = Some(journal);
         self
     }
 
@@ -193,6 +203,7 @@ impl EngineBuilder {
             relay: self.relay,
             command_deadline: self.command_deadline,
             retention: self.retention,
+            journal: self.journal,
             owner: self.owner,
             public_url: self.public_url,
             join_muted: self.join_muted,
@@ -202,6 +213,7 @@ impl EngineBuilder {
             recorder: Recorder::new(self.recorder_bytes, origin),
             origin,
             draining: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
         };
         Ok(Engine {
             inner: Arc::new(inner),
@@ -223,6 +235,7 @@ impl Engine {
             command_deadline: Duration::from_secs(30),
             max_calls: 100_000,
             retention: Duration::from_mins(1),
+            journal: None,
             incoming_key: None,
             incoming_callback: None,
             ring_deadline: Duration::from_secs(15),

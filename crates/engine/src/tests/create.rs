@@ -57,7 +57,7 @@ async fn a_body_of_graphs_own_surface_keeps_its_members() {
         "meetingInfo": {"organizer": {"user": {"id": TENANT}}}, "tenantId": TENANT});
     let body = CreateCall::decode(body.to_string().as_bytes()).unwrap();
     let owner = stage.engine.owner().clone();
-    let call = within(stage.engine.create(body, owner, false))
+    let call = within(stage.engine.create(body, owner, false, None))
         .await
         .unwrap();
     assert_eq!(call.named().unwrap().callback_uri, "https://caller/");

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::graph::{Gate, Reply, Route};
-use super::stage::{Stage, TENANT, call_state, entry, participant, patient, within};
+use super::stage::{Stage, TENANT, call_state, entry, outcome, participant, patient, within};
 use crate::{
     Answer, AnswerError, Call, CommandOptions, DeliverError, Incoming, JoinError, Media,
     RejectReason, RingEnd,
@@ -126,7 +126,7 @@ async fn a_ring_is_answered_by_a_key_of_its_own_and_unmuted() {
     let unmute = call.command(openmic_model::Action::Unmute, CommandOptions::default());
     stage.graph.received(Route::Unmute, 1).await;
     stage.deliver(&key, &[roster("c1", 3, false)]).unwrap();
-    let verdict = within(unmute.unwrap().outcome()).await.verdict;
+    let verdict = outcome(unmute.unwrap()).await.verdict;
     assert!(matches!(verdict, Verdict::Confirmed { .. }), "{verdict}");
     call.request_hang_up().await;
     stage.graph.received(Route::Delete, 1).await;
@@ -537,7 +537,7 @@ async fn a_body_of_graphs_own_surface_keeps_its_members() {
         "mediaConfig": {"@odata.type": "#microsoft.graph.serviceHostedMediaConfig"},
         "participantCapacity": 5, "unheardOf": [1]});
     let body = AnswerCall::decode(body.to_string().as_bytes()).unwrap();
-    let call = within(incoming.pass(body, false)).await.unwrap();
+    let call = within(incoming.pass(body, false, None)).await.unwrap();
     assert_eq!(call.named().unwrap().callback_uri, "https://caller/");
     let asked = stage.graph.received(Route::Answer, 1).await.body;
     assert_eq!(asked["unheardOf"], json!([1]));

@@ -6,7 +6,7 @@ use openmic_machine::{Config, Phase};
 use openmic_model::{Action, Verdict};
 
 use super::graph::{Gate, Reply, Route, Seen};
-use super::stage::{Stage, hasty, join, patient, verdict, within};
+use super::stage::{Stage, hasty, join, outcome, patient, verdict, within};
 use crate::{CommandError, CommandOptions, EndCause, JoinError};
 
 #[tokio::test]
@@ -19,8 +19,8 @@ async fn equal_commands_join_the_attempt() {
     assert_ne!(first.operation(), second.operation());
     assert_eq!(stage.in_flight(), 2);
     leg.roster(false);
-    let first = within(first.outcome()).await;
-    let second = within(second.outcome()).await;
+    let first = outcome(first).await;
+    let second = outcome(second).await;
     assert_eq!(first.verdict, second.verdict);
     assert!(first.verdict.is_success());
     assert!(first.moments.posted.is_some());
@@ -38,7 +38,7 @@ async fn moments_tell_of_the_commands_own_post() {
     leg.answered(Route::Unmute, 1).await;
     leg.roster(false);
     assert!(verdict(pending).await.is_success());
-    let already = within(leg.command(Action::Unmute).outcome()).await;
+    let already = outcome(leg.command(Action::Unmute)).await;
     assert_eq!(already.verdict, Verdict::Already);
     assert_eq!(already.moments.posted, None);
     assert_eq!(already.moments.roster, None);

@@ -22,7 +22,7 @@ fn break_first(stage: &Stage) {
 }
 
 #[tokio::test]
-async fn only_that_call_ends_and_it_is_hung_up() {
+async fn f_n1_only_that_call_ends_and_it_is_hung_up() {
     let stage = Stage::new(patient).await;
     let broken = stage.established(true).await;
     let mut whole = stage.established(true).await;
@@ -36,15 +36,16 @@ async fn only_that_call_ends_and_it_is_hung_up() {
     // Behind the panic in the mailbox, never read.
     let unread = broken.command(Action::Mute);
 
+    // Nobody will ever tell what the POST came to.
     let ended = Verdict::CallEnded { result: None };
-    assert_eq!(verdict(open).await, ended);
+    assert_eq!(verdict(open).await, Verdict::Unconfirmed);
     assert_eq!(verdict(unread).await, ended);
     let delete = stage.graph.answered(Route::Delete, 1).await;
     assert_eq!(delete.call, broken.call.id().as_str());
     broken.reach(Phase::Terminated).await;
     assert_eq!(
         broken.call.operation(&operation).unwrap().verdict,
-        Some(ended.clone())
+        Some(Verdict::Unconfirmed)
     );
     assert_eq!(verdict(broken.command(Action::Unmute)).await, ended);
     assert_eq!(within(roster.next()).await, None);
@@ -59,13 +60,12 @@ async fn only_that_call_ends_and_it_is_hung_up() {
     assert_eq!(stage.ended("panicked"), 1);
     assert_eq!(stage.in_flight(), 0);
     assert_eq!(stage.gauge(), 1);
-    let ends = |action| {
-        metrics
-            .commands
-            .with_label_values(&[action, "call_ended"])
-            .get()
-    };
-    assert_eq!((ends("unmute"), ends("mute")), (2, 1));
+    let ends = |action, verdict| metrics.commands.with_label_values(&[action, verdict]).get();
+    assert_eq!(ends("unmute", "unconfirmed"), 1);
+    assert_eq!(
+        (ends("unmute", "call_ended"), ends("mute", "call_ended")),
+        (1, 1)
+    );
 
     let pending = whole.command(Action::Unmute);
     whole.answered(Route::Unmute, 2).await;

@@ -67,16 +67,19 @@ fn only_the_first_verdict_of_a_command_counts() {
             client_context: None,
             verdict: None,
         };
-        operations.insert(*command, record, Instant::now());
+        operations.insert(*command, record, None, Instant::now());
     }
     let [first, second] = commands;
     assert!(operations.settle(first, &Verdict::Already).is_some());
     assert!(operations.settle(first, &Verdict::Expired).is_none());
     let ended = Verdict::CallEnded { result: None };
-    let rest = operations.settle_rest(&ended);
-    assert_eq!(rest.len(), 1);
+    let broken = operations.broken(&ended);
+    assert_eq!(broken.len(), 1);
+    assert_eq!((broken[0].command, &broken[0].verdict), (second, &ended));
+    assert!(!broken[0].unwritten, "nothing of it is written down");
+    assert!(operations.settle(second, &ended).is_some());
     assert!(operations.settle(second, &Verdict::Already).is_none());
-    assert!(operations.settle_rest(&ended).is_empty());
+    assert!(operations.broken(&ended).is_empty());
     assert_eq!(
         operations.of(first).unwrap().verdict,
         Some(Verdict::Already)
@@ -99,10 +102,10 @@ fn a_command_is_taken_back_only_while_it_is_open() {
         client_context: None,
         verdict: None,
     };
-    operations.insert(command, record.clone(), Instant::now());
+    operations.insert(command, record.clone(), None, Instant::now());
     assert!(operations.take_back(command));
     assert!(operations.of(command).is_none());
-    operations.insert(command, record, Instant::now());
+    operations.insert(command, record, None, Instant::now());
     assert!(operations.settle(command, &Verdict::Expired).is_some());
     // Its verdict is counted, so it must not be counted out once more.
     assert!(!operations.take_back(command));
@@ -114,8 +117,8 @@ async fn an_operation_runs_and_then_has_its_verdict() {
     let stage = Stage::new(patient).await;
     let mut leg = stage.established(true).await;
     let options = CommandOptions {
-        within: None,
         client_context: ClientContext::parse("mine").ok(),
+        ..CommandOptions::default()
     };
     let pending = leg.call.command(Action::Unmute, options).unwrap();
     let id = pending.operation().clone();

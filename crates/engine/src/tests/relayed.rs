@@ -58,7 +58,7 @@ impl Leg {
         let stage = Stage::relaying(patient).await;
         stage.graph.always(Route::Other, Reply::new(202, ""));
         let owner = stage.engine.owner().clone();
-        let create = stage.engine.create(body(&stage), owner, join_muted);
+        let create = stage.engine.create(body(&stage), owner, join_muted, None);
         let call = within(create).await.unwrap();
         let key = stage.key(1).await;
         let mut leg = Self {
@@ -91,8 +91,8 @@ impl Leg {
 
     fn command(&self, action: Action, context: Option<&str>) -> Pending {
         let options = CommandOptions {
-            within: None,
             client_context: context.map(|raw| ClientContext::parse(raw).unwrap()),
+            ..CommandOptions::default()
         };
         self.call.command(action, options).unwrap()
     }
@@ -244,7 +244,7 @@ async fn what_beats_the_created_call_is_told_after_it_in_order() {
         .once(Route::Create, Reply::json(201, &created).behind(&gate));
     let owner = stage.engine.owner().clone();
     let (engine, create) = (stage.engine.clone(), body(&stage));
-    let creating = tokio::spawn(async move { engine.create(create, owner, false).await });
+    let creating = tokio::spawn(async move { engine.create(create, owner, false, None).await });
     let key = stage.key(1).await;
     post(&stage, &key, &[call_state("call-1", "establishing")]);
     post(&stage, &key, &[call_state("call-1", "established")]);
@@ -270,7 +270,7 @@ async fn of_a_call_that_its_bot_was_told_is_none_it_hears_nothing() {
         .once(Route::Create, Reply::reset().behind(&gate));
     let owner = stage.engine.owner().clone();
     let (engine, create) = (stage.engine.clone(), body(&stage));
-    let creating = tokio::spawn(async move { engine.create(create, owner, false).await });
+    let creating = tokio::spawn(async move { engine.create(create, owner, false, None).await });
     let key = stage.key(1).await;
     post(&stage, &key, &[call_state("call-1", "establishing")]);
     gate.open();
@@ -359,7 +359,7 @@ async fn a_bot_whose_answer_came_too_late_is_told_that_the_caller_gave_up() {
     let answer = json!({"callbackUri": format!("{}/bot/call", stage.graph.origin),
         "mediaConfig": {"@odata.type": "#microsoft.graph.serviceHostedMediaConfig"}});
     let answer = AnswerCall::decode(answer.to_string().as_bytes()).unwrap();
-    let answering = tokio::spawn(async move { incoming.pass(answer, false).await });
+    let answering = tokio::spawn(async move { incoming.pass(answer, false, None).await });
     stage.graph.received(Route::Answer, 1).await;
     post(&stage, &key, &[gave_up("c1")]);
     gate.open();

@@ -272,7 +272,7 @@ impl Leg<'_> {
     pub(crate) fn hurried(&self, action: Action) -> Pending {
         let options = CommandOptions {
             within: Some(Duration::from_secs(1)),
-            client_context: None,
+            ..CommandOptions::default()
         };
         self.call.command(action, options).unwrap()
     }
@@ -341,5 +341,5 @@ pub(crate) async fn verdict(pending: Pending) -> Verdict {
 }
 
 pub(crate) async fn outcome(pending: Pending) -> Outcome {
-    within(pending.outcome()).await
+    within(pending.outcome()).await.unwrap()
 }

@@ -293,7 +293,7 @@ async fn ask(call: &Call, action: Action) -> anyhow::Result<Asked> {
     Ok(Asked {
         at,
         operation,
-        outcome: pending.outcome().await,
+        outcome: pending.outcome().await?,
     })
 }
 

@@ -100,7 +100,7 @@ async fn one_to_one(stage: &Stage) -> Call {
         "tenantId": crate::tests::stage::TENANT});
     let body = openmic_wire::create::CreateCall::decode(body.to_string().as_bytes()).unwrap();
     let owner = stage.engine.owner().clone();
-    within(stage.engine.create(body, owner, true))
+    within(stage.engine.create(body, owner, true, None))
         .await
         .unwrap()
 }

@@ -1,0 +1,253 @@
+//! How a call begins.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use openmic_journal::Journal;
+use openmic_machine::{Config, Machine, Phase};
+use openmic_model::{
+    Book, CallFacts, CallId, CallIntent, CallKind, CommandId, NamedCallback, Record, Repeat,
+    Version, WallTime,
+};
+use openmic_wire::answer::AnswerCall;
+use openmic_wire::create::CreateCall;
+use openmic_wire::raw::Named;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{Engine, Inner};
+use crate::actor::Actor;
+use crate::call::{Call, Owner, Shared, Status};
+use crate::errand::Errands;
+use crate::join::JoinError;
+use crate::ledger::Ledger;
+use crate::mail::{CAPACITY, Mail};
+use crate::operations::Operations;
+use crate::outbox::Outbox;
+use crate::recorder::Flight;
+use crate::recorder::entry::How;
+use crate::supervise::{Lanes, supervise};
+use crate::upstream::PATIENCE;
+
+/// The request that a call begins with.
+pub(crate) enum First {
+    /// It is made.
+    Create(Box<CreateCall>),
+    /// It rings, and is taken.
+    Answer {
+        id: CallId,
+        body: Box<AnswerCall>,
+        /// What the ring states.
+        kind: CallKind,
+        facts: CallFacts,
+    },
+}
+
+impl Engine {
+    pub(crate) async fn start(
+        &self,
+        key: Arc<str>,
+        first: First,
+        owner: Owner,
+        named: Option<Named>,
+        join_muted: bool,
+        repeat: Option<Repeat>,
+    ) -> Result<Call, JoinError> {
+        let inner = &self.inner;
+        if inner.is_draining() {
+            return Err(JoinError::Draining);
+        }
+        let place = Arc::clone(&inner.places)
+            .try_acquire_owned()
+            .map_err(|_| JoinError::Full(inner.max_calls))?;
+        inner.admits()?;
+        let config = inner.config(Journal::now().0, join_muted);
+        let intent = CallIntent {
+            app: owner.app.clone(),
+            tenant: owner.tenant.clone(),
+            kind: first.kind(),
+            offered: first.offered().cloned(),
+            join_muted,
+            named: named.as_ref().map(kept),
+            repeat,
+        };
+        let opening = vec![
+            Record::Intent(Box::new(intent)),
+            Record::Epoch(config.epoch),
+        ];
+        let (mail, inbox) = mpsc::channel(CAPACITY);
+        let (reply, created) = oneshot::channel();
+        let status = first_status(first.kind(), config.epoch);
+        let lane = named.clone().and_then(|named| {
+            let relay = inner.relay.as_ref()?;
+            Some(relay.lane(inner.callback(&key).as_str(), named))
+        });
+        let flight = Flight::new(inner.recorder.as_ref(), &key);
+        let shared = Arc::new(Shared {
+            key,
+            owner,
+            named,
+            lane,
+            rang: matches!(first, First::Answer { .. }),
+            id: OnceLock::new(),
+            created: OnceLock::new(),
+            mail,
+            status: watch::Sender::new(status),
+            roster: watch::Sender::new(None),
+            operations: Operations::default(),
+            errands: Errands::default(),
+            flight,
+        });
+        // Before the POST: a notification that beats its answer must find the mailbox.
+        inner.registry.insert(&shared);
+        if inner.is_draining() {
+            // The drain may have looked for calls before this one was there.
+            inner.registry.remove(&shared);
+            return Err(JoinError::Draining);
+        }
+        if let First::Answer { id, .. } = &first {
+            // It has its id from the start: what comes by the app's key finds it.
+            if !inner.registry.bind(id.clone(), &shared) {
+                inner.registry.remove(&shared);
+                let message = "a call of this engine that is not over has the same id".to_owned();
+                return Err(JoinError::Invalid(message));
+            }
+            let fresh = shared.id.set(id.clone());
+            debug_assert!(fresh.is_ok(), "nobody else has the call yet");
+        }
+        inner.metrics.begun();
+        let unclaimed = Unclaimed(Some(Arc::clone(&shared)));
+        let begun = Instant::now();
+        let mut effects = Vec::new();
+        let orphan_patience = config.orphan_patience;
+        let post_limit = config.post_limit.min(PATIENCE);
+        let at = inner.time(begun);
+        let noted = config.clone();
+        let (machine, how) = match &first {
+            First::Create(_) => (Machine::start(config, at, &mut effects), How::Created),
+            First::Answer { kind, facts, .. } => {
+                let machine = Machine::answer(config, facts, *kind, at, &mut effects);
+                (machine, How::answered(facts, *kind))
+            }
+        };
+        shared.flight.begun(&noted, how, &machine, &effects, at);
+        let actor = Actor {
+            engine: Arc::clone(inner),
+            call: Arc::clone(&shared),
+            machine,
+            effects,
+            opening,
+            offered: matches!(first, First::Answer { .. }),
+            first: Some(first),
+            created: Some(reply),
+            begun,
+            post_limit,
+        };
+        let lanes = Lanes {
+            inbox,
+            jobs: JoinSet::new(),
+            outbox: Outbox::default(),
+            ledger: Ledger::new(inner.journal.clone(), &shared.key, Book::default()),
+            replies: HashMap::new(),
+            place: Some(place),
+        };
+        tokio::spawn(supervise(actor, lanes, orphan_patience));
+        let outcome = created.await;
+        unclaimed.claim();
+        outcome.map_err(|_| {
+            if inner.is_stuck() {
+                // It may have been made already.
+                let message = "the journal failed".to_owned();
+                JoinError::Unknown { message }
+            } else {
+                JoinError::Broken
+            }
+        })??;
+        Ok(Call {
+            shared,
+            engine: Arc::clone(inner),
+        })
+    }
+}
+
+impl Inner {
+    /// How a call's machine behaves.
+    pub(crate) fn config(&self, epoch: u64, join_muted: bool) -> Config {
+        let own_command = CommandId::new(Uuid::new_v4().as_u128());
+        let mut config = Config::new(epoch, own_command);
+        config.join_muted = join_muted;
+        let since = self.millis(Instant::now());
+        config.wall_origin = WallTime(Journal::now().0.saturating_sub(since));
+        if let Some(tune) = self.tuning {
+            tune(&mut config);
+        }
+        config
+    }
+}
+
+/// Where a call stands of which nothing is known.
+pub(crate) const fn first_status(kind: CallKind, epoch: u64) -> Status {
+    Status {
+        phase: Phase::Establishing,
+        graph: None,
+        kind,
+        me: None,
+        version: Version { epoch, seq: 0 },
+        own_entry_seen: false,
+        waits_for: Vec::new(),
+        ending: None,
+    }
+}
+
+/// As it is written down.
+fn kept(named: &Named) -> NamedCallback {
+    let options = named.call_options.as_ref();
+    NamedCallback {
+        callback_uri: named.callback_uri.clone(),
+        call_options: options.and_then(|options| serde_json::to_string(options).ok()),
+    }
+}
+
+/// 128 random bits in hex: a routing token that cannot be guessed.
+pub(crate) fn new_key() -> Arc<str> {
+    Uuid::new_v4().simple().to_string().into()
+}
+
+impl First {
+    const fn kind(&self) -> CallKind {
+        match self {
+            Self::Create(_) => CallKind::Group,
+            Self::Answer { kind, .. } => *kind,
+        }
+    }
+
+    /// The id of a call that rings.
+    const fn offered(&self) -> Option<&CallId> {
+        match self {
+            Self::Create(_) => None,
+            Self::Answer { id, .. } => Some(id),
+        }
+    }
+}
+
+/// A call that nobody has a handle of yet. Dropped before it is claimed, it hangs the call up.
+struct Unclaimed(Option<Arc<Shared>>);
+
+impl Unclaimed {
+    fn claim(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        let Some(call) = self.0.take() else { return };
+        if let Err(mpsc::error::TrySendError::Full(mail)) = call.mail.try_send(Mail::HangUp)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { call.mail.send(mail).await });
+        }
+    }
+}
