@@ -150,11 +150,12 @@ impl From<JoinError> for Refusal {
                     _ => refusal.not_to_be_repeated(),
                 }
             }
-            JoinError::Draining => Self::unavailable(message, Duration::from_secs(5)),
+            JoinError::Draining | JoinError::StorageFailed => {
+                Self::unavailable(message, Duration::from_secs(5))
+            }
             JoinError::Full(_) => Self::unavailable(message, Duration::from_secs(30)),
             JoinError::StorageFull => storage_full(message),
             JoinError::Busy => Self::unavailable(message, AGAIN),
-            JoinError::StorageFailed => Self::unavailable(message, Duration::from_secs(5)),
             JoinError::Invalid(_) => Self::bad_request(message),
             JoinError::NotSent { .. } => {
                 Self::new(StatusCode::BAD_GATEWAY, "serviceNotAvailable", message)

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use openmic_hub::Topic;
 use openmic_journal::{Lost, Ticket};
-use openmic_machine::{Effect, Event, Machine, Refusal, Time};
+use openmic_machine::{Effect, Event, Machine, Read, Refusal, Time};
 use openmic_model::{CallFacts, CallId, CallKind, Record};
 use openmic_wire::notification::{Item, Notification};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::call::Shared;
-use crate::engine::{First, Inner};
+use crate::engine::{First, Inner, Probe};
 use crate::join::{Created, JoinError};
 use crate::mail::Mail;
 use crate::moments::Timeline;
@@ -54,6 +54,20 @@ pub(crate) struct Actor {
     pub(crate) begun: Instant,
     /// How long a POST may be under way, counted from when it was wanted.
     pub(crate) post_limit: Duration,
+    /// It outlived another process.
+    pub(crate) taken_up: Option<TakenUp>,
+}
+
+/// What a call brings along that outlived another process.
+pub(crate) struct TakenUp {
+    /// Its subscribers may be back already.
+    pub(crate) topic: Option<Topic>,
+    /// Nobody was told of it: should it show itself, it is hung up.
+    pub(crate) unwanted: bool,
+    /// It rang, and nobody knows whether it was answered.
+    pub(crate) unproven: bool,
+    /// What waits for the first look at it.
+    pub(crate) probe: Option<Probe>,
 }
 
 /// What the actor holds besides the machine; apart, so that both can be borrowed.
@@ -68,6 +82,10 @@ struct Desk<'a> {
     sent: Sent,
     /// The create's answer was lost: should the call show itself, it is hung up.
     unwanted: bool,
+    /// Nothing showed yet that the answer to its ring took effect.
+    unproven: bool,
+    /// Done once it was looked at after a crash.
+    probe: Option<Probe>,
     /// The answer's answer was lost: should it have taken effect, its creator is told.
     lost: Option<CallKind>,
     /// The end of the retention, once the call is over.
@@ -77,17 +95,29 @@ struct Desk<'a> {
 impl Actor {
     /// Runs the call to its end, and on to the end of its retention.
     pub(crate) async fn run(mut self, lanes: &mut Lanes, span: tracing::Span) {
+        let taken_up = self.taken_up.take();
+        let (topic, unwanted, unproven, probe) = match taken_up {
+            Some(taken_up) => (
+                taken_up.topic,
+                taken_up.unwanted,
+                taken_up.unproven,
+                taken_up.probe,
+            ),
+            None => (None, false, false, None),
+        };
         let mut desk = Desk {
             lanes,
             span,
-            topic: None,
+            topic,
             timeline: Timeline::default(),
             beside: Beside {
                 records: std::mem::take(&mut self.opening),
                 ..Beside::default()
             },
             sent: Sent::default(),
-            unwanted: false,
+            unwanted,
+            unproven,
+            probe,
             lost: None,
             leave: None,
         };
@@ -191,7 +221,17 @@ impl Actor {
     fn done(&mut self, done: Done, desk: &mut Desk<'_>) {
         match done {
             Done::Nothing => {}
-            Done::Event(event) => self.step(&event, desk),
+            Done::Event(event) => {
+                let looked =
+                    matches!(&event, Event::CallRead { read, .. } if *read != Read::Failed);
+                self.step(&event, desk);
+                if looked
+                    && !self.machine.is_over()
+                    && let Some(probe) = &mut desk.probe
+                {
+                    probe.looked();
+                }
+            }
             Done::Created(Ok((created, event))) => {
                 if !self.bind(&created.id, desk) {
                     self.misnamed(created.id, desk);
@@ -268,7 +308,7 @@ impl Actor {
     fn known_as(&self, id: &CallId, desk: &mut Desk<'_>) {
         desk.span.record("id", id.as_str());
         self.call.flight.known(id);
-        if !self.machine.is_over() {
+        if !self.machine.is_over() && desk.topic.is_none() {
             desk.beside.opened = Some(self.machine.phase());
         }
     }

@@ -1,8 +1,10 @@
 //! The engine: makes calls, finds them, hands webhooks to them, drains.
 
 mod builder;
+mod recover;
 mod start;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,19 +12,22 @@ use std::time::Duration;
 use http::HeaderMap;
 use openmic_graph::relay::Relay;
 use openmic_hub::Hub;
-use openmic_journal::{Full, Journal};
+use openmic_journal::{Full, Journal, Recovery};
 use openmic_machine::{Config, Phase, Time};
 use openmic_model::{AppId, CallId, Repeat, TenantId};
 use openmic_wire::create::{self, CreateCall, MediaConfig};
 use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::notification::{Batch, Notification};
 use openmic_wire::raw::{Named, RawEntry};
-use tokio::sync::{Semaphore, mpsc};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
 pub use builder::{BuildError, EngineBuilder};
+pub(crate) use recover::Probe;
+pub use recover::Recovered;
 pub(crate) use start::{First, new_key};
 
 use crate::call::{Call, Owner, Shared};
@@ -54,6 +59,10 @@ pub(crate) struct Inner {
     pub(crate) command_deadline: Duration,
     pub(crate) retention: Duration,
     pub(crate) journal: Option<Journal>,
+    /// What the journal had of other processes, until it is taken up.
+    found: Mutex<Option<Recovery>>,
+    recovery: watch::Sender<Recovered>,
+    recovery_rate: NonZeroU32,
     pub(crate) rings: Rings,
     owner: Owner,
     public_url: Url,
@@ -311,6 +320,7 @@ impl Engine {
         notifications: Vec<Notification>,
         came: Option<Came<'_>>,
     ) -> Result<Delivered, DeliverError> {
+        self.recover();
         let inner = &self.inner;
         let refuse = |result| {
             inner.metrics.notified(&notifications, result);

@@ -14,9 +14,14 @@
 //! An ended call stays for a while, so that its state and operations can be read, and so that a
 //! call whose create was given up is hung up should a notification show it after all.
 //!
+//! With a journal ([`EngineBuilder::journal`]) nothing is sent, told or shown before the record it
+//! rests on is durable: a step of the machine waits in its call's outbox, in order, while the actor
+//! goes on. After a crash [`Engine::recover`] takes the open calls up.
+//!
 //! | queue | holds | when full |
 //! |---|---|---|
 //! | mailbox of a call | 128 letters, 64 entries of a webhook are one | at 64 commands are refused, at 128 webhooks |
+//! | outbox of a call | 1,024 effects that wait for the journal | no more letters are read, so that the mailbox fills |
 //! | open commands of a call | 32 for one aim (the machine's `max_open`) | one more is refused, 409 |
 //! | operations of a call | 256 | the oldest with a verdict is forgotten |
 //! | operations of errands on a call | 256 | the oldest that is finished is forgotten, else the oldest |
@@ -24,7 +29,7 @@
 //! | flight recorder | 16 MiB of lines of all calls (`recorder`) | the oldest lines go |
 //! | roster stream | the latest version | whoever is slower gets a snapshot |
 //!
-//! It knows no HTTP server and no media. What it deliberately lacks: durable records.
+//! It knows no HTTP server and no media.
 
 mod actor;
 mod call;
@@ -56,7 +61,7 @@ mod tests;
 pub use call::{
     Call, CommandError, CommandOptions, Moments, Outcome, Owner, Part, Pending, Status,
 };
-pub use engine::{BuildError, DeliverError, Delivered, Engine, EngineBuilder};
+pub use engine::{BuildError, DeliverError, Delivered, Engine, EngineBuilder, Recovered};
 pub use errand::Passed;
 pub use incoming::{Answer, AnswerError, Incoming, IncomingStream, RingEnd};
 pub use join::{Created, Join, JoinError, Media};

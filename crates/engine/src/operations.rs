@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use openmic_model::{
-    Action, Asked, ClientContext, CommandId, Operation, OperationId, OperationStatus, Repeat,
-    ResultInfo, Verdict,
+    Action, Asked, ClientContext, CommandId, Operation, OperationId, OperationStatus, Record,
+    Repeat, ResultInfo, Verdict, WallTime,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -162,6 +162,37 @@ impl Operations {
             written: false,
             decided: None,
         });
+    }
+
+    /// Takes in what another process wrote down of a call, and returns how many commands are open.
+    pub(crate) fn restore(&self, records: &[(WallTime, Record)], now: WallTime) -> usize {
+        for (at, record) in records {
+            match record {
+                Record::Accepted(accepted) => {
+                    let Some(asked) = &accepted.asked else {
+                        continue;
+                    };
+                    let record = OperationRecord {
+                        id: asked.operation.clone(),
+                        action: accepted.action,
+                        client_context: asked.client_context.clone(),
+                        verdict: None,
+                    };
+                    let here = Instant::now();
+                    let since = here.checked_sub(now.since(*at)).unwrap_or(here);
+                    self.insert(accepted.command, record, asked.repeat, since);
+                    self.write_down(accepted.command);
+                }
+                Record::Attempt { lead, .. } => self.0.lock().sent = Some(*lead),
+                Record::Verdict {
+                    command, verdict, ..
+                } => drop(self.settle(*command, verdict)),
+                _ => {}
+            }
+        }
+        let kept = self.0.lock();
+        let open = kept.entries.iter();
+        open.filter(|entry| entry.record.verdict.is_none()).count()
     }
 
     /// The command's acceptance is being written down; returns what its bot knows it by.

@@ -58,6 +58,11 @@ impl Upstream {
         }
     }
 
+    /// Waits until nothing holds requests back.
+    pub(crate) async fn unhindered(&self) {
+        self.client.unhindered().await;
+    }
+
     #[cfg(test)]
     fn trip(&self) {
         let broken = self

@@ -221,7 +221,7 @@ impl House {
                 ..engine.owner().clone()
             };
             let body = CreateCall::decode(body.as_bytes()).unwrap();
-            let call = engine.create(body, owner, false).await.unwrap();
+            let call = engine.create(body, owner, false, None).await.unwrap();
             return call.id().to_string();
         }
         let mut claims = self.claims.clone();

@@ -2,7 +2,7 @@
 
 use openmic_journal::Ticket;
 use openmic_machine::{Effect, Machine, Phase};
-use openmic_model::{CommandId, OperationId, Record};
+use openmic_model::{CallState, CommandId, OperationId, Record};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -93,9 +93,12 @@ impl Actor {
         }
         let machine = &self.machine;
         // A call that nobody was told of is not taken up again, it is looked for and hung up.
+        let up = |state: CallState| state.rank() >= CallState::Establishing.rank();
+        desk.unproven &= !machine.graph_state().is_some_and(up);
         if let Some(id) = self.call.id.get()
             && machine.took_effect()
             && !desk.unwanted
+            && !desk.unproven
             && !ledger.book().is_opened()
         {
             records.push(Record::Opened {
@@ -189,6 +192,7 @@ impl Actor {
     fn over(&self, status: &Status, desk: &mut Desk<'_>) {
         desk.leave = Some(Instant::now() + self.engine.retention);
         desk.topic = None;
+        desk.probe = None;
         desk.lanes.place = None;
         if let Some(ending) = &status.ending {
             let result = ending.result.as_ref();

@@ -1,6 +1,7 @@
 //! Putting an engine together.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -8,13 +9,14 @@ use std::time::Duration;
 use openmic_graph::GraphClient;
 use openmic_graph::relay::Relay;
 use openmic_hub::Hub;
-use openmic_journal::Journal;
+use openmic_journal::{Journal, Recovery};
 use openmic_machine::Config;
-use tokio::sync::Semaphore;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Engine, Inner, new_key};
+use super::{Engine, Inner, Recovered, new_key};
 use crate::call::Owner;
 use crate::incoming::Rings;
 use crate::metrics::EngineMetrics;
@@ -33,7 +35,8 @@ pub struct EngineBuilder {
     command_deadline: Duration,
     max_calls: usize,
     retention: Duration,
-    journal: Option<Journal>,
+    journal: Option<(Journal, Recovery)>,
+    recovery_rate: NonZeroU32,
     incoming_key: Option<String>,
     incoming_callback: Option<String>,
     ring_deadline: Duration,
@@ -44,6 +47,9 @@ pub struct EngineBuilder {
 
 /// Shortest and longest key of the app's own webhook.
 const KEY: std::ops::RangeInclusive<usize> = 16..=128;
+
+/// Calls looked at in a second after a crash.
+const RECOVERY_RATE: NonZeroU32 = NonZeroU32::new(500).unwrap();
 
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
@@ -115,10 +121,18 @@ impl EngineBuilder {
     }
 
     /// Where accepted commands, attempts and verdicts are written down, so that each command has
-    /// its one verdict also over a crash. Default: nowhere, and nothing waits for a disk.
+    /// its one verdict also over a crash; and what was found in it when it was opened, which
+    /// [`Engine::recover`] takes up. Default: nowhere, and nothing waits for a disk.
     #[must_use]
-    pub fn journal(mut self, journal: Journal) -> Self {
-        self.journal = Some(journal);
+    pub fn journal(mut self, journal: Journal, found: Recovery) -> Self {
+        self.journal = Some((journal, found));
+        self
+    }
+
+    /// Calls that [`Engine::recover`] looks at in a second, two GETs each. Default 500.
+    #[must_use]
+    pub fn recovery_rate(mut self, calls: NonZeroU32) -> Self {
+        self.recovery_rate = calls;
         self
     }
 
@@ -189,6 +203,7 @@ impl EngineBuilder {
             Some(_) => return Err(BuildError::IncomingKey),
         };
         let origin = Instant::now();
+        let (journal, found) = self.journal.unzip();
         let inner = Inner {
             rings: Rings::new(
                 key,
@@ -203,7 +218,10 @@ impl EngineBuilder {
             relay: self.relay,
             command_deadline: self.command_deadline,
             retention: self.retention,
-            journal: self.journal,
+            journal,
+            found: Mutex::new(found),
+            recovery: watch::Sender::new(Recovered::default()),
+            recovery_rate: self.recovery_rate,
             owner: self.owner,
             public_url: self.public_url,
             join_muted: self.join_muted,
@@ -236,6 +254,7 @@ impl Engine {
             max_calls: 100_000,
             retention: Duration::from_mins(1),
             journal: None,
+            recovery_rate: RECOVERY_RATE,
             incoming_key: None,
             incoming_callback: None,
             ring_deadline: Duration::from_secs(15),

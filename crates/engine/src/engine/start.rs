@@ -55,6 +55,7 @@ impl Engine {
         join_muted: bool,
         repeat: Option<Repeat>,
     ) -> Result<Call, JoinError> {
+        self.recover();
         let inner = &self.inner;
         if inner.is_draining() {
             return Err(JoinError::Draining);
@@ -77,29 +78,16 @@ impl Engine {
             Record::Intent(Box::new(intent)),
             Record::Epoch(config.epoch),
         ];
-        let (mail, inbox) = mpsc::channel(CAPACITY);
-        let (reply, created) = oneshot::channel();
-        let status = first_status(first.kind(), config.epoch);
-        let lane = named.clone().and_then(|named| {
-            let relay = inner.relay.as_ref()?;
-            Some(relay.lane(inner.callback(&key).as_str(), named))
-        });
-        let flight = Flight::new(inner.recorder.as_ref(), &key);
-        let shared = Arc::new(Shared {
+        let begins = Begins {
             key,
             owner,
             named,
-            lane,
             rang: matches!(first, First::Answer { .. }),
-            id: OnceLock::new(),
-            created: OnceLock::new(),
-            mail,
-            status: watch::Sender::new(status),
-            roster: watch::Sender::new(None),
-            operations: Operations::default(),
-            errands: Errands::default(),
-            flight,
-        });
+            kind: first.kind(),
+            epoch: config.epoch,
+        };
+        let (shared, inbox) = inner.shared(begins);
+        let (reply, created) = oneshot::channel();
         // Before the POST: a notification that beats its answer must find the mailbox.
         inner.registry.insert(&shared);
         if inner.is_draining() {
@@ -144,6 +132,7 @@ impl Engine {
             created: Some(reply),
             begun,
             post_limit,
+            taken_up: None,
         };
         let lanes = Lanes {
             inbox,
@@ -172,7 +161,50 @@ impl Engine {
     }
 }
 
+/// What is known of a call before anything of it happens here.
+pub(crate) struct Begins {
+    pub(crate) key: Arc<str>,
+    pub(crate) owner: Owner,
+    pub(crate) named: Option<Named>,
+    pub(crate) rang: bool,
+    pub(crate) kind: CallKind,
+    pub(crate) epoch: u64,
+}
+
 impl Inner {
+    /// What actor and handles of a call will share, and the call's mailbox.
+    pub(crate) fn shared(&self, begins: Begins) -> (Arc<Shared>, mpsc::Receiver<Mail>) {
+        let Begins {
+            key,
+            owner,
+            named,
+            rang,
+            kind,
+            epoch,
+        } = begins;
+        let (mail, inbox) = mpsc::channel(CAPACITY);
+        let lane = named.clone().and_then(|named| {
+            let relay = self.relay.as_ref()?;
+            Some(relay.lane(self.callback(&key).as_str(), named))
+        });
+        let shared = Arc::new(Shared {
+            flight: Flight::new(self.recorder.as_ref(), &key),
+            key,
+            owner,
+            named,
+            lane,
+            rang,
+            id: OnceLock::new(),
+            created: OnceLock::new(),
+            mail,
+            status: watch::Sender::new(first_status(kind, epoch)),
+            roster: watch::Sender::new(None),
+            operations: Operations::default(),
+            errands: Errands::default(),
+        });
+        (shared, inbox)
+    }
+
     /// How a call's machine behaves.
     pub(crate) fn config(&self, epoch: u64, join_muted: bool) -> Config {
         let own_command = CommandId::new(Uuid::new_v4().as_u128());
@@ -188,7 +220,7 @@ impl Inner {
 }
 
 /// Where a call stands of which nothing is known.
-pub(crate) const fn first_status(kind: CallKind, epoch: u64) -> Status {
+const fn first_status(kind: CallKind, epoch: u64) -> Status {
     Status {
         phase: Phase::Establishing,
         graph: None,

@@ -1,0 +1,361 @@
+//! Taking up the calls that outlived another process.
+//!
+//! All of them are known at once: their callback keys work, their operations can be read, their
+//! commands and notifications wait in their mailboxes. Then each is looked at, in turn and no
+//! faster than the upstream is to be asked: first those whose time to speak is over, then those
+//! with open commands. A call that Graph still has is adopted and goes on as any other, with what
+//! was under way settled by the machine; one that it has not is closed.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use openmic_graph::Pace;
+use openmic_hub::{CallFrame, Topic};
+use openmic_journal::{Journal, RecoveredCall, Recovery};
+use openmic_machine::{Event, Machine, Phase, Refusal};
+use openmic_model::{Book, CallIntent, Record};
+use openmic_wire::raw::Named;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::start::Begins;
+use super::{Engine, Inner};
+use crate::actor::{Actor, TakenUp};
+use crate::call::{Owner, Shared};
+use crate::ledger::Ledger;
+use crate::mail::Mail;
+use crate::outbox::Outbox;
+use crate::supervise::{Lanes, supervise};
+use crate::upstream::PATIENCE;
+
+/// Calls that are looked at and have not been answered for.
+const AT_ONCE: usize = 128;
+/// Calls that may be looked at at once after a quiet time.
+const BURST: NonZeroU32 = NonZeroU32::new(32).unwrap();
+
+/// How far an engine is with the calls that outlived another process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// Calls that had not ended, as the journal says.
+    pub open: usize,
+    /// Calls among them that have commands without a verdict and were not looked at yet.
+    pub pending: usize,
+    /// Calls that were looked at, or turned out to be over.
+    pub probed: usize,
+    /// Calls that Graph still has.
+    pub adopted: usize,
+    /// Calls that Graph has not any more.
+    pub closed: usize,
+    /// Calls whose create was sent, and nobody knows what became of it: should one show itself
+    /// before its patience is over, it is hung up.
+    pub lost: usize,
+    /// Calls whose records cannot be used; the log says why, and nothing of them is deleted.
+    pub quarantined: usize,
+}
+
+impl Recovered {
+    /// Whether every call was looked at. Those whose create was lost are waited for besides.
+    pub const fn is_done(&self) -> bool {
+        self.probed + self.lost >= self.open
+    }
+
+    /// Whether the calls with open commands were looked at.
+    pub const fn is_ready(&self) -> bool {
+        self.pending == 0
+    }
+}
+
+/// A call's place in the recovery, until it was looked at.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    progress: watch::Sender<Recovered>,
+    pending: bool,
+    looked: bool,
+    /// One of those that may be asked for at once.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Probe {
+    /// Graph answered for it.
+    pub(crate) fn looked(&mut self) {
+        self.permit = None;
+        self.count(|progress| &mut progress.adopted);
+    }
+
+    fn count(&mut self, what: impl Fn(&mut Recovered) -> &mut usize) {
+        if std::mem::replace(&mut self.looked, true) {
+            return;
+        }
+        let pending = self.pending;
+        self.progress.send_modify(|progress| {
+            *what(progress) += 1;
+            progress.probed += 1;
+            progress.pending -= usize::from(pending);
+        });
+    }
+}
+
+/// It is over, or its actor broke.
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.count(|progress| &mut progress.closed);
+    }
+}
+
+/// A call that waits for its turn.
+struct Waiting {
+    call: Arc<Shared>,
+    inbox: mpsc::Receiver<Mail>,
+    topic: Option<Topic>,
+    book: Book,
+    epoch: u64,
+    pending: bool,
+}
+
+impl Engine {
+    /// Begins to take up the calls that outlived another process, as the journal has them, and
+    /// returns how far that is, from now on. Once for an engine; it begins by itself with the first
+    /// call or notification. Needs a tokio runtime.
+    pub fn recover(&self) -> watch::Receiver<Recovered> {
+        let inner = &self.inner;
+        if let Some(found) = inner.found.lock().take() {
+            inner.take_up(found);
+        }
+        inner.recovery.subscribe()
+    }
+
+    /// How far the recovery is, without beginning it.
+    pub fn recovery(&self) -> watch::Receiver<Recovered> {
+        self.inner.recovery.subscribe()
+    }
+}
+
+impl Inner {
+    /// Makes every call known, then looks at one after the other.
+    fn take_up(self: &Arc<Self>, found: Recovery) {
+        let begun = Instant::now();
+        let Recovery {
+            calls, quarantined, ..
+        } = found;
+        let mut progress = Recovered {
+            open: calls.len(),
+            quarantined: quarantined.len(),
+            ..Recovered::default()
+        };
+        let now = Journal::now();
+        let mut waiting = Vec::with_capacity(calls.len());
+        for call in calls {
+            if let Some(call) = self.know(call) {
+                waiting.push(call);
+            } else {
+                progress.open -= 1;
+                progress.quarantined += 1;
+            }
+        }
+        progress.pending = waiting.iter().filter(|call| call.pending).count();
+        progress.lost = waiting
+            .iter()
+            .filter(|call| call.book.id().is_none())
+            .count();
+        // A hot microphone first, then those that somebody waits for.
+        waiting.sort_by_key(|call| {
+            let window = call.book.restored().window;
+            let lapsed = window.is_some_and(|window| window.left(now).is_zero());
+            (!lapsed, !call.pending)
+        });
+        if progress.open + progress.quarantined > 0 {
+            tracing::info!(
+                open = progress.open,
+                pending = progress.pending,
+                lost = progress.lost,
+                quarantined = progress.quarantined,
+                seconds = begun.elapsed().as_secs_f64(),
+                "calls outlived another process; looking at them"
+            );
+        }
+        self.recovery.send_replace(progress);
+        if !waiting.is_empty() {
+            tokio::spawn(look_at_all(Arc::clone(self), waiting));
+        }
+    }
+
+    /// Makes a call known: it can be found, told of and commanded from here on.
+    fn know(&self, found: RecoveredCall) -> Option<Waiting> {
+        let RecoveredCall {
+            key, records, book, ..
+        } = found;
+        let intent = book.intent()?.clone();
+        let now = Journal::now();
+        let epoch = book.epoch().map_or(now.0, |last| now.0.max(last + 1));
+        let id = book.id().cloned();
+        let CallIntent {
+            app, tenant, named, ..
+        } = intent;
+        let begins = Begins {
+            key: format!("{:032x}", key.0).into(),
+            owner: Owner { app, tenant },
+            // Nobody was told of a call whose create was lost.
+            named: named.filter(|_| id.is_some()).map(|named| Named {
+                callback_uri: named.callback_uri,
+                call_options: named
+                    .call_options
+                    .and_then(|options| serde_json::from_str(&options).ok()),
+            }),
+            rang: intent.offered.is_some(),
+            kind: book.restored().kind,
+            epoch,
+        };
+        let (call, inbox) = self.shared(begins);
+        call.status.send_modify(|status| {
+            status.me = book.restored().me;
+            status.waits_for.push("recovery");
+        });
+        let open = call.operations.restore(&records, now);
+        for _ in 0..open {
+            self.metrics.in_flight.inc();
+        }
+        let mut topic = None;
+        if let Some(id) = id {
+            if !self.registry.bind(id.clone(), &call) {
+                tracing::error!("two calls in the journal have one id; the later one is left out");
+                return None;
+            }
+            let fresh = call.id.set(id.clone());
+            debug_assert!(fresh.is_ok(), "nobody else has the call yet");
+            call.flight.known(&id);
+            if let Some(lane) = &call.lane {
+                lane.open(Some(&id));
+            }
+            let opened = self.hub.topic(id);
+            opened.call_state(CallFrame {
+                state: Phase::Establishing.as_str().into(),
+                result: None,
+            });
+            topic = Some(opened);
+        }
+        self.registry.insert(&call);
+        self.metrics.begun();
+        Some(Waiting {
+            call,
+            inbox,
+            topic,
+            pending: !book.open().is_empty(),
+            book,
+            epoch,
+        })
+    }
+
+    /// Takes a call up: its actor begins.
+    fn adopt(self: &Arc<Self>, waiting: Waiting, permit: OwnedSemaphorePermit) {
+        let Waiting {
+            call,
+            inbox,
+            topic,
+            book,
+            epoch,
+            pending,
+        } = waiting;
+        let lost = book.id().is_none();
+        let intent = book.intent();
+        let config = self.config(epoch, intent.is_some_and(|intent| intent.join_muted));
+        let orphan_patience = config.orphan_patience;
+        let post_limit = config.post_limit.min(PATIENCE);
+        let mut effects = Vec::new();
+        let at = self.time(Instant::now());
+        let machine = catch_unwind(AssertUnwindSafe(|| {
+            if !lost {
+                let restored = book.restored();
+                return Machine::recover(config, restored, at, Journal::now(), &mut effects);
+            }
+            // Its create may have been made; the request itself is gone with the other process.
+            let mut machine = Machine::start(config, at, &mut effects);
+            effects.clear();
+            let refusal = Refusal::new(504, "timeout", "the engine was started anew meanwhile");
+            let failed = Event::CreateFailed {
+                refusal,
+                definite: false,
+            };
+            machine.handle(&failed, at, &mut effects);
+            machine
+        }));
+        let probe = (!lost).then(|| Probe {
+            progress: self.recovery.clone(),
+            pending,
+            looked: false,
+            permit: Some(permit),
+        });
+        let Ok(machine) = machine else {
+            tracing::error!("a call's records break the machine; it is put aside, nothing is lost");
+            if let Some(mut probe) = probe {
+                probe.count(|progress| &mut progress.quarantined);
+            }
+            self.registry.remove(&call);
+            return;
+        };
+        let taken_up = TakenUp {
+            topic,
+            unwanted: lost,
+            unproven: !book.is_opened(),
+            probe,
+        };
+        let opening = if lost {
+            Vec::new()
+        } else {
+            vec![Record::Epoch(epoch)]
+        };
+        let lanes = Lanes {
+            inbox,
+            jobs: JoinSet::new(),
+            outbox: Outbox::default(),
+            ledger: Ledger::new(self.journal.clone(), &call.key, book),
+            replies: HashMap::new(),
+            // More than `max_calls` may be up for a while.
+            place: Arc::clone(&self.places).try_acquire_owned().ok(),
+        };
+        let actor = Actor {
+            engine: Arc::clone(self),
+            call,
+            machine,
+            effects,
+            opening,
+            offered: false,
+            first: None,
+            created: None,
+            begun: Instant::now(),
+            post_limit,
+            taken_up: Some(taken_up),
+        };
+        tokio::spawn(supervise(actor, lanes, orphan_patience));
+    }
+}
+
+/// Looks at one call after the other, as fast as the upstream is to be asked.
+async fn look_at_all(engine: Arc<Inner>, waiting: Vec<Waiting>) {
+    let begun = Instant::now();
+    let pace = Pace::new(engine.recovery_rate, BURST);
+    let gate = Arc::new(Semaphore::new(AT_ONCE));
+    for call in waiting {
+        let permit = Arc::clone(&gate).acquire_owned().await;
+        pace.turn().await;
+        engine.upstream.unhindered().await;
+        if engine.is_stuck() {
+            return;
+        }
+        engine.adopt(call, permit.expect("nobody closes it"));
+    }
+    let mut progress = engine.recovery.subscribe();
+    // Its sender is held here.
+    if let Ok(done) = progress.wait_for(Recovered::is_done).await {
+        tracing::info!(
+            adopted = done.adopted,
+            closed = done.closed,
+            lost = done.lost,
+            seconds = begun.elapsed().as_secs_f64(),
+            "every call that outlived another process was looked at"
+        );
+    }
+}
