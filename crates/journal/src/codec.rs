@@ -58,7 +58,7 @@ impl Draft {
 
 impl Row {
     /// A row whose sum is right.
-    pub(crate) fn sealed(
+    pub fn sealed(
         call: CallKey,
         number: u64,
         at: WallTime,

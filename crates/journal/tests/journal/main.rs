@@ -6,5 +6,8 @@ mod contract;
 mod facts;
 mod faults;
 mod folder;
+mod golden;
 mod group;
 mod lookups;
+mod properties;
+mod scribe;
