@@ -102,7 +102,7 @@ proptest! {
         for step in steps.iter().filter(|step| !matches!(step, Step::Wait { .. })) {
             scribe.step(1, step);
         }
-        let (journal, _) = Journal::inline(Box::new(memory.clone()), Keeping::default()).unwrap();
+        let (journal, _) = Journal::inline(Box::new(memory), Keeping::default()).unwrap();
         assert_eq!(journal.append(CallKey(1), &scribe.records).now(), Some(Ok(())));
         let verdict = |command| scribe.records.iter().find_map(|(at, record)| match record {
             Record::Verdict { command: of, verdict, .. } if *of == command => {

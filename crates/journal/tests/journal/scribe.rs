@@ -125,7 +125,7 @@ impl Scribe {
                 machine,
                 speak,
                 repeat,
-            } => self.accept(*unmute, *machine, *speak, *repeat),
+            } => self.accept(*unmute, *machine, (*speak, *repeat)),
             Step::Post => self.post(),
             Step::Outcome { which } => {
                 let Some((lead, _, number)) = self.series else {
@@ -161,7 +161,7 @@ impl Scribe {
         }
     }
 
-    fn accept(&mut self, unmute: bool, machine: bool, speak: bool, repeat: bool) {
+    fn accept(&mut self, unmute: bool, machine: bool, (speak, repeat): (bool, bool)) {
         self.commands += 1;
         let command = CommandId::new(self.commands);
         let action = if unmute { Action::Unmute } else { Action::Mute };
