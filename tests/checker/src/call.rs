@@ -182,6 +182,11 @@ impl CallChecker {
         at_the_end(&self.call, &self.limits)
     }
 
+    /// Whether the command was accepted, as far as is remembered.
+    pub fn is_accepted(&self, command: CommandId) -> bool {
+        self.call.commands.contains_key(&command)
+    }
+
     /// Commands without an end.
     pub fn open(&self) -> usize {
         self.call.open
@@ -497,13 +502,18 @@ impl Call {
     }
 
     fn shown(&mut self, participant: u64, number: Option<u64>, there: bool) {
-        self.graves.retain(|(buried, _)| *buried != participant);
-        if let (false, Some(number)) = (there, number) {
-            if self.graves.len() == GRAVES {
-                self.graves.pop_front();
-            }
-            self.graves.push_back((participant, number));
+        let (false, Some(number)) = (there, number) else {
+            return;
+        };
+        let mut graves = self.graves.iter_mut();
+        if let Some((_, at)) = graves.find(|(buried, _)| *buried == participant) {
+            *at = number.max(*at);
+            return;
         }
+        if self.graves.len() == GRAVES {
+            self.graves.pop_front();
+        }
+        self.graves.push_back((participant, number));
     }
 
     /// Whatever was not written down is gone, and with it what only the process knew.

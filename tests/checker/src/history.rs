@@ -142,7 +142,7 @@ pub enum What {
 
     /// The engine learned that the call is over.
     Ended,
-    /// The engine shows the entry of a participant, or its removal.
+    /// The engine shows the entry of a participant, or heard that it was removed.
     Shown {
         /// Who, as a number of the history's own.
         participant: u64,
