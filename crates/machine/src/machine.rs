@@ -156,6 +156,11 @@ impl Machine {
         self.timers.all()
     }
 
+    /// The timer that goes off first, for who counts them.
+    pub fn next_timer(&self) -> Option<Timer> {
+        self.timers.first()
+    }
+
     /// The state, without its details.
     pub fn phase(&self) -> Phase {
         self.inner.state().phase()

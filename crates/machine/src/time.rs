@@ -146,14 +146,18 @@ impl Timers {
         self.0.iter().flatten().min().copied()
     }
 
+    /// The timer that goes off first.
+    pub(crate) fn first(&self) -> Option<Timer> {
+        let set = Timer::ALL.into_iter();
+        let set = set.filter_map(|timer| Some((self.0[timer.index()]?, timer)));
+        Some(set.min_by_key(|(at, _)| *at)?.1)
+    }
+
     /// Takes out the timer that has been due for longest.
     pub(crate) fn pop_due(&mut self, now: Time) -> Option<Timer> {
-        let due = Timer::ALL
-            .into_iter()
-            .filter_map(|timer| Some((self.0[timer.index()]?, timer)))
-            .filter(|(at, _)| *at <= now)
-            .min_by_key(|(at, _)| *at)?
-            .1;
+        let due = self
+            .first()
+            .filter(|first| self.0[first.index()] <= Some(now))?;
         self.clear(due);
         Some(due)
     }

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use openmic_machine::{Ack, Event, Phase, PostOutcome, Read, Timer};
-use openmic_model::{
-    Action, CallFacts, CallState, Operation, OperationStatus, RosterUpdate,
-};
+use openmic_model::{Action, CallFacts, CallState, Operation, OperationStatus, RosterUpdate};
 
 /// Kinds of events, finer than [`Event::name`]: what they say matters.
 const KINDS: [&str; 52] = [
@@ -103,9 +101,7 @@ const fn of_ack(ack: Ack) -> usize {
 
 fn kind(event: &Event) -> usize {
     match event {
-        Event::Created { facts, .. } => {
-            usize::from(facts.state == Some(CallState::Established))
-        }
+        Event::Created { facts, .. } => usize::from(facts.state == Some(CallState::Established)),
         Event::CreateFailed { definite, .. } => 3 - usize::from(*definite),
         Event::Command { action, .. } => 4 + usize::from(*action == Action::Unmute),
         Event::HangUp => 6,

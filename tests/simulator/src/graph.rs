@@ -245,7 +245,9 @@ impl Graph {
             }
             Event::RosterNotice(RosterUpdate::Full(all))
         } else {
-            let shown = self.people[at].or(before).map(|one| Person { number, ..one });
+            let shown = self.people[at]
+                .or(before)
+                .map(|one| Person { number, ..one });
             let Some(shown) = shown else { return };
             let one = self.participant(at, shown, true);
             self.delta_of(vec![one], muted.is_none())

@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use openmic_checker::{Answer, End, Gauge, Note, What};
-use openmic_machine::{
-    AttemptId, Config, Effect, Event, Machine, Phase, PostOutcome, Read, Time,
-};
+use openmic_machine::{AttemptId, Config, Effect, Event, Machine, Phase, PostOutcome, Read, Time};
 use openmic_model::{
     AppId, Book, CallId, CallIntent, CallKind, Change, CommandId, OperationStatus, Origin,
     Participant, Record, RosterUpdate, TenantId, WallTime,
@@ -178,7 +176,10 @@ impl Process {
     pub(crate) fn step(&mut self, around: &mut Around<'_>, event: &Event) -> Alive {
         self.hear(around, event);
         let phase = self.machine.phase();
-        around.coverage.hit(phase, event);
+        match self.machine.next_timer().filter(|_| *event == Event::Tick) {
+            Some(timer) => around.coverage.hit(phase, &Event::Timer(timer)),
+            None => around.coverage.hit(phase, event),
+        }
         let mut effects = Vec::new();
         self.machine
             .handle(event, self.time(around.world.now), &mut effects);
@@ -196,7 +197,9 @@ impl Process {
         self.step(around, &Event::Tick)?;
         let next = self.next_at();
         if next.is_some_and(|next| next <= around.world.now) {
-            around.world.broken("I-22", || "the machine spins".to_owned());
+            around
+                .world
+                .broken("I-22", || "the machine spins".to_owned());
         }
         Ok(())
     }
@@ -265,7 +268,7 @@ impl Process {
     fn settle_in(
         &mut self,
         around: &mut Around<'_>,
-        mut effects: Vec<Effect>,
+        effects: Vec<Effect>,
         mut ticket: Option<Ticket>,
     ) -> Alive {
         if !self.opened && self.machine.took_effect() {
@@ -288,7 +291,14 @@ impl Process {
         if effects.iter().any(ends) {
             around.world.note(&What::Ended);
         }
-        for effect in &mut effects {
+        for effect in &effects {
+            if let Effect::Publish { changes, .. } = effect {
+                for change in &**changes {
+                    if let Change::Upsert(entry) = change {
+                        around.world.note(&shown(entry, true));
+                    }
+                }
+            }
             if let Effect::Record(record) = effect {
                 let lossy = matches!(record, Record::Outcome { .. });
                 if let Record::Verdict { verdict, .. } = record {
@@ -364,7 +374,11 @@ impl Process {
             } => {
                 let number = CommandId::from_context(&context).map_or(0, |(_, number)| number);
                 let limit = wanted + LIMIT;
-                let sent = world.now < limit;
+                // It may have waited behind a record until nobody waits for it any more.
+                let pursued = self.machine.pursued();
+                let wanted = pursued
+                    .is_some_and(|one| one.lead() == command && one.commands().next().is_some());
+                let sent = wanted && world.now < limit;
                 self.flights.push(Flight {
                     attempt,
                     lead: command,
@@ -432,11 +446,6 @@ impl Process {
                 changes,
             } => {
                 around.tally.published += 1;
-                for change in &*changes {
-                    if let Change::Upsert(entry) = change {
-                        world.note(&shown(entry, true));
-                    }
-                }
                 around.hub.publish(world, version, &roster, &changes);
             }
             Effect::Entered { .. }
@@ -491,14 +500,19 @@ impl Around<'_> {
             if book.open().iter().any(|(_, open)| open.command == command) {
                 continue;
             }
-            let end = self.disk.records().iter().rev().find_map(|(_, record)| match record {
-                Record::Verdict {
-                    command: of,
-                    verdict,
-                    ..
-                } if *of == command => Some(End::from(verdict)),
-                _ => None,
-            });
+            let end = self
+                .disk
+                .records()
+                .iter()
+                .rev()
+                .find_map(|(_, record)| match record {
+                    Record::Verdict {
+                        command: of,
+                        verdict,
+                        ..
+                    } if *of == command => Some(End::from(verdict)),
+                    _ => None,
+                });
             self.world.note(&match end {
                 Some(end) => What::Told { command, end },
                 None => What::Forgotten { command },

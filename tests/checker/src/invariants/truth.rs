@@ -107,11 +107,15 @@ pub(crate) fn i7_expired_was_never_sent(call: &Call, decision: &Decision<'_>) ->
     })
 }
 
-/// `Refused` means that Graph refused it, or its operation failed.
+/// `Refused` means that Graph refused it, or its operation failed; or that the call turned out to
+/// be one to one, and nothing was sent.
 pub(crate) fn i7_refused_was_refused(call: &Call, decision: &Decision<'_>) -> Judged {
-    let End::Refused { .. } = decision.end else {
+    let End::Refused { status } = decision.end else {
         return Ok(());
     };
+    if status == 400 && since(call, decision).next().is_none() {
+        return Ok(());
+    }
     if call.posts.is_empty() && !call.journal {
         // Seen from outside: nothing tells what Graph said.
         return Ok(());
