@@ -168,9 +168,14 @@ impl PostOutcome {
     /// What of it is written down.
     pub(crate) fn posted(&self) -> Posted {
         match self {
-            Self::Answered(operation) => Posted::Answered {
-                operation: operation.id.clone(),
-            },
+            Self::Answered(operation) => {
+                let id = operation.id.clone();
+                if operation.status.is_final() {
+                    Posted::Ended { operation: id }
+                } else {
+                    Posted::Answered { operation: id }
+                }
+            }
             Self::Ambiguous => Posted::Ambiguous,
             Self::Refused(_) | Self::Gone | Self::Throttled { .. } | Self::NotSent => {
                 Posted::NoEffect

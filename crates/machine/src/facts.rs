@@ -9,6 +9,7 @@ use crate::effect::{Effect, QueryId};
 use crate::event::PostOutcome;
 use crate::merge::{Mark, Merged, ReadMark};
 use crate::model::{Model, Turn};
+use crate::pursue::PAUSE;
 use crate::time::{Time, Timer};
 
 /// Notifications about operations whose POST has not been answered, kept until it is.
@@ -234,6 +235,11 @@ impl Model {
             number: post.number,
             outcome: outcome.posted(),
         }));
+        if let PostOutcome::Throttled { after } = outcome {
+            // Also when nobody waits for the POST any more: the next one is under it, too.
+            let at = context.now + PAUSE.max(after.unwrap_or_default());
+            self.not_until = self.not_until.max(Some(at));
+        }
         let (acted, may_act_later) = match outcome {
             PostOutcome::Ambiguous => (true, true),
             PostOutcome::Answered(operation) => (

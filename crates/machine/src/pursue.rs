@@ -15,7 +15,7 @@ use crate::model::{Model, Outstanding, State, Turn, base};
 use crate::time::{Time, Timer};
 
 /// The shortest pause before a POST is repeated that had no effect, whatever Graph says.
-const PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const PAUSE: Duration = Duration::from_millis(250);
 
 impl Model {
     /// Posts for `intent`, or waits until Graph lets it, and returns the state of it.

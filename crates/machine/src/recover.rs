@@ -95,15 +95,17 @@ impl Model {
         self.await_own_entry(context);
     }
 
-    /// The POST may have acted, and may act yet. How long ago it was only the wall clock knows,
-    /// and that may have jumped.
+    /// A POST that may have acted unseen, or that may act yet. How long ago it was only the wall
+    /// clock knows, and that may have jumped.
     fn doubt(&mut self, post: &LastAttempt, now: Time) {
-        if post.confirmed || post.reached == 0 {
-            return;
+        let may_act = post.haunted || !post.is_over();
+        if may_act {
+            let until = now + self.config.post_limit;
+            self.doubts.raise(0, post.action, until, now);
         }
-        let until = now + self.config.post_limit;
-        self.doubts.raise(0, post.action, until, now);
-        self.doubts.unprove(post.action);
+        if may_act || (post.reached > 0 && !post.confirmed) {
+            self.doubts.unprove(post.action);
+        }
     }
 
     /// The latest intent wins. What was sent for it is looked for; what never was is sent once it
@@ -159,7 +161,7 @@ impl Model {
             (commands[0].id, 0, last.reached.min(most).max(1))
         };
         let op_id = match &last.outcome {
-            Some(Posted::Answered { operation }) => operation.clone(),
+            Some(Posted::Answered { operation } | Posted::Ended { operation }) => operation.clone(),
             _ => None,
         };
         let http = match last.outcome {
@@ -273,8 +275,9 @@ fn take(open: &mut Vec<Open>, which: impl Fn(&Open) -> bool) -> Vec<Open> {
     open.extract_if(.., |one| which(one)).collect()
 }
 
-/// Whether the series of POSTs was, or may have been, for some of `open`.
+/// Whether the series of POSTs was, or may have been, for some of `open`. That one who waited for
+/// it was told `Confirmed` in time does not end it for the others.
 fn serves(last: &LastAttempt, open: &[Open]) -> bool {
     let named = open.iter().any(|open| open.id == last.lead);
-    !last.confirmed && (named || last.outcome != Some(Posted::NoEffect))
+    named || last.outcome != Some(Posted::NoEffect)
 }

@@ -181,6 +181,8 @@ impl Book {
             return Err(Contradiction::NumberNotAbove { lead, was, number });
         }
         let reached = before.map_or(0, |post| post.reached);
+        let same = self.posts().find(|post| post.action == action);
+        let haunted = same.is_some_and(|post| post.haunted || !post.is_over());
         let next = LastAttempt {
             lead,
             action,
@@ -189,6 +191,7 @@ impl Book {
             at,
             outcome: None,
             confirmed: false,
+            haunted,
         };
         if let Some(last) = self.last.replace(next)
             && last.action != action
@@ -502,6 +505,25 @@ mod tests {
             (CommandId::new(4), CommandId::new(2))
         );
         assert!(!last.confirmed, "what confirmed it was before");
+    }
+
+    #[test]
+    fn an_older_post_that_may_still_act_is_not_forgotten() {
+        let ended = || Posted::Ended { operation: None };
+        let mut records = vec![intent(), accepted(1), attempt(1, 1)];
+        records.push(outcome(1, 1, ended()));
+        records.extend([accepted(2), attempt(2, 1), outcome(2, 1, Posted::Ambiguous)]);
+        let restored = fold(&records).unwrap().restored();
+        let last = restored.last.unwrap();
+        assert!(!last.haunted && !last.is_over());
+
+        // Also when one of the other action came in between.
+        records.extend([accepted(3), opposite(attempt(3, 1)), outcome(3, 1, ended())]);
+        records.extend([accepted(4), attempt(4, 1), outcome(4, 1, ended())]);
+        let restored = fold(&records).unwrap().restored();
+        let (last, other) = (restored.last.unwrap(), restored.opposite.unwrap());
+        assert!(last.haunted && last.is_over());
+        assert!(!other.haunted);
     }
 
     #[test]

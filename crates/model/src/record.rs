@@ -191,8 +191,13 @@ pub struct Repeat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Posted {
-    /// Graph answered with an operation.
+    /// Graph answered with an operation that was under way.
     Answered {
+        /// Its id.
+        operation: Option<OperationId>,
+    },
+    /// Graph answered with an operation that had ended: nothing more will come of it.
+    Ended {
         /// Its id.
         operation: Option<OperationId>,
     },
@@ -292,8 +297,19 @@ pub struct LastAttempt {
     pub at: WallTime,
     /// What the latest came to, if that was written down.
     pub outcome: Option<Posted>,
-    /// A command of this action was `Confirmed` since the latest: it acted, and will not again.
+    /// A command of this action was `Confirmed` since the latest: what had acted by then was seen
+    /// in the roster.
     pub confirmed: bool,
+    /// An older POST of this action is not known to have ended, and may act late.
+    pub haunted: bool,
+}
+
+impl LastAttempt {
+    /// Nothing more will come of the latest POST.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(self.outcome, Some(Posted::Ended { .. } | Posted::NoEffect))
+    }
 }
 
 #[cfg(test)]

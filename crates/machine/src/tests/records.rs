@@ -50,7 +50,7 @@ fn an_unmute_is_written_down_step_by_step() {
         Record::Outcome {
             lead: command,
             number: 1,
-            outcome: Posted::Answered { operation }
+            outcome: Posted::Ended { operation }
         }
     );
     assert_eq!(
