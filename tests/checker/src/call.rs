@@ -73,6 +73,8 @@ pub(crate) struct Post {
     pub(crate) failed: bool,
     pub(crate) reached: bool,
     pub(crate) took: bool,
+    /// Graph says that it took effect, and it did not.
+    pub(crate) lie: bool,
     /// A GET begun after it showed the own entry other than asked.
     pub(crate) fruitless: bool,
 }
@@ -118,7 +120,9 @@ pub(crate) struct Call {
     /// The history tells of records.
     pub(crate) journal: bool,
     pub(crate) pending: VecDeque<Note>,
+    /// The latest in the journal, and the latest that is durable there.
     pub(crate) epoch: u64,
+    pub(crate) kept_epoch: u64,
     pub(crate) disk_full: bool,
     pub(crate) was_full: bool,
     pub(crate) posts: VecDeque<Post>,
@@ -133,9 +137,10 @@ pub(crate) struct Call {
     pub(crate) roster: Option<u64>,
     pub(crate) changed_at: u64,
     pub(crate) learned: Option<(Order, u64)>,
+    /// That is durable.
+    closed: bool,
     pub(crate) graves: VecDeque<(u64, u64)>,
     pub(crate) up: bool,
-    pub(crate) down_before: bool,
     /// The latest recovery's digest, while no record was added since.
     pub(crate) digest: Option<u64>,
     pub(crate) up_since: u64,
@@ -292,6 +297,11 @@ impl Call {
                     post.reached = true;
                 }
             }
+            What::Lied { lead, number } => {
+                if let Some(post) = self.post_mut(lead, number) {
+                    post.lie = true;
+                }
+            }
             What::Took { by, muted } => self.took(by, muted),
             What::Roster { hash } => {
                 if self.roster != Some(hash) {
@@ -403,6 +413,7 @@ impl Call {
             failed: false,
             reached: false,
             took: false,
+            lie: false,
             fruitless: false,
         });
         self.in_flight = Some((lead, number));
@@ -471,7 +482,9 @@ impl Call {
                     command.kept = Some(end);
                 }
             }
-            Note::Epoch(_) | Note::Closed | Note::Other => {}
+            Note::Epoch(epoch) => self.kept_epoch = epoch,
+            Note::Closed => self.closed = true,
+            Note::Other => {}
         }
     }
 
@@ -546,8 +559,9 @@ impl Call {
             command.written = command.kept;
             command.crashed |= command.end().is_none();
         }
+        self.epoch = self.kept_epoch;
+        self.learned = self.learned.filter(|_| self.closed);
         self.up = false;
-        self.down_before = true;
         self.in_flight = None;
         self.queries.clear();
         self.throttled_until = None;

@@ -127,6 +127,14 @@ pub enum What {
         /// Which of the two.
         action: Action,
     },
+    /// The truth: Graph will say that a mute or unmute took effect, and it does not. No engine can
+    /// see through that when late news of the roster agree.
+    Lied {
+        /// As in [`What::Sent`].
+        lead: CommandId,
+        /// As in [`What::Sent`].
+        number: u8,
+    },
     /// The truth: the own entry was set, perhaps to what it was.
     Took {
         /// The POST that did it; none when it was a host, or how the call began.

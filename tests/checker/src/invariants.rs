@@ -225,6 +225,7 @@ pub(crate) fn judge(call: &Call, limits: &Limits, what: &What) -> Judged {
         | What::Operation { .. }
         | What::Asked { .. }
         | What::Showed { .. }
+        | What::Lied { .. }
         | What::Durable { .. }
         | What::DiskFull(_)
         | What::Roster { .. }

@@ -174,6 +174,7 @@ fn cases() -> Vec<Case> {
     };
     let forget = || now([What::Forgotten { command: ONE }]);
     let crash = |kept| now([What::Crashed { kept }, What::Recovered { digest: None }]);
+    let durable = || now([What::Durable { records: 1 }]);
     let epoch = |epoch| now([What::Written(Note::Epoch(epoch))]);
     let end = |end| ended(ONE, end);
     vec![
@@ -498,8 +499,14 @@ fn cases() -> Vec<Case> {
         case("I-16", &[epoch(5), epoch(6)], &[epoch(5), epoch(5)]),
         case(
             "I-16",
+            &[epoch(5), durable(), now([frame(4, true, 1, 1)])],
             &[epoch(5), now([frame(4, true, 1, 1)])],
-            &[epoch(6), now([frame(4, true, 1, 1)])],
+        ),
+        // One that was lost with the process may be taken again.
+        case(
+            "I-16",
+            &[epoch(5), crash(0), epoch(5)],
+            &[epoch(5), durable(), crash(0), epoch(5)],
         ),
         case(
             "I-19",

@@ -129,10 +129,6 @@ impl Graph {
         }
     }
 
-    pub(crate) const fn kind(&self) -> CallKind {
-        self.kind
-    }
-
     /// What a ring tells.
     pub(crate) fn ring() -> CallFacts {
         facts(CallState::Incoming, None)
@@ -345,6 +341,7 @@ impl Graph {
             return reply(world, PostOutcome::Answered(self.shown(at)));
         }
         if world.strikes(Fault::Lies) {
+            world.note(&What::Lied { lead, number });
             self.posts[at].status = OperationStatus::Completed;
             return reply(world, PostOutcome::Answered(self.shown(at)));
         }
@@ -390,7 +387,7 @@ impl Graph {
             id: Some(id),
             status: post.status,
             client_context: Some(post.context.clone()),
-            result: failed.then(|| ResultInfo {
+            result: failed.then_some(ResultInfo {
                 code: 500,
                 subcode: 7000,
                 message: None,

@@ -345,13 +345,13 @@ impl Process {
 
     fn release(&mut self, around: &mut Around<'_>, step: Step) -> Alive {
         for effect in step.effects {
-            self.perform(around, effect, step.wanted)?;
+            self.perform(around, effect, step.wanted);
             around.may_die()?;
         }
         Ok(())
     }
 
-    fn perform(&mut self, around: &mut Around<'_>, effect: Effect, wanted: Millis) -> Alive {
+    fn perform(&mut self, around: &mut Around<'_>, effect: Effect, wanted: Millis) {
         let life = around.world.life;
         let world = &mut *around.world;
         match effect {
@@ -454,7 +454,6 @@ impl Process {
             | Effect::Late { .. }
             | Effect::Unexpected { .. } => {}
         }
-        Ok(())
     }
 }
 

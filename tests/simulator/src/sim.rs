@@ -2,7 +2,7 @@
 
 use openmic_checker::{Breach, Limits, What};
 use openmic_machine::{Event, Phase};
-use openmic_model::{Action, CommandId, OperationStatus, WallTime};
+use openmic_model::{Action, CommandId, EndCause, OperationStatus, WallTime};
 
 use crate::agenda::Millis;
 use crate::coverage::Coverage;
@@ -16,7 +16,7 @@ use crate::tally::Tally;
 use crate::world::{Doing, World};
 
 /// After the faults: by then a keepAlive's audit has found what lost notifications hid.
-const CALM: Millis = 15 * 60_000;
+const CALM: Millis = 25 * 60_000;
 /// The wall clock at the start: late in 2025.
 const WALL: u64 = 1_764_000_000_000;
 /// A day.
@@ -78,7 +78,7 @@ fn limits() -> Limits {
         // Beyond a command's own time the disk may be slow, or the process frozen.
         settle: 60_000_000,
         end: 60_000_000,
-        converge: 13 * 60_000_000,
+        converge: 23 * 60_000_000,
         ..Limits::default()
     }
 }
@@ -254,7 +254,7 @@ impl<'a> Sim<'a> {
             let due = timer.is_some_and(|at| at <= self.world.now);
             self.books.tally.events += 1;
             if due {
-                self.alive(|process, around| process.tick(around));
+                self.alive(Process::tick);
             } else if let Some(doing) = self.world.agenda.pop() {
                 self.happens(doing);
             }
@@ -422,7 +422,7 @@ impl<'a> Sim<'a> {
         let records = u32::try_from(self.disk.commit()).unwrap_or(u32::MAX);
         self.world.note(&What::Durable { records });
         self.around().commit();
-        self.alive(|process, around| process.durable(around));
+        self.alive(Process::durable);
     }
 
     fn crash(&mut self) {
@@ -498,10 +498,14 @@ impl<'a> Sim<'a> {
         let Some(muted) = self.graph.muted() else {
             return;
         };
-        if process.machine.is_over() {
-            self.world.broken("I-14", || {
-                "for the engine the call is over, and it is not".to_owned()
-            });
+        if let Some(ending) = process.machine.ending() {
+            // A hang-up that Graph never answered is given up; a create of which nothing was ever
+            // heard cannot be looked for.
+            if matches!(ending.cause, EndCause::Remote | EndCause::Gone) {
+                self.world.broken("I-14", || {
+                    "for the engine the call is over, and it is not".to_owned()
+                });
+            }
             return;
         }
         let right = if muted { Phase::Muted } else { Phase::Unmuted };

@@ -115,16 +115,16 @@ pub(crate) fn i16_epochs_never_fall(call: &Call, what: &What) -> Judged {
     })
 }
 
-/// Nothing of an epoch is shown that is not the latest in the journal.
+/// Nothing of an epoch is shown before that is durable, or after the next one is.
 pub(crate) fn i16_frames_of_the_epoch(call: &Call, what: &What) -> Judged {
     let What::Frame { version, .. } = what else {
         return Ok(());
     };
-    let known = !call.journal || call.epoch == 0 || version.epoch == call.epoch;
+    let known = !call.journal || version.epoch == call.kept_epoch;
     demand(known, "I-16", || {
         format!(
             "a frame of {version}, and the journal's epoch is {}",
-            call.epoch
+            call.kept_epoch
         )
     })
 }

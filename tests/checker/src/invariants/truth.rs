@@ -28,6 +28,10 @@ pub(crate) fn i6_confirmed_is_true(call: &Call, decision: &Decision<'_>) -> Judg
         });
     }
     let asked = action.wants_muted();
+    if lied(call, action) {
+        // Together with late news of the roster that is proof enough for anybody.
+        return Ok(());
+    }
     // At its deadline a command takes a notification's word, which may be about what somebody else
     // did before.
     let hearsay = evidence == Evidence::Roster && call.now >= decision.command.deadline();
@@ -55,18 +59,27 @@ pub(crate) fn i6_confirmed_is_true(call: &Call, decision: &Decision<'_>) -> Judg
     })
 }
 
-/// `Already` means that it was so, unless somebody else changed it unseen.
+/// `Already` means that it was so, unless somebody else changed it unseen, or Graph said that it
+/// did what it did not.
 pub(crate) fn i6_already_is_true(call: &Call, decision: &Decision<'_>) -> Judged {
     let (End::Already, Some(truth)) = (decision.end, call.truth) else {
         return Ok(());
     };
-    let asked = decision.command.action.wants_muted();
-    demand(truth.muted == asked || truth.by.is_none(), "I-6", || {
+    let action = decision.command.action;
+    let so = truth.muted == action.wants_muted();
+    let unseen = truth.by.is_none() || lied(call, action);
+    demand(so || unseen, "I-6", || {
         format!(
             "{} is already so, and it is not, by {:?}",
             decision.id, truth.by
         )
     })
+}
+
+/// Whether Graph says of the latest POST of `action` that it took effect, and it did not.
+fn lied(call: &Call, action: Action) -> bool {
+    let latest = posts_of(call, action, 0).next();
+    latest.is_some_and(|post| post.lie)
 }
 
 /// No POST from before a success undoes it.

@@ -20,6 +20,10 @@ impl Graph {
             refusal: Refusal::new(status, code, "no"),
             definite,
         };
+        if self.is_over() {
+            // It rang, and was hung up before the answer came.
+            return reply(world, life, failed(404, "8522", true));
+        }
         if world.strikes(Fault::Refused) && world.random.percent(10) {
             return reply(world, life, failed(403, "7505", true));
         }
