@@ -6,7 +6,7 @@ use openmic_machine::{Ack, Event, Phase, PostOutcome, Read, Timer};
 use openmic_model::{Action, CallFacts, CallState, Operation, OperationStatus, RosterUpdate};
 
 /// Kinds of events, finer than [`Event::name`]: what they say matters.
-const KINDS: [&str; 52] = [
+const KINDS: [&str; 54] = [
     "Created",
     "Created(established)",
     "CreateFailed(definite)",
@@ -59,6 +59,8 @@ const KINDS: [&str; 52] = [
     "Timer",
     "CallRead(terminated)",
     "CallRead(absent)",
+    "Watched(no)",
+    "Watched(yes)",
 ];
 
 fn of_status(status: OperationStatus) -> usize {
@@ -139,6 +141,7 @@ fn kind(event: &Event) -> usize {
         Event::OperationNotice(operation) => 45 + of_status(operation.status),
         Event::Tick => 48,
         Event::Timer(_) => 49,
+        Event::Watched(watched) => 52 + usize::from(*watched),
     }
 }
 

@@ -90,6 +90,11 @@ impl Hub {
         self.subscribers.len()
     }
 
+    /// Whether anybody watches.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.subscribers.iter().any(|one| one.connected)
+    }
+
     pub(crate) fn publish(
         &mut self,
         world: &mut World,

@@ -46,6 +46,7 @@ pub(crate) struct Process {
     flights: Vec<Flight>,
     opened: bool,
     closed: bool,
+    watched: bool,
 }
 
 /// Everything around the process that one event may touch.
@@ -118,6 +119,7 @@ impl Process {
             flights: Vec::new(),
             opened: false,
             closed: false,
+            watched: false,
         }
     }
 
@@ -190,6 +192,16 @@ impl Process {
                 .say(|| format!("{event:?}\n               {phase} -> {now}: {effects:?}"));
         }
         self.settle_in(around, effects, None)
+    }
+
+    /// Somebody came to watch, or the last one left.
+    pub(crate) fn watched(&mut self, around: &mut Around<'_>) -> Alive {
+        let watched = around.hub.is_watched();
+        if watched == self.watched {
+            return Ok(());
+        }
+        self.watched = watched;
+        self.step(around, &Event::Watched(watched))
     }
 
     /// Time has passed: sets off one timer after the other, as the machine does.

@@ -351,10 +351,14 @@ impl<'a> Sim<'a> {
             Doing::Subscribe(at) => {
                 if self.process.is_some() {
                     self.hub.subscribe(world, at);
+                    self.alive(Process::watched);
                 }
             }
             Doing::Write(at) => self.hub.write(world, at),
-            Doing::Cut(at) => self.hub.cut(world, at),
+            Doing::Cut(at) => {
+                self.hub.cut(world, at);
+                self.alive(Process::watched);
+            }
             Doing::Calm => {
                 world.rates.calm();
                 self.graph.strict_host = false;
