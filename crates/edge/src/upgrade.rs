@@ -76,6 +76,7 @@ fn accept(
             .unwrap_or_default();
         seat = seat.until(Instant::now() + left);
     }
+    call.watched();
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(hand_over(upgrade, seat, since, api.metrics.clone()));
     let head = [

@@ -82,6 +82,8 @@ struct Desk<'a> {
     sent: Sent,
     /// The create's answer was lost: should the call show itself, it is hung up.
     unwanted: bool,
+    /// Somebody watches its roster, as far as the machine knows.
+    watched: bool,
     /// Nothing showed yet that the answer to its ring took effect.
     unproven: bool,
     /// Done once it was looked at after a crash.
@@ -116,6 +118,7 @@ impl Actor {
             },
             sent: Sent::default(),
             unwanted,
+            watched: false,
             unproven,
             probe,
             lost: None,
@@ -145,7 +148,12 @@ impl Actor {
                     // Nothing that rests on the record may happen, and nobody may be told.
                     Err(Lost) => return self.engine.get_stuck(),
                 },
-                () = at(deadline) => self.step(&Event::Tick, &mut desk),
+                () = at(deadline) => {
+                    self.step(&Event::Tick, &mut desk);
+                    if desk.watched {
+                        self.look_for_subscribers(&mut desk);
+                    }
+                }
                 Some(done) = jobs.join_next() => {
                     let done = done.expect("jobs catch their panics and are not aborted");
                     self.done(done, &mut desk);
@@ -173,6 +181,7 @@ impl Actor {
     fn read(&mut self, mail: Mail, desk: &mut Desk<'_>) {
         match mail {
             Mail::HangUp => self.step(&Event::HangUp, desk),
+            Mail::Watched => self.look_for_subscribers(desk),
             Mail::Gone => self.step(&Event::KeptAlive(openmic_machine::Ack::Gone), desk),
             Mail::Shown(facts) => self.step(&Event::CallNotice(*facts), desk),
             Mail::Command(command) => {
@@ -194,6 +203,15 @@ impl Actor {
             }
             #[cfg(test)]
             Mail::Panic => panic!("a test asked for it"),
+        }
+    }
+
+    /// Tells the machine when the first subscriber came, or the last one left.
+    fn look_for_subscribers(&mut self, desk: &mut Desk<'_>) {
+        let topic = desk.topic.as_ref();
+        let watched = topic.is_some_and(|topic| topic.subscribers() > 0);
+        if std::mem::replace(&mut desk.watched, watched) != watched {
+            self.step(&Event::Watched(watched), desk);
         }
     }
 

@@ -12,9 +12,9 @@ use std::time::Duration;
 use http::HeaderMap;
 use openmic_graph::relay::Relay;
 use openmic_hub::Hub;
-use openmic_journal::{Full, Journal, Recovery};
+use openmic_journal::{Full, Journal, LookupError, Recovery, Repeated};
 use openmic_machine::{Config, Phase, Time};
-use openmic_model::{AppId, CallId, Repeat, TenantId};
+use openmic_model::{AppId, CallId, OperationId, Repeat, TenantId};
 use openmic_wire::create::{self, CreateCall, MediaConfig};
 use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::notification::{Batch, Notification};
@@ -36,6 +36,7 @@ use crate::incoming::Rings;
 use crate::join::{Join, JoinError, Media};
 use crate::mail::{ENTRIES, Mail};
 use crate::metrics::EngineMetrics;
+use crate::operations::OperationRecord;
 use crate::recorder::{CallLog, Recorder};
 use crate::registry::Registry;
 use crate::upstream::{Upstream, UpstreamError, chain};
@@ -367,6 +368,40 @@ impl Engine {
         }
     }
 
+    /// One of the engine's own operations on a call: from the call itself, or from the journal, which
+    /// keeps them for a day, also after the call's end and over a crash. Whose call it was, the
+    /// caller knows.
+    ///
+    /// # Errors
+    /// [`LookupError`] when the journal cannot be asked.
+    pub async fn operation(
+        &self,
+        call: &CallId,
+        operation: &OperationId,
+    ) -> Result<Option<OperationRecord>, LookupError> {
+        let live = self.call(call);
+        if let Some(record) = live.and_then(|call| call.operation(operation)) {
+            return Ok(Some(record));
+        }
+        let Some(journal) = &self.inner.journal else {
+            return Ok(None);
+        };
+        let kept = journal.operation(call, operation).await?;
+        Ok(kept.and_then(OperationRecord::kept))
+    }
+
+    /// What a request came to that is known by `scope`, also before a crash: the latest command or
+    /// call under it.
+    ///
+    /// # Errors
+    /// [`LookupError`] when the journal cannot be asked.
+    pub async fn repeated(&self, scope: [u8; 32]) -> Result<Option<Repeated>, LookupError> {
+        match &self.inner.journal {
+            Some(journal) => journal.repeated(scope).await,
+            None => Ok(None),
+        }
+    }
+
     /// Where accepted commands outlive a crash, if anywhere.
     pub fn journal(&self) -> Option<&Journal> {
         self.inner.journal.as_ref()
@@ -449,7 +484,8 @@ impl Engine {
                 drop(permit);
             });
         }
-        let all = async { while ends.join_next().await.is_some() {} };
+        // What is stuck does not come to an end here.
+        let all = async { while !self.inner.is_stuck() && ends.join_next().await.is_some() {} };
         if tokio::time::timeout_at(until, all).await.is_err() {
             tracing::warn!(
                 left = self.inner.registry.live_count(),

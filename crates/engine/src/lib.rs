@@ -33,6 +33,7 @@
 
 mod actor;
 mod call;
+mod command;
 mod engine;
 mod errand;
 mod incoming;
@@ -58,9 +59,8 @@ pub mod flight {
 #[cfg(test)]
 mod tests;
 
-pub use call::{
-    Call, CommandError, CommandOptions, Moments, Outcome, Owner, Part, Pending, Status,
-};
+pub use call::{Call, Owner, Part, Status};
+pub use command::{CommandError, CommandOptions, Moments, Outcome, Pending};
 pub use engine::{BuildError, DeliverError, Delivered, Engine, EngineBuilder, Recovered};
 pub use errand::Passed;
 pub use incoming::{Answer, AnswerError, Incoming, IncomingStream, RingEnd};

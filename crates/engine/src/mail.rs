@@ -7,7 +7,7 @@ use openmic_wire::notification::Notification;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::call::Outcome;
+use crate::command::Outcome;
 
 /// Letters a mailbox holds. Full: commands are refused, webhooks are not acknowledged.
 pub(crate) const CAPACITY: usize = 128;
@@ -23,6 +23,8 @@ pub(crate) enum Mail {
     Notices(Vec<Notification>),
     Command(Box<CommandMail>),
     HangUp,
+    /// A subscriber came.
+    Watched,
     /// A request of the bot's found the call gone.
     Gone,
     /// The bot was shown that the call is established.

@@ -4,7 +4,7 @@ use openmic_machine::{Event, Machine, PostOutcome, Read};
 use openmic_model::{Action, CommandId, Operation, OperationStatus};
 use tokio::time::Instant;
 
-use crate::call::Moments;
+use crate::command::Moments;
 
 /// The latest POST of a call.
 #[derive(Debug, Clone, Default)]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use openmic_journal::KeptCommand;
 use openmic_model::{
     Action, Asked, ClientContext, CommandId, Operation, OperationId, OperationStatus, Record,
     Repeat, ResultInfo, Verdict, WallTime,
@@ -29,6 +30,17 @@ pub struct OperationRecord {
 }
 
 impl OperationRecord {
+    /// As the journal has it; `None` for a command of the machine's own.
+    pub(crate) fn kept(kept: KeptCommand) -> Option<Self> {
+        let asked = kept.accepted.asked?;
+        Some(Self {
+            id: asked.operation,
+            action: kept.accepted.action,
+            client_context: asked.client_context,
+            verdict: kept.verdict.map(|(_, verdict)| verdict),
+        })
+    }
+
     /// As Graph would show it, by the verdict table of the design: confirmed and already are
     /// `completed`, everything else `failed` with the reason in `resultInfo`.
     pub fn to_operation(&self) -> Operation {

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::actor::{Actor, Done, Step};
-use crate::call::{Moments, Outcome, Shared};
+use crate::call::Shared;
+use crate::command::{Moments, Outcome};
 use crate::engine::Inner;
 use crate::ledger::Ledger;
 use crate::mail::Mail;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::{Actor, Desk, Done, Step};
-use crate::call::Outcome;
+use crate::command::Outcome;
 use crate::engine::First;
 use crate::join::JoinError;
 use crate::operations::OperationRecord;

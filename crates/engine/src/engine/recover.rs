@@ -28,6 +28,8 @@ use crate::call::{Owner, Shared};
 use crate::ledger::Ledger;
 use crate::mail::Mail;
 use crate::outbox::Outbox;
+use crate::recorder::Sent;
+use crate::recorder::entry::How;
 use crate::supervise::{Lanes, supervise};
 use crate::upstream::PATIENCE;
 
@@ -266,13 +268,22 @@ impl Inner {
         let post_limit = config.post_limit.min(PATIENCE);
         let mut effects = Vec::new();
         let at = self.time(Instant::now());
+        let flight = &call.flight;
         let machine = catch_unwind(AssertUnwindSafe(|| {
+            let noted = config.clone();
             if !lost {
-                let restored = book.restored();
-                return Machine::recover(config, restored, at, Journal::now(), &mut effects);
+                let (restored, wall) = (book.restored(), Journal::now());
+                let how = How::Recovered {
+                    restored: Box::new(restored.clone()),
+                    wall,
+                };
+                let machine = Machine::recover(config, restored, at, wall, &mut effects);
+                flight.begun(&noted, how, &machine, &effects, at);
+                return machine;
             }
             // Its create may have been made; the request itself is gone with the other process.
             let mut machine = Machine::start(config, at, &mut effects);
+            flight.begun(&noted, How::Created, &machine, &effects, at);
             effects.clear();
             let refusal = Refusal::new(504, "timeout", "the engine was started anew meanwhile");
             let failed = Event::CreateFailed {
@@ -280,6 +291,7 @@ impl Inner {
                 definite: false,
             };
             machine.handle(&failed, at, &mut effects);
+            flight.step(&failed, at, &machine, &effects, &mut Sent::default());
             machine
         }));
         let probe = (!lost).then(|| Probe {

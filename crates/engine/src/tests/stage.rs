@@ -96,7 +96,15 @@ impl Stage {
         build: impl FnOnce(EngineBuilder, &GraphClient) -> EngineBuilder,
         client: impl FnOnce(&mut GraphConfig),
     ) -> Result<Self, BuildError> {
-        let graph = Graph::start().await;
+        Self::on(Graph::start().await, build, client)
+    }
+
+    /// On a Graph that is there already.
+    pub(crate) fn on(
+        graph: Graph,
+        build: impl FnOnce(EngineBuilder, &GraphClient) -> EngineBuilder,
+        client: impl FnOnce(&mut GraphConfig),
+    ) -> Result<Self, BuildError> {
         let url = |path: &str| Url::parse(&format!("{}{path}", graph.origin)).unwrap();
         let tenant = TenantId::parse(TENANT).unwrap();
         let app = AppId::parse(APP).unwrap();

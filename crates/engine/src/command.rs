@@ -1,0 +1,288 @@
+//! Mute and unmute as a bot asks for them.
+
+use std::time::Duration;
+
+use openmic_journal::Full;
+use openmic_model::{Action, ClientContext, CommandId, OperationId, Repeat, Verdict};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::call::Call;
+use crate::mail::{CommandMail, Mail, RESERVED};
+use crate::operations::OperationRecord;
+use crate::recorder::entry::Asked;
+
+/// Shortest and longest time a command may be given for its verdict.
+const WITHIN: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
+
+/// Shortest and longest time an unmute may speak.
+const SPEAK_FOR: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(1);
+
+/// Choices for one command.
+#[derive(Debug, Clone, Default)]
+pub struct CommandOptions {
+    /// How long the verdict may take, 1 s to 5 min. `None`: as the engine is configured.
+    pub within: Option<Duration>,
+    /// The bot's own context, echoed in its operation.
+    pub client_context: Option<ClientContext>,
+    /// How long an unmute may speak, 1 s to 1 h, counted from its verdict: then the bot is muted
+    /// again. Another unmute renews it. `None`: until it is muted. A mute has no use for it.
+    pub speak_for: Option<Duration>,
+    /// By what the request is known again, also after a crash.
+    pub repeat: Option<Repeat>,
+}
+
+/// How a command ended and when what was known of it, counted from its acceptance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// When.
+    pub moments: Moments,
+}
+
+/// Moments of one command, counted from its acceptance. They tell of the last POST for it; what
+/// never came, or came before this command joined the attempt, is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moments {
+    /// The POST was handed to the client.
+    pub posted: Option<Duration>,
+    /// The POST was answered.
+    pub answered: Option<Duration>,
+    /// The operation was known to be completed.
+    pub operation: Option<Duration>,
+    /// A roster said so.
+    pub roster: Option<Duration>,
+    /// The verdict.
+    pub verdict: Duration,
+}
+
+/// Why a command was not accepted. Nothing was sent and nothing will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The call's mailbox is full.
+    #[error("the call has too much to do; try again in a second")]
+    Busy,
+    /// The engine is going down.
+    #[error("the engine is draining and takes no new commands")]
+    Draining,
+    /// The disk of the journal has no room for what would have to be remembered.
+    #[error("the journal's disk is full, so nothing new is accepted; make room on it")]
+    StorageFull,
+    /// The journal failed: what became of a command that was under way is found when the engine
+    /// is started again.
+    #[error("the journal failed, and nothing is accepted any more; start the engine again")]
+    StorageFailed,
+}
+
+impl From<Full> for CommandError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Disk { .. } => Self::StorageFull,
+            Full::Behind { .. } => Self::Busy,
+            Full::Failed => Self::StorageFailed,
+        }
+    }
+}
+
+impl Call {
+    /// Asks Graph to send the bot's audio to the others again and waits for the verdict.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the command was not accepted.
+    pub async fn unmute(&self) -> Result<Verdict, CommandError> {
+        let pending = self.command(Action::Unmute, CommandOptions::default())?;
+        Ok(pending.outcome().await?.verdict)
+    }
+
+    /// Unmutes for so long, 1 s to 1 h counted from the verdict, and waits for that; then the bot is
+    /// muted again, whoever asked for what meanwhile. While it speaks, another `unmute_for` gives
+    /// it a new time, longer or shorter, [`Call::unmute`] takes the end away and [`Call::mute`]
+    /// ends it.
+    ///
+    /// With a journal the time ends also when the process dies: an engine that recovers the call
+    /// mutes a bot whose time is over before it does anything else.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the command was not accepted.
+    pub async fn unmute_for(&self, time: Duration) -> Result<Verdict, CommandError> {
+        let options = CommandOptions {
+            speak_for: Some(time),
+            ..CommandOptions::default()
+        };
+        let pending = self.command(Action::Unmute, options)?;
+        Ok(pending.outcome().await?.verdict)
+    }
+
+    /// Asks Graph to drop the bot's audio and waits for the verdict.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the command was not accepted.
+    pub async fn mute(&self) -> Result<Verdict, CommandError> {
+        let pending = self.command(Action::Mute, CommandOptions::default())?;
+        Ok(pending.outcome().await?.verdict)
+    }
+
+    /// Accepts a command and returns at once; the verdict comes through [`Pending`]. Dropping that
+    /// does not take the command back.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the command was not accepted.
+    pub fn command(
+        &self,
+        action: Action,
+        options: CommandOptions,
+    ) -> Result<Pending, CommandError> {
+        if self.engine.is_draining() {
+            return Err(CommandError::Draining);
+        }
+        let bits = Uuid::new_v4();
+        let id = CommandId::new(bits.as_u128());
+        let operation = OperationId::parse(&bits.to_string()).expect("a GUID is an id");
+        let within = options.within.unwrap_or(self.engine.command_deadline);
+        let within = within.clamp(*WITHIN.start(), *WITHIN.end());
+        let speak_for = options
+            .speak_for
+            .filter(|_| action == Action::Unmute)
+            .map(|time| time.clamp(*SPEAK_FOR.start(), *SPEAK_FOR.end()));
+        self.engine.admits()?;
+        let metrics = &self.engine.metrics;
+        let busy = || {
+            metrics.busy.inc();
+            self.shared.flight.turned_away(action, "busy");
+            CommandError::Busy
+        };
+        if self.shared.mail.capacity() <= RESERVED && !self.shared.mail.is_closed() {
+            return Err(busy());
+        }
+        let accepted = Instant::now();
+        let (reply, outcome) = oneshot::channel();
+        // Without a journal there is nothing to wait for.
+        let (taken, written) = match &self.engine.journal {
+            Some(_) => {
+                let (taken, written) = oneshot::channel();
+                (Some(taken), Some(written))
+            }
+            None => (None, None),
+        };
+        let mail = Mail::Command(Box::new(CommandMail {
+            id,
+            action,
+            within,
+            speak_for,
+            accepted,
+            reply,
+            taken,
+        }));
+        let record = OperationRecord {
+            id: operation.clone(),
+            action,
+            client_context: options.client_context,
+            verdict: None,
+        };
+        self.shared.flight.asked(|recorder| Asked {
+            command: id,
+            action,
+            operation: operation.clone(),
+            within,
+            speak_for,
+            context: record
+                .client_context
+                .as_ref()
+                .map(|context| recorder.context(context).into()),
+        });
+        let pending = |outcome, written| Pending {
+            operation,
+            call: self.clone(),
+            outcome,
+            written,
+        };
+        // Before the command is sent, so that its verdict finds them.
+        self.shared
+            .operations
+            .insert(id, record, options.repeat, accepted);
+        metrics.in_flight.inc();
+        match self.shared.mail.try_send(mail) {
+            Ok(()) => Ok(pending(outcome, written)),
+            Err(mpsc::error::TrySendError::Closed(_)) if self.engine.is_stuck() => {
+                if self.shared.operations.take_back(id) {
+                    metrics.in_flight.dec();
+                }
+                Err(CommandError::StorageFailed)
+            }
+            // The call is over: the command is accepted and has its verdict.
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                let verdict = self.shared.ended_verdict();
+                if let Some(took) = self.shared.operations.settle(id, &verdict) {
+                    metrics.closed(action, &verdict, took);
+                }
+                Ok(pending(outcome, None))
+            }
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                if self.shared.operations.take_back(id) {
+                    metrics.in_flight.dec();
+                }
+                Err(busy())
+            }
+        }
+    }
+}
+
+/// A command that was handed in.
+#[derive(Debug)]
+pub struct Pending {
+    operation: OperationId,
+    call: Call,
+    outcome: oneshot::Receiver<Outcome>,
+    /// Comes once the command is written down; `None` when there is nothing to wait for.
+    written: Option<oneshot::Receiver<()>>,
+}
+
+impl Pending {
+    /// The engine's operation for it. Tell nobody before it is [`Pending::accepted`].
+    pub fn operation(&self) -> &OperationId {
+        &self.operation
+    }
+
+    /// Waits until the command is accepted for good: from then on it has one verdict, whatever
+    /// breaks. Without a journal that is at once. Safe to cancel.
+    ///
+    /// # Errors
+    /// [`CommandError::StorageFailed`] when it could not be written down.
+    pub async fn accepted(&mut self) -> Result<(), CommandError> {
+        if let Some(written) = &mut self.written {
+            let written = written.await;
+            self.written = None;
+            // Else its call broke, and its supervisor sees to the verdict.
+            if written.is_err() && self.call.engine.is_stuck() {
+                return Err(CommandError::StorageFailed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the verdict. It comes within the command's deadline.
+    ///
+    /// # Errors
+    /// [`CommandError::StorageFailed`] when the journal failed meanwhile. Where the command had
+    /// been written down, its verdict is found when the engine is started again.
+    pub async fn outcome(self) -> Result<Outcome, CommandError> {
+        if let Ok(outcome) = self.outcome.await {
+            return Ok(outcome);
+        }
+        if self.call.engine.is_stuck() {
+            return Err(CommandError::StorageFailed);
+        }
+        // It came at the very end of the call and was never read.
+        let shared = &self.call.shared;
+        let record = shared.operations.get(&self.operation);
+        let verdict = record.and_then(|record| record.verdict);
+        Ok(Outcome {
+            verdict: verdict.unwrap_or_else(|| shared.ended_verdict()),
+            moments: Moments::default(),
+        })
+    }
+}
