@@ -11,5 +11,5 @@ mod serve;
 
 pub use answers::{Failure, envelope};
 pub use document::{Contract, Named, committed, dangling, document_schema};
-pub use route::{Body, Route, delete, get, patch, post};
+pub use route::{Body, Route, delete, get, patch, post, put};
 pub use serve::{VIEWER, document_at, routes};

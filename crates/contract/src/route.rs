@@ -101,6 +101,11 @@ pub fn post(path: &'static str, id: &'static str, summary: &'static str) -> Rout
     route(HttpMethod::Post, path, id, summary)
 }
 
+/// `PUT path`.
+pub fn put(path: &'static str, id: &'static str, summary: &'static str) -> Route {
+    route(HttpMethod::Put, path, id, summary)
+}
+
 /// `PATCH path`.
 pub fn patch(path: &'static str, id: &'static str, summary: &'static str) -> Route {
     route(HttpMethod::Patch, path, id, summary)
@@ -273,6 +278,7 @@ impl Route {
         match self.method {
             HttpMethod::Get => "GET",
             HttpMethod::Post => "POST",
+            HttpMethod::Put => "PUT",
             HttpMethod::Patch => "PATCH",
             HttpMethod::Delete => "DELETE",
             _ => "other",

@@ -9,6 +9,8 @@ use openmic_model::{AppId, TenantId};
 use openmic_outbound::Certificate;
 use url::Url;
 
+use crate::faults::FaultPlan;
+
 /// What the local calling service needs to know before it starts.
 #[derive(Debug, Clone)]
 pub struct LocalConfig {
@@ -53,6 +55,9 @@ pub struct LocalConfig {
     pub limits: Limits,
     /// What the documentation leaves open.
     pub rules: Rules,
+    /// What goes wrong in calls. Refused at start unless `bind` is loopback and `dev` is on. Default
+    /// nothing.
+    pub faults: Option<FaultPlan>,
     /// Where every line of the truth log is appended to as well, at once; see
     /// [`LocalService::truth`](crate::LocalService::truth). Default none.
     pub truth_log: Option<PathBuf>,
@@ -202,6 +207,7 @@ impl Default for LocalConfig {
             timing: Timing::default(),
             limits: Limits::default(),
             rules: Rules::default(),
+            faults: None,
             truth_log: None,
         }
     }
@@ -217,10 +223,18 @@ impl LocalConfig {
         }
     }
 
+    /// Bound to loopback, in the dev profile.
+    pub(crate) fn is_for_this_machine(&self) -> bool {
+        self.dev && self.bind.ip().is_loopback()
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let loopback = self.bind.ip().is_loopback();
         if self.dev && !loopback {
             return Err(ConfigError::DevOutsideLoopback(self.bind));
+        }
+        if self.faults.is_some() && !self.is_for_this_machine() {
+            return Err(ConfigError::FaultsOutside);
         }
         if self.apps.is_empty() {
             return Err(ConfigError::NoApps);
@@ -309,6 +323,12 @@ pub enum ConfigError {
         "app {0} has the published dev secret and bind is not loopback; give it another secret"
     )]
     DevSecret(AppId),
+    /// Strangers' calls would go wrong.
+    #[error(
+        "faults are for loopback in the dev profile only; bind 127.0.0.1 and switch dev on, or \
+         take the faults away"
+    )]
+    FaultsOutside,
     /// Nobody could get a token.
     #[error("no app is registered; add one with its id, secret and tenant")]
     NoApps,

@@ -1,9 +1,11 @@
 //! Notifications on their way to a bot: one task per call, in order, with retries, guarded.
 
 mod outbox;
+mod parcel;
 mod sender;
 
 pub(crate) use outbox::{CallNews, Everybody, News, Outbox};
+pub(crate) use parcel::leave_out;
 pub(crate) use sender::{Callback, Recipient, run};
 
 use std::collections::HashMap;
@@ -25,10 +27,13 @@ use crate::truth::Truth;
 /// retried.
 const TOKEN_USED_FOR: Duration = Duration::from_hours(1);
 
+/// A tenant that no app is of.
+const FOREIGN_TENANT: &str = "99999999-9999-4999-8999-999999999999";
+
 /// What all senders share: connections, tokens, the rules of trying again.
 pub(crate) struct Courier {
     keys: Arc<SigningKey>,
-    /// One token per app and tenant, at most as many as there are registered apps.
+    /// One token per app and tenant, at most two for each registered app.
     tokens: Mutex<HashMap<(AppId, TenantId), (Instant, HeaderValue)>>,
     outbound: Outbound,
     retries: Vec<Duration>,
@@ -87,5 +92,31 @@ impl Courier {
         value.set_sensitive(true);
         tokens.insert(key, (now + TOKEN_USED_FOR, value.clone()));
         Ok(value)
+    }
+
+    /// The same with a signature that does not hold.
+    fn forged(
+        &self,
+        app: &AppId,
+        tenant: &TenantId,
+    ) -> Result<HeaderValue, jsonwebtoken::errors::Error> {
+        let good = self.authorization(app, tenant)?;
+        let mut bytes = good.as_bytes().to_vec();
+        let signature = bytes
+            .iter()
+            .rposition(|byte| *byte == b'.')
+            .map(|at| at + 1);
+        if let Some(first) = signature.and_then(|at| bytes.get_mut(at)) {
+            *first = if *first == b'A' { b'B' } else { b'A' };
+        }
+        let mut value = HeaderValue::from_bytes(&bytes).expect("one letter became another");
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// A token for the bot that another tenant's notifications would carry.
+    fn foreign(&self, app: &AppId) -> Result<HeaderValue, jsonwebtoken::errors::Error> {
+        let tenant = TenantId::parse(FOREIGN_TENANT).expect("the constant is a GUID");
+        self.authorization(app, &tenant)
     }
 }

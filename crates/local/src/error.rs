@@ -63,6 +63,10 @@ pub(crate) enum CallError {
     Unconfirmed(#[source] FenceError),
     #[error("The participant has no media.")]
     NoMedia,
+    #[error("Nothing goes wrong here. PUT a plan of faults to change that.")]
+    NoFaults,
+    #[error("The faults were refused")]
+    Faults(#[source] crate::faults::FaultError),
 }
 
 /// Status, code, and what else an answer to a failed request needs.
@@ -79,7 +83,9 @@ impl CallError {
         use http::StatusCode as S;
         let (status, code) = match self {
             Self::NoCall | Self::NoParticipant | Self::NoOperation => (S::NOT_FOUND, "8522"),
-            Self::NoMeeting | Self::NoMedia | Self::NoApp => (S::NOT_FOUND, "itemNotFound"),
+            Self::NoMeeting | Self::NoMedia | Self::NoApp | Self::NoFaults => {
+                (S::NOT_FOUND, "itemNotFound")
+            }
             Self::NotGroup | Self::OneAtFirst => (S::BAD_REQUEST, "8548"),
             Self::NotEstablished => (S::BAD_REQUEST, "8501"),
             Self::NotRinging => (S::BAD_REQUEST, "8585"),
@@ -99,6 +105,7 @@ impl CallError {
             | Self::Create(_)
             | Self::Answer(_)
             | Self::Invite(_)
+            | Self::Faults(_)
             | Self::Sdp(_) => (S::BAD_REQUEST, "8523"),
             Self::JoinToken => (S::BAD_REQUEST, "8526"),
             Self::Role(_) => (S::FORBIDDEN, "7504"),

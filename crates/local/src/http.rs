@@ -3,6 +3,8 @@
 mod answer;
 mod caller;
 mod contract;
+mod fare;
+mod faults;
 mod graph;
 mod lab;
 mod oauth;
@@ -23,13 +25,16 @@ use axum::routing::{MethodRouter, any};
 
 use crate::world::World;
 use answer::Refusal;
-use table::{GRAPH, LAB};
+use table::{FAULTS, GRAPH, LAB};
 
 /// Everything the service answers.
 pub(crate) fn router(world: Arc<World>) -> Router {
     let lab = world.config.bind.ip().is_loopback().then_some(LAB);
     let mut inner = Router::new();
-    for rule in GRAPH.iter().chain(lab.unwrap_or_default()) {
+    // Whoever may use the lab from elsewhere, by whatever name, must not find these.
+    let faults = world.config.is_for_this_machine().then_some(FAULTS);
+    let tables = [Some(GRAPH), lab, faults];
+    for rule in tables.into_iter().flatten().flatten() {
         inner = inner.route(rule.path, (rule.handler)(rule.method));
     }
     let document = contract::OPENAPI.clone();

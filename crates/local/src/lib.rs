@@ -38,6 +38,7 @@ mod config;
 mod create;
 mod deliver;
 mod error;
+mod faults;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -58,5 +59,6 @@ pub use config::{
     ALL_ROLES, App, ConfigError, DEV_APP, DEV_SECRET, DEV_TENANT, Limits, LocalConfig, Rules,
     SigningPem, Timing,
 };
+pub use faults::{Fault, FaultError, FaultPlan};
 pub use keys::KeyError;
 pub use service::{LocalService, StartError};

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::create::Created;
 use crate::deliver::{CallNews, Callback, Everybody, News, Outbox};
 use crate::error::CallError;
+use crate::faults::CallFaults;
 use crate::leg::{MediaLeg, audio_stream};
 use crate::sdp::Direction;
 pub(crate) use invites::Invite;
@@ -52,6 +53,8 @@ pub(crate) struct State {
     /// Who is invited and not in yet.
     invites: Vec<Invite>,
     snapshot: Option<Everybody>,
+    /// The roster before its last change, as far as it was ever told.
+    before: Option<Everybody>,
 }
 
 /// Somebody in the meeting.
@@ -84,6 +87,7 @@ pub(crate) struct Call {
     pub(crate) operations: Operations,
     pub(crate) kept_alive: Instant,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) faults: Arc<CallFaults>,
     /// Cancelled when the call begins to end.
     pub(crate) ends: CancellationToken,
 }
@@ -209,6 +213,14 @@ impl State {
             self.snapshot
                 .get_or_insert_with(|| members.iter().map(|m| Arc::clone(&m.entry)).collect()),
         )
+    }
+
+    /// Everybody as it was before the last change.
+    pub(crate) fn everybody_before(&mut self) -> Everybody {
+        match &self.before {
+            Some(before) => Arc::clone(before),
+            None => self.everybody(),
+        }
     }
 
     pub(crate) fn member(&self, id: &ParticipantId) -> Option<&Member> {
@@ -410,7 +422,7 @@ impl State {
     /// Puts a change into the outbox of every established call. `newcomer` gets everybody: its
     /// first roster, whatever its mode.
     fn publish(&mut self, change: &Changed, newcomer: Option<&CallId>) {
-        self.snapshot = None;
+        self.before = self.snapshot.take().or(self.before.take());
         if self.calls.is_empty() {
             return;
         }
@@ -427,7 +439,7 @@ impl State {
             if call.phase != CallState::Established {
                 continue;
             }
-            let news = if !call.created.delta_roster {
+            let news = if !call.created.delta_roster || call.faults.full_rosters() {
                 News::Full(Arc::clone(&everybody))
             } else if newcomer == Some(id) {
                 News::Delta(

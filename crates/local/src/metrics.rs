@@ -22,16 +22,19 @@ pub(crate) enum Delivery {
     Conflated,
     /// The service stopped first.
     Abandoned,
+    /// A fault kept it back.
+    Dropped,
 }
 
 impl Delivery {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Delivered,
         Self::Refused,
         Self::Rejected,
         Self::Failed,
         Self::Conflated,
         Self::Abandoned,
+        Self::Dropped,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -42,6 +45,7 @@ impl Delivery {
             Self::Failed => "failed",
             Self::Conflated => "conflated",
             Self::Abandoned => "abandoned",
+            Self::Dropped => "dropped",
         }
     }
 }
@@ -57,8 +61,9 @@ pub(crate) struct Metrics {
     pub(crate) attempt_seconds: Histogram,
     participants: IntGaugeVec,
     notifications: IntCounterVec,
-    by_result: [IntCounter; 6],
+    by_result: [IntCounter; 7],
     operations: IntCounterVec,
+    faults: IntCounterVec,
     pub(crate) tokens: IntCounter,
 }
 
@@ -94,6 +99,14 @@ impl Metrics {
                 operations.with_label_values(&[action, status]);
             }
         }
+        let faults = IntCounterVec::new(
+            Opts::new(
+                "openmic_local_faults_total",
+                "Faults of the local service that came to pass, by their names",
+            ),
+            &["fault"],
+        )
+        .expect(valid);
         let counter = |name: &str, help: &str| IntCounter::new(name, help).expect(valid);
         let gauge = |name: &str, help: &str| IntGauge::new(name, help).expect(valid);
         Self {
@@ -121,6 +134,7 @@ impl Metrics {
             )
             .expect(valid),
             operations,
+            faults,
             tokens: counter(
                 "openmic_local_tokens_total",
                 "Access tokens issued by the local service",
@@ -130,6 +144,11 @@ impl Metrics {
 
     pub(crate) fn notification(&self, result: Delivery) -> &IntCounter {
         &self.by_result[result as usize]
+    }
+
+    /// `name` is one of the table's.
+    pub(crate) fn fault(&self, name: &'static str) -> IntCounter {
+        self.faults.with_label_values(&[name])
     }
 
     /// Counts an operation that has ended.
@@ -148,7 +167,7 @@ impl Metrics {
         &self,
         registry: &prometheus::Registry,
     ) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn Collector>; 8] = [
+        let all: [Box<dyn Collector>; 9] = [
             Box::new(self.calls.clone()),
             Box::new(self.meetings.clone()),
             Box::new(self.participants.clone()),
@@ -156,6 +175,7 @@ impl Metrics {
             Box::new(self.retries.clone()),
             Box::new(self.attempt_seconds.clone()),
             Box::new(self.operations.clone()),
+            Box::new(self.faults.clone()),
             Box::new(self.tokens.clone()),
         ];
         all.into_iter().try_for_each(|each| registry.register(each))

@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::config::{ConfigError, LocalConfig};
 use crate::deliver::Courier;
+use crate::faults::{Defaults, FaultError, FaultPlan, Scope};
 use crate::http;
 use crate::keys::{GRAPH_AUDIENCE, KeyError, SigningKey};
 use crate::metrics::Metrics;
@@ -107,6 +108,14 @@ impl LocalService {
             Arc::clone(&truth),
         )
         .map_err(StartError::Client)?;
+        let faults = Defaults::new(&truth, &metrics);
+        if let Some(plan) = &config.faults {
+            let shown = faults.set(plan.clone(), Scope::default());
+            tracing::warn!(
+                seed = shown.seed,
+                "calls will fare badly: faults are configured"
+            );
+        }
         let media = Media::start(MediaConfig {
             bind: config.rtp_ip,
             ports: config.rtp_ports.map(|(first, last)| first..=last),
@@ -133,6 +142,7 @@ impl LocalService {
             base_url,
             keys,
             media,
+            faults,
             metrics,
             truth,
             courier: Arc::new(courier),
@@ -185,6 +195,23 @@ impl LocalService {
     /// The audio path.
     pub fn media(&self) -> &Media {
         &self.world.media
+    }
+
+    /// Lets things go wrong in calls that begin from now on; gives the seed of the dice. As
+    /// `PUT /lab/v1/faults`.
+    ///
+    /// # Errors
+    /// [`FaultError::NotHere`] unless the service is bound to loopback in the dev profile.
+    pub fn set_faults(&self, plan: FaultPlan) -> Result<u64, FaultError> {
+        if !self.world.config.is_for_this_machine() {
+            return Err(FaultError::NotHere);
+        }
+        Ok(self.world.faults.set(plan, Scope::default()).seed)
+    }
+
+    /// Nothing goes wrong in calls that begin from now on.
+    pub fn clear_faults(&self) {
+        self.world.faults.clear();
     }
 
     /// The lines of the truth log with a number above `since`, as `GET /lab/v1/truth` gives them:

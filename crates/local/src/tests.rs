@@ -3,6 +3,7 @@
 
 mod calls;
 mod errors;
+mod faults;
 mod harness;
 mod incoming;
 mod life;

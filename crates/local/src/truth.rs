@@ -5,7 +5,7 @@
 //! - `n`: its number, from 1, without gaps, since the service started;
 //! - `at`: the wall clock, RFC 3339, UTC, microseconds; `us`: microseconds since the service started,
 //!   by a clock that never jumps;
-//! - `what`: `started`, `asked`, `effect`, `answered` or `told`, and the members of [`Fact`]'s variant
+//! - `what`: `started`, `asked`, `effect`, `answered`, `told` or `fault`, and the members of [`Fact`]'s variant
 //!   of that name. A member without a value is left out. Readers ignore members they do not know.
 //!
 //! A line of an effect is written while its meeting is locked, so the order of the lines is the
@@ -148,6 +148,16 @@ pub(crate) enum Fact<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         code: Option<&'a str>,
     },
+    /// A fault came to pass.
+    Fault {
+        fault: &'a str,
+        /// At what, as `on=` of the plan has it.
+        on: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        call: Option<&'a CallId>,
+        /// The request, or the notification's message id.
+        by: &'a str,
+    },
     /// A notification is dealt with.
     Told {
         call: &'a CallId,
@@ -155,7 +165,8 @@ pub(crate) enum Fact<'a> {
         told: Told<'a>,
         /// Its `x-microsoft-skype-message-id`.
         message: &'a str,
-        /// `delivered`, `refused`, `rejected`, `failed` or `abandoned`, as the metric counts.
+        /// `delivered`, `refused`, `rejected`, `failed`, `abandoned`, as the metric counts, or
+        /// `dropped`.
         result: &'static str,
         /// POSTs that were made for it.
         attempts: u32,

@@ -1,13 +1,14 @@
 //! Everything the service holds, and what happens to it.
 
 mod calls;
+mod faults;
 mod humans;
 mod invite;
 mod life;
 mod registry;
 mod ring;
 
-pub(crate) use calls::Done;
+pub(crate) use calls::{Done, SetMuted};
 pub(crate) use registry::Registry;
 pub(crate) use ring::{Lab, RingAsked};
 
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{App, LocalConfig};
 use crate::deliver::Courier;
 use crate::error::CallError;
+use crate::faults::Defaults;
 use crate::keys::SigningKey;
 use crate::meeting::{Meeting, Member, State};
 use crate::metrics::Metrics;
@@ -40,6 +42,7 @@ pub(crate) struct World {
     pub(crate) media: Media,
     pub(crate) metrics: Metrics,
     pub(crate) truth: Arc<Truth>,
+    pub(crate) faults: Defaults,
     pub(crate) courier: Arc<Courier>,
     pub(crate) registry: Mutex<Registry>,
     /// Everything that was spawned: a request's work, calls' lives, senders.

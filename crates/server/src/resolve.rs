@@ -18,7 +18,7 @@ use openmic_engine::Owner;
 use openmic_graph::Credential;
 use openmic_graph::relay::RelayConfig;
 use openmic_hub::HubConfig;
-use openmic_local::{ALL_ROLES, App, DEV_SECRET, LocalConfig};
+use openmic_local::{ALL_ROLES, App, DEV_SECRET, FaultError, FaultPlan, LocalConfig};
 use reqwest::Certificate;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
@@ -369,6 +369,7 @@ pub(crate) fn local_service(
         mute_keepalive: local.mute_keepalive,
         dev: local.dev,
         callback_ports: local.callback_ports.clone(),
+        faults: faults(local)?,
         truth_log: local.truth_log.clone(),
         ..LocalConfig::default()
     };
@@ -382,6 +383,19 @@ pub(crate) fn local_service(
     config.limits.meetings = local.max_meetings;
     config.limits.participants = local.max_participants;
     Ok(config)
+}
+
+fn faults(local: &Local) -> Result<Option<FaultPlan>, Invalid> {
+    if local.faults.is_empty() {
+        return Ok(None);
+    }
+    if !local.bind.ip().is_loopback() || !local.dev {
+        return Err(invalid("local.faults", FaultError::NotHere.to_string()));
+    }
+    let plan = FaultPlan::of(&local.faults);
+    let mut plan = plan.map_err(|error| invalid("local.faults", error.to_string()))?;
+    plan.seed = local.fault_seed;
+    Ok(Some(plan))
 }
 
 fn app(entry: &AppEntry) -> Result<App, Invalid> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use openmic_model::{CallState, DeltaEntry, Participant, ResultInfo};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::metrics::{Delivery, Metrics};
 
@@ -66,6 +66,8 @@ impl CallNews {
 pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
     wake: Notify,
+    /// How many of those put in have been dealt with.
+    dealt: watch::Sender<u64>,
     capacity: usize,
     metrics: Metrics,
 }
@@ -74,6 +76,8 @@ pub(crate) struct Outbox {
 struct Waiting {
     news: VecDeque<News>,
     rosters: usize,
+    /// How many were put in.
+    put: u64,
     closed: bool,
 }
 
@@ -82,6 +86,7 @@ impl Outbox {
         Self {
             waiting: Mutex::default(),
             wake: Notify::new(),
+            dealt: watch::Sender::new(0),
             capacity: capacity.max(1),
             metrics,
         }
@@ -97,9 +102,11 @@ impl Outbox {
             self.metrics.ended(record);
         }
         if !news.is_roster() {
+            waiting.put += 1;
             waiting.news.push_back(news);
         } else if waiting.rosters < self.capacity {
             waiting.rosters += 1;
+            waiting.put += 1;
             waiting.news.push_back(news);
         } else {
             self.metrics.notification(Delivery::Conflated).inc();
@@ -138,6 +145,22 @@ impl Outbox {
             }
             notified.await;
         }
+    }
+
+    /// One that was handed out is dealt with.
+    pub(crate) fn deal(&self) {
+        self.dealt.send_modify(|dealt| *dealt += 1);
+    }
+
+    /// Waits until all that is in it now has been dealt with.
+    pub(crate) async fn settled(&self) {
+        let put = self.waiting.lock().put;
+        let mut dealt = self.dealt.subscribe();
+        let settled = dealt.wait_for(|dealt| *dealt >= put).await;
+        debug_assert!(
+            settled.is_ok(),
+            "the other end is here as long as `self` is"
+        );
     }
 
     /// How many operations' ends wait.

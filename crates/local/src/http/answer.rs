@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use openmic_listen::is_well_encoded;
 use uuid::Uuid;
 
+use super::fare::Cut;
 use crate::error::CallError;
 use crate::truth::Exchange;
 
@@ -30,9 +31,9 @@ pub(super) struct RequestId(pub(super) Arc<str>);
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
     status: StatusCode,
-    code: &'static str,
+    code: Cow<'static, str>,
     message: Cow<'static, str>,
-    retry_after: Option<Duration>,
+    retry_after: Option<String>,
 }
 
 /// What a handler gives.
@@ -41,14 +42,22 @@ pub(super) type Answer = Result<Response, Refusal>;
 impl Refusal {
     pub(super) fn new(
         status: StatusCode,
-        code: &'static str,
+        code: impl Into<Cow<'static, str>>,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
             status,
-            code,
+            code: code.into(),
             message: message.into(),
             retry_after: None,
+        }
+    }
+
+    /// With a `Retry-After`.
+    pub(super) fn after(self, retry_after: String) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..self
         }
     }
 }
@@ -56,8 +65,10 @@ impl Refusal {
 /// Logs what a request is answered.
 pub(super) fn answered(asked: Exchange, answer: Answer) -> Answer {
     match &answer {
+        // It never leaves.
+        Ok(response) if response.extensions().get::<Cut>().is_some() => drop(asked),
         Ok(response) => asked.answered(response.status().as_u16(), None),
-        Err(refusal) => asked.answered(refusal.status.as_u16(), Some(refusal.code)),
+        Err(refusal) => asked.answered(refusal.status.as_u16(), Some(&refusal.code)),
     }
     answer
 }
@@ -70,9 +81,9 @@ impl From<CallError> for Refusal {
         }
         Self {
             status: refusal.status,
-            code: refusal.code,
+            code: refusal.code.into(),
             message: chain(&error).into(),
-            retry_after: refusal.retry_after,
+            retry_after: refusal.retry_after.map(|wait| wait.as_secs().to_string()),
         }
     }
 }
@@ -115,7 +126,7 @@ pub(super) async fn with_ids(mut request: Request, next: Next) -> Response {
     if let Some(refusal) = refusal.or_else(|| bare(&response)) {
         let echoed = client.as_ref().and_then(|value| value.to_str().ok());
         let body = openmic_wire::error::encode(
-            refusal.code,
+            &refusal.code,
             &refusal.message,
             SystemTime::now(),
             &id,
@@ -129,8 +140,8 @@ pub(super) async fn with_ids(mut request: Request, next: Next) -> Response {
         if refusal.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(wait) = refusal.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        if let Some(wait) = refusal.retry_after.and_then(|wait| wait.try_into().ok()) {
+            headers.insert(RETRY_AFTER, wait);
         }
     }
     let headers = response.headers_mut();

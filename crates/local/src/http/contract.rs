@@ -9,12 +9,13 @@ mod failures;
 use std::sync::LazyLock;
 
 use axum::body::Bytes;
-use openmic_contract::{Body, Contract, Failure, Named, Route, delete, get, patch, post};
+use openmic_contract::{Body, Contract, Failure, Named, Route, delete, get, patch, post, put};
 use openmic_wire::schema::create_example;
 use serde_json::json;
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{lab, oauth, ring};
+use super::{faults, lab, oauth, ring};
+use crate::faults::Fault;
 use failures::{BODY, CREATE, LAB, NAMED, PATH, SWITCH, TOKEN, WORK, way};
 
 /// The document, as `/openapi.json` has it.
@@ -46,9 +47,37 @@ with or without effect. `effect`: somebody was muted or unmuted (`act`, `by`, `c
 `participant`, `changed`, `request`, `operation`, `clientContext`), or a call got on in its life \
 (`create`, `ring`, `establish`, `end` with `code` and `subcode`, `gone`). `answered`: what `request` \
 was answered; without `status` it got no answer. `told`: a notification was dealt with (`call`, \
-`of`, `message`, `result`, `attempts`).
+`of`, `message`, `result`, `attempts`). `fault`: one came to pass (`fault`, `on`, `call`, `by`, the \
+request or the message).
 
 The newest lines are kept in memory; a first `n` above `since` + 1 says that some have gone.";
+
+/// How faults are written, and all there are.
+static FAULTS: LazyLock<String> = LazyLock::new(|| {
+    let mut text = String::from(HOW_FAULTS);
+    for (name, about) in Fault::all() {
+        for part in ["\n- `", name, "`: ", about] {
+            text.push_str(part);
+        }
+    }
+    text
+});
+
+const HOW_FAULTS: &str = "\
+In the dev profile on loopback only; elsewhere there is no such path.
+
+A fault is written as its name and, where they differ from what goes without saying, `key=value` \
+after it: `on=` the events it strikes at, `nth=` the one of them, counted from 1, `count=` how often at \
+most, `rate=` how likely, from 0 to 1, and what belongs to the fault; `ms=` is `50` or `50..200`, which \
+dice choose within. The same seed throws the same dice. Events are the requests `create`, `get_call`, \
+`hang_up`, `keep_alive`, `mute`, `unmute`, `mute_other`, `participants`, `operation`, `answer` and \
+`token`, and the notifications `told_call`, `told_operation` and `told_roster`; groups of them are \
+`switch` (mute and unmute), `reads`, `requests` and `told`. Requests outside a call, as creates, are \
+counted over all calls; everything else in each call for itself. The truth log has a line of each \
+fault that came to pass.
+
+What there is:
+";
 
 const GROUPS: &[(&str, &str, &str)] = &[
     ("/v1.0/", "calls", "Graph's surface."),
@@ -400,6 +429,51 @@ fn operations() -> Vec<Route> {
         .query("since", "Only lines with a number above it.", "0")
         .gives(200, Body::Text("application/x-ndjson"), "The lines, the oldest first.")
         .fails(PATH),
+        put(
+            "/lab/v1/faults",
+            "setFaults",
+            "Lets things go wrong in calls that begin from now on.",
+        )
+        .says(&FAULTS)
+        .takes_like(
+            Body::Json("LabFaults"),
+            json!({"seed": 7, "faults": ["drop rate=0.1", "throttled nth=2 retry=1.5"]}),
+        )
+        .gives(200, Body::Json("LabFaultsInForce"), "They are in force."),
+        get(
+            "/lab/v1/faults",
+            "showFaults",
+            "What goes wrong in calls that begin.",
+        )
+        .gives(200, Body::Json("LabFaultsInForce"), "The faults."),
+        delete(
+            "/lab/v1/faults",
+            "clearFaults",
+            "Nothing goes wrong in calls that begin from now on.",
+        )
+        .gives_nothing(204, "So it is."),
+        put(
+            "/lab/v1/calls/{call}/faults",
+            "setFaultsOfCall",
+            "Lets things go wrong in a call, in the place of what went wrong in it before.",
+        )
+        .takes_like(
+            Body::Json("LabFaults"),
+            json!({"faults": ["effect_without_response on=unmute nth=1"]}),
+        )
+        .gives(200, Body::Json("LabFaultsInForce"), "They are in force."),
+        get(
+            "/lab/v1/calls/{call}/faults",
+            "showFaultsOfCall",
+            "What goes wrong in a call, and how often it did.",
+        )
+        .gives(200, Body::Json("LabFaultsInForce"), "The faults."),
+        delete(
+            "/lab/v1/calls/{call}/faults",
+            "clearFaultsOfCall",
+            "Nothing more goes wrong in a call.",
+        )
+        .gives_nothing(204, "So it is."),
         get("/openapi.json", "getOpenApi", "This document.")
             .open()
             .gives(200, Body::Json("Document"), "OpenAPI 3.1."),
@@ -499,6 +573,8 @@ fn schemas() -> Vec<Named> {
     named::<lab::Patch>(&mut all);
     named::<ring::Asked>(&mut all);
     named::<ring::Shown>(&mut all);
+    named::<faults::Wanted>(&mut all);
+    named::<faults::InForce>(&mut all);
     named::<oauth::Granted>(&mut all);
     named::<oauth::TokenError>(&mut all);
     named::<oauth::TokenRequest>(&mut all);
@@ -521,10 +597,16 @@ mod tests {
     use axum::routing::MethodFilter;
 
     use super::{OPENAPI, contract};
-    use crate::http::table::{GRAPH, LAB};
+    use crate::http::table::{FAULTS, GRAPH, LAB};
 
     fn word(method: MethodFilter) -> String {
-        let all = [Method::GET, Method::POST, Method::PATCH, Method::DELETE];
+        let all = [
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ];
         let same = |one: &&Method| MethodFilter::try_from((*one).clone()).unwrap() == method;
         all.iter()
             .find(same)
@@ -534,7 +616,7 @@ mod tests {
 
     #[test]
     fn every_route_is_in_the_document_and_nothing_else() {
-        let table = GRAPH.iter().chain(LAB);
+        let table = GRAPH.iter().chain(LAB).chain(FAULTS);
         let mut served: Vec<_> = table
             .map(|rule| (word(rule.method), rule.path.to_owned()))
             .collect();

@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::{FromRequestParts, Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri};
-use openmic_model::{Action, CallId};
+use openmic_model::{Action, CallId, Participant};
 use openmic_wire::create::CreateCall;
 use openmic_wire::invite::{InviteParticipants, MuteAll};
 use openmic_wire::operation::Casing;
@@ -16,11 +16,13 @@ use openmic_wire::{action, operation, participant, resource::Resource};
 use super::Version;
 use super::answer::{Answer, Refusal, RequestId, answered, json};
 use super::caller::{Caller, Whole};
+use super::fare::Fare;
 use super::select::select;
 use crate::error::CallError;
+use crate::faults::Event;
 use crate::truth::{Act, Exchange};
 use crate::wording;
-use crate::world::{Done, World};
+use crate::world::{Done, SetMuted, World};
 
 /// How the caller spelt the version, and by what the answer is known.
 #[derive(FromRequestParts)]
@@ -59,7 +61,10 @@ pub(super) async fn create(
     whole: Whole,
 ) -> Answer {
     let asked = Exchange::begin(&world.truth, &request, Act::Create, (None, None), None);
-    let answer = async {
+    let fare = Fare::outside(&world, Event::Create, &request);
+    let here = Arc::clone(&world);
+    let work = async move {
+        let world = here;
         let wanted = CreateCall::decode(whole.json()?).map_err(CallError::Create)?;
         let scenario = scenario(&whole.headers);
         let work = {
@@ -76,7 +81,7 @@ pub(super) async fn create(
         let location = location(&base, &Resource::Call(new.id));
         Ok(json(StatusCode::CREATED, body, Some(&location)))
     };
-    answered(asked, answer.await)
+    answered(asked, fare.run(&world, work).await)
 }
 
 fn scenario(headers: &HeaderMap) -> Option<String> {
@@ -92,16 +97,22 @@ fn location(base: &str, resource: &Resource) -> String {
 pub(super) async fn get(
     State(world): State<Arc<World>>,
     Extension(version): Extension<Version>,
+    Extension(RequestId(request)): Extension<RequestId>,
     caller: Caller,
     Path(call): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let held = world.get(&caller.app, &call)?;
-    let entity = "communications/calls/$entity";
-    let base = base(&world, version);
-    let body = wording::call(&held.id, &held.now, &held.created, &base, entity);
-    let body = select(body, query.as_deref());
-    Ok(json(StatusCode::OK, body, None))
+    let fare = Fare::of_call(&world, Event::GetCall, &caller.app, &call, &request);
+    let here = Arc::clone(&world);
+    let work = async move {
+        let held = here.get(&caller.app, &call)?;
+        let entity = "communications/calls/$entity";
+        let base = base(&here, version);
+        let body = wording::call(&held.id, &held.now, &held.created, &base, entity);
+        let body = select(body, query.as_deref());
+        Ok(json(StatusCode::OK, body, None))
+    };
+    fare.run(&world, work).await
 }
 
 pub(super) async fn hang_up(
@@ -112,21 +123,30 @@ pub(super) async fn hang_up(
 ) -> Answer {
     let about = (Some(&*call), None);
     let asked = Exchange::begin(&world.truth, &request, Act::HangUp, about, None);
-    let work = {
-        let world = Arc::clone(&world);
-        async move { world.hang_up(&caller.app, &call).await }
+    let fare = Fare::of_call(&world, Event::HangUp, &caller.app, &call, &request);
+    let here = Arc::clone(&world);
+    let work = async move {
+        let world = Arc::clone(&here);
+        let work = async move { world.hang_up(&caller.app, &call).await };
+        to_the_end(&here, work).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
     };
-    let done = to_the_end(&world, work).await;
-    answered(asked, done.map(|()| StatusCode::NO_CONTENT.into_response()))
+    answered(asked, fare.run(&world, work).await)
 }
 
 pub(super) async fn keep_alive(
     State(world): State<Arc<World>>,
+    Extension(RequestId(request)): Extension<RequestId>,
     caller: Caller,
     Path(call): Path<String>,
 ) -> Answer {
-    world.keep_alive(&caller.app, &call)?;
-    Ok(StatusCode::OK.into_response())
+    let fare = Fare::of_call(&world, Event::KeepAlive, &caller.app, &call, &request);
+    let here = Arc::clone(&world);
+    let work = async move {
+        here.keep_alive(&caller.app, &call)?;
+        Ok(StatusCode::OK.into_response())
+    };
+    fare.run(&world, work).await
 }
 
 pub(super) async fn mute(
@@ -256,21 +276,28 @@ async fn switch(
     let context = decoded.as_ref().ok().and_then(Option::as_ref);
     let about = (Some(&*call), participant.as_deref());
     let asked = Exchange::begin(&world.truth, &request, action.into(), about, context);
-    let answer = async {
-        let context = decoded?;
-        let work = {
-            let world = Arc::clone(&world);
-            async move {
-                let other = participant.as_deref();
-                world
-                    .set_muted(&caller.app, &call, other, action, context, &request)
-                    .await
-            }
-        };
-        let done = to_the_end(&world, work).await?;
-        Ok(finished(&world, version, &done))
+    let event = match (&participant, action) {
+        (Some(_), _) => Event::MuteOther,
+        (None, Action::Mute) => Event::Mute,
+        (None, Action::Unmute) => Event::Unmute,
     };
-    answered(asked, answer.await)
+    let fare = Fare::of_call(&world, event, &caller.app, &call, &request);
+    let how = fare.asking.how;
+    let here = Arc::clone(&world);
+    let work = async move {
+        let wanted = SetMuted {
+            whom: participant,
+            action,
+            context: decoded?,
+            request,
+            how,
+        };
+        let world = Arc::clone(&here);
+        let work = async move { world.set_muted(&caller.app, &call, wanted).await };
+        let done = to_the_end(&here, work).await?;
+        Ok(finished(&here, version, &done))
+    };
+    answered(asked, fare.run(&world, work).await)
 }
 
 /// The answer to an action.
@@ -296,38 +323,62 @@ fn shown(world: &World, version: Version, done: &Done) -> (Vec<u8>, String) {
 pub(super) async fn participants(
     State(world): State<Arc<World>>,
     Extension(version): Extension<Version>,
+    Extension(RequestId(request)): Extension<RequestId>,
     caller: Caller,
     Path(call): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let (id, everybody) = world.participants(&caller.app, &call)?;
-    let entries = everybody.iter().map(AsRef::as_ref);
-    let body = participant::encode_list(&base(&world, version), &id, entries);
-    let body = select(body, query.as_deref());
-    Ok(json(StatusCode::OK, body, None))
+    let fare = Fare::of_call(&world, Event::Participants, &caller.app, &call, &request);
+    let (stale, partial) = (fare.asking.stale, fare.asking.partial);
+    let here = Arc::clone(&world);
+    let work = async move {
+        let (id, everybody) = here.participants(&caller.app, &call, stale)?;
+        let own = partial.then(|| here.get(&caller.app, &call).ok()).flatten();
+        let own = own.map(|call| call.now.participant);
+        let entries = everybody.iter().map(AsRef::as_ref);
+        let entries = entries.filter(|entry: &&Participant| Some(&entry.id) != own.as_ref());
+        let body = participant::encode_list(&base(&here, version), &id, entries);
+        let body = select(body, query.as_deref());
+        Ok(json(StatusCode::OK, body, None))
+    };
+    fare.run(&world, work).await
 }
 
 pub(super) async fn participant(
     State(world): State<Arc<World>>,
     Extension(version): Extension<Version>,
+    Extension(RequestId(request)): Extension<RequestId>,
     caller: Caller,
     Path((call, participant)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let (id, entry): (CallId, _) = world.participant(&caller.app, &call, &participant)?;
-    let body = participant::encode(&base(&world, version), &id, &entry);
-    let body = select(body, query.as_deref());
-    Ok(json(StatusCode::OK, body, None))
+    let fare = Fare::of_call(&world, Event::Participants, &caller.app, &call, &request);
+    let stale = fare.asking.stale;
+    let here = Arc::clone(&world);
+    let work = async move {
+        let found = here.participant(&caller.app, &call, &participant, stale);
+        let (id, entry): (CallId, _) = found?;
+        let body = participant::encode(&base(&here, version), &id, &entry);
+        let body = select(body, query.as_deref());
+        Ok(json(StatusCode::OK, body, None))
+    };
+    fare.run(&world, work).await
 }
 
 pub(super) async fn operation(
     State(world): State<Arc<World>>,
     Extension(version): Extension<Version>,
+    Extension(RequestId(request)): Extension<RequestId>,
     caller: Caller,
     Path((call, operation)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let done = world.operation(&caller.app, &call, &operation)?;
-    let (body, _) = shown(&world, version, &done);
-    Ok(json(StatusCode::OK, select(body, query.as_deref()), None))
+    let fare = Fare::of_call(&world, Event::Operation, &caller.app, &call, &request);
+    let here = Arc::clone(&world);
+    let work = async move {
+        let done = here.operation(&caller.app, &call, &operation)?;
+        let (body, _) = shown(&here, version, &done);
+        Ok(json(StatusCode::OK, select(body, query.as_deref()), None))
+    };
+    fare.run(&world, work).await
 }

@@ -7,9 +7,9 @@ use std::time::SystemTime;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::header::{CACHE_CONTROL, PRAGMA};
 use http::{HeaderValue, StatusCode};
 use openmic_model::{AppId, TenantId};
@@ -21,8 +21,11 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use uuid::Uuid;
 
+use super::answer::RequestId;
 use super::caller::Whole;
+use super::fare::Fare;
 use crate::config::App;
+use crate::faults::Event;
 use crate::keys::{ACCESS_LIFE, GRAPH_AUDIENCE, NOTIFICATION_ISSUER};
 use crate::world::World;
 
@@ -146,10 +149,18 @@ fn uncached(body: impl Serialize) -> impl IntoResponse {
 
 pub(super) async fn token(
     State(world): State<Arc<World>>,
+    Extension(RequestId(request)): Extension<RequestId>,
     Path(tenant): Path<String>,
     whole: Whole,
 ) -> Response {
-    match issue(&world, &tenant, &whole) {
+    let fare = Fare::outside(&world, Event::Token, &request);
+    let here = Arc::clone(&world);
+    let work = async move { Ok(give(&here, &tenant, &whole)) };
+    fare.run(&world, work).await.into_response()
+}
+
+fn give(world: &World, tenant: &str, whole: &Whole) -> Response {
+    match issue(world, tenant, whole) {
         Ok(body) => {
             world.metrics.tokens.inc();
             uncached(body).into_response()

@@ -16,9 +16,11 @@ use utoipa::ToSchema;
 
 use super::answer::{Answer, RequestId, answered};
 use super::caller::{Caller, Whole};
+use super::fare::Fare;
 use super::graph::to_the_end;
 use super::lab::{MAX_NAME, admit};
 use crate::error::CallError;
+use crate::faults::Event;
 use crate::truth::{Act, Exchange};
 use crate::world::{Lab, RingAsked, World};
 
@@ -169,20 +171,20 @@ pub(super) async fn answer(
 ) -> Answer {
     let about = (Some(&*call), None);
     let asked = Exchange::begin(&world.truth, &request, Act::Answer, about, None);
-    let done = async {
+    let fare = Fare::of_call(&world, Event::Answer, &caller.app, &call, &request);
+    let here = Arc::clone(&world);
+    let work = async move {
         let answer = AnswerCall::decode(whole.json()?).map_err(CallError::Answer)?;
-        let work = {
-            let world = Arc::clone(&world);
-            async move {
-                world
-                    .answer(&caller.claims, &caller.app, &call, answer)
-                    .await
-            }
+        let world = Arc::clone(&here);
+        let work = async move {
+            world
+                .answer(&caller.claims, &caller.app, &call, answer)
+                .await
         };
-        to_the_end(&world, work).await?;
+        to_the_end(&here, work).await?;
         Ok(StatusCode::ACCEPTED.into_response())
     };
-    answered(asked, done.await)
+    answered(asked, fare.run(&world, work).await)
 }
 
 /// `POST /communications/calls/{call}/reject`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use super::{graph, lab, oauth, ring};
+use super::{faults, graph, lab, oauth, ring};
 use crate::world::World;
 
 /// One line of a table.
@@ -16,6 +16,7 @@ pub(super) struct Rule {
 
 const GET: MethodFilter = MethodFilter::GET;
 const POST: MethodFilter = MethodFilter::POST;
+const PUT: MethodFilter = MethodFilter::PUT;
 const PATCH: MethodFilter = MethodFilter::PATCH;
 const DELETE: MethodFilter = MethodFilter::DELETE;
 
@@ -79,5 +80,14 @@ table! {
     DELETE "/lab/v1/meetings/{thread}/participants/{participant}"                        lab::leave;
     GET    "/lab/v1/meetings/{thread}/participants/{participant}/sdp"                    lab::sdp;
     GET    "/lab/v1/truth"                                                               lab::truth;
+    }
+    /// What goes wrong on purpose, on loopback in the dev profile only.
+    FAULTS {
+    GET    "/lab/v1/faults"                                                              faults::show;
+    PUT    "/lab/v1/faults"                                                              faults::set;
+    DELETE "/lab/v1/faults"                                                              faults::clear;
+    GET    "/lab/v1/calls/{call}/faults"                                                 faults::show_call;
+    PUT    "/lab/v1/calls/{call}/faults"                                                 faults::set_call;
+    DELETE "/lab/v1/calls/{call}/faults"                                                 faults::clear_call;
     }
 }

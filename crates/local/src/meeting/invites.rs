@@ -86,7 +86,7 @@ impl State {
         }
     }
 
-    fn end_operation(
+    pub(crate) fn end_operation(
         &mut self,
         call: &CallId,
         mut record: Record,

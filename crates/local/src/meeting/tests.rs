@@ -29,6 +29,12 @@ fn member(id: &str, call: Option<&CallId>) -> Member {
     }
 }
 
+/// Nothing goes wrong.
+fn faults() -> Arc<CallFaults> {
+    let truth = Arc::new(crate::truth::Truth::begin(1, None, "").unwrap());
+    crate::faults::Defaults::new(&truth, &Metrics::new()).begin("")
+}
+
 /// An established call whose outbox holds `capacity` rosters.
 fn watcher(state: &mut State, name: &str, delta: bool, capacity: usize) -> Arc<Outbox> {
     let id = CallId::parse(name).unwrap();
@@ -54,6 +60,7 @@ fn watcher(state: &mut State, name: &str, delta: bool, capacity: usize) -> Arc<O
             operations: Operations::default(),
             kept_alive: Instant::now(),
             outbox: Arc::clone(&outbox),
+            faults: faults(),
             ends: CancellationToken::new(),
         },
         News::Call(CallNews::of(CallState::Establishing)),

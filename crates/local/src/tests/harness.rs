@@ -93,6 +93,20 @@ impl Rig {
         }
     }
 
+    /// A token of the other bot, from a service that is not only on loopback.
+    pub(super) async fn other_bot_at(&self, port: u16) -> String {
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", OTHER_APP),
+            ("client_secret", OTHER_SECRET),
+            ("scope", "https://graph.microsoft.com/.default"),
+        ];
+        let url = format!("http://127.0.0.1:{port}/{DEV_TENANT}/oauth2/v2.0/token");
+        let answer = self.http.post(url).form(&form).send().await.unwrap();
+        let body: Value = answer.json().await.unwrap();
+        body["access_token"].as_str().unwrap().to_owned()
+    }
+
     pub(super) async fn claims(&self, token: &str) -> Arc<Claims> {
         let validator = &self.service.world.validator;
         validator.validate(token, SystemTime::now()).await.unwrap()
@@ -281,6 +295,8 @@ impl Bot<'_> {
 pub(super) struct Got {
     pub(super) headers: HeaderMap,
     pub(super) body: Value,
+    /// What is wrong with its token.
+    pub(super) wrong: Option<String>,
 }
 
 impl Got {
@@ -347,6 +363,13 @@ impl Inbox {
     }
 
     pub(super) async fn next(&mut self) -> Got {
+        let got = self.whatever().await;
+        assert_eq!(got.wrong, None, "the token holds");
+        got
+    }
+
+    /// The next one, whatever its token.
+    pub(super) async fn whatever(&mut self) -> Got {
         let got = tokio::time::timeout(PATIENCE, self.got.recv()).await;
         got.expect("a notification comes").unwrap()
     }
@@ -383,16 +406,21 @@ impl Inbox {
 async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let token = bearer(&headers).expect("a notification carries a token");
     let checked = shared.validator.validate(token, SystemTime::now()).await;
-    let claims = checked.expect("the token holds");
-    assert_eq!(
-        claims.tenant.as_ref().map(TenantId::as_str),
-        Some(DEV_TENANT)
-    );
+    let tenant = Some(TenantId::parse(DEV_TENANT).unwrap());
+    let wrong = match checked {
+        Ok(claims) if claims.tenant == tenant => None,
+        Ok(_) => Some("another tenant's".to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    let answer = match &wrong {
+        None => shared.answers.lock().pop_front(),
+        Some(_) => Some(StatusCode::UNAUTHORIZED),
+    };
     let got = Got {
         body: serde_json::from_slice(&body).expect("a notification is JSON"),
         headers,
+        wrong,
     };
-    let answer = shared.answers.lock().pop_front();
     shared.push.send(got).expect("the test still listens");
     answer.unwrap_or(StatusCode::ACCEPTED)
 }

@@ -13,11 +13,13 @@ use openmic_wire::create::CreateCall;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::faults::Later;
 use super::life::callee;
 use super::{Cause, World};
 use crate::create::{Created, Plan};
 use crate::deliver::{CallNews, News, Outbox, Recipient};
 use crate::error::CallError;
+use crate::faults::How;
 use crate::leg::{MediaLeg, audio_stream};
 use crate::meeting::{Call, Meeting, Member, Operations, Record, State};
 use crate::sdp::Direction;
@@ -37,6 +39,17 @@ pub(crate) struct NewCall {
 pub(crate) struct Done {
     pub(crate) call: CallId,
     pub(crate) record: Record,
+}
+
+/// A mute or unmute as it was asked.
+#[derive(Debug)]
+pub(crate) struct SetMuted {
+    /// Somebody else.
+    pub(crate) whom: Option<String>,
+    pub(crate) action: Action,
+    pub(crate) context: Option<ClientContext>,
+    pub(crate) request: Arc<str>,
+    pub(crate) how: How,
 }
 
 /// Ended by the bot. Source: `contract.md` §5.3.
@@ -97,6 +110,7 @@ impl World {
             .or_else(|| self.app(app).map(|app| app.tenant.clone()))
             .unwrap_or_else(new_id::<TenantId>);
         let outbox = self.outbox();
+        let faults = self.faults.begin(&plan.thread);
         let ends = self.ends.child_token();
         let call = Call {
             app: app.clone(),
@@ -109,6 +123,7 @@ impl World {
             operations: Operations::default(),
             kept_alive: Instant::now(),
             outbox: Arc::clone(&outbox),
+            faults: Arc::clone(&faults),
             ends: ends.clone(),
         };
         let first = News::Call(CallNews::of(CallState::Establishing));
@@ -123,6 +138,7 @@ impl World {
                 callback: plan.callback,
                 chain: created.chain.clone(),
                 scenario: scenario.unwrap_or_else(|| Uuid::new_v4().to_string()),
+                faults,
             },
             outbox,
         );
@@ -200,8 +216,9 @@ impl World {
     /// Sends what is put into `outbox`, to its end.
     pub(super) fn deliver(&self, to: Recipient, outbox: Arc<Outbox>) {
         let (courier, kill) = (Arc::clone(&self.courier), self.kill.clone());
+        let ends = self.ends.clone();
         self.tasks
-            .spawn(crate::deliver::run(to, outbox, courier, kill));
+            .spawn(crate::deliver::run(to, outbox, courier, (ends, kill)));
     }
 
     pub(super) fn find(&self, app: &AppId, id: &str) -> Result<(CallId, Arc<Meeting>), CallError> {
@@ -253,17 +270,24 @@ impl World {
         Ok(())
     }
 
-    /// Everybody the call sees: nobody in a 1:1 call and before it is established.
+    /// Everybody the call sees: nobody in a 1:1 call and before it is established. Of a roster that
+    /// is stale (`before`), everybody before its last change.
     pub(crate) fn participants(
         &self,
         app: &AppId,
         id: &str,
+        before: bool,
     ) -> Result<(CallId, Vec<Arc<Participant>>), CallError> {
         let (id, meeting) = self.find(app, id)?;
         let mut state = meeting.state.lock();
         let call = state.call(&id).ok_or(CallError::NoCall)?;
         let everybody = if call.phase == CallState::Established {
-            state.everybody().to_vec()
+            let everybody = if before {
+                state.everybody_before()
+            } else {
+                state.everybody()
+            };
+            everybody.to_vec()
         } else {
             Vec::new()
         };
@@ -276,35 +300,59 @@ impl World {
         app: &AppId,
         id: &str,
         participant: &str,
+        before: bool,
     ) -> Result<(CallId, Arc<Participant>), CallError> {
         let wanted = ParticipantId::parse(participant).map_err(|_| CallError::NoParticipant)?;
-        let (id, everybody) = self.participants(app, id)?;
+        let (id, everybody) = self.participants(app, id, before)?;
         let found = everybody.into_iter().find(|entry| entry.id == wanted);
         Ok((id, found.ok_or(CallError::NoParticipant)?))
     }
 
-    /// Mutes or unmutes the bot itself, or as a host (`other`) mutes another participant.
+    /// Mutes or unmutes the bot itself, or as a host (`whom`) mutes another participant.
     pub(crate) async fn set_muted(
-        &self,
+        self: &Arc<Self>,
         app: &AppId,
         id: &str,
-        other: Option<&str>,
-        action: Action,
-        context: Option<ClientContext>,
-        request: &str,
+        asked: SetMuted,
     ) -> Result<Done, CallError> {
+        let SetMuted {
+            whom,
+            action,
+            context,
+            request,
+            how,
+        } = asked;
         let (id, meeting) = self.find(app, id)?;
         if meeting.kind() == CallKind::PeerToPeer {
             return Err(CallError::NotGroup);
         }
-        let other = other.map(ParticipantId::parse).transpose();
+        let other = whom.as_deref().map(ParticipantId::parse).transpose();
         let other = other.map_err(|_| CallError::NoParticipant)?;
         let own = own_participant(&meeting.state.lock(), &id)?;
+        match how {
+            How::Now => {}
+            How::Not => {
+                let record = Record::new(action.into(), finished(new_id(), context, Ok(())));
+                return Ok(self.done(&meeting, id, record));
+            }
+            How::Later { after, effect, end } => {
+                let later = Later {
+                    call: id,
+                    meeting,
+                    action,
+                    request,
+                    after,
+                    effect,
+                    end,
+                };
+                return self.switch_later(later, context);
+            }
+        }
         let who = other.unwrap_or_else(|| own.clone());
         let operation = new_id::<OperationId>();
         let cause = Cause {
             by: by(&who, &own),
-            request: Some(request),
+            request: Some(&request),
             operation: Some(&operation),
             context: context.as_ref(),
         };

@@ -87,6 +87,7 @@ impl World {
             media_answer: None,
         });
         let outbox = self.outbox();
+        let faults = self.faults.begin(&thread);
         let ends = self.ends.child_token();
         let answered = CancellationToken::new();
         let call = Call {
@@ -116,6 +117,7 @@ impl World {
             operations: Operations::default(),
             kept_alive: Instant::now(),
             outbox: Arc::clone(&outbox),
+            faults: Arc::clone(&faults),
             ends: ends.clone(),
         };
         let first = News::Offer(wording::offer(&id, &participant, &created));
@@ -136,6 +138,7 @@ impl World {
                 callback,
                 chain: created.chain.clone(),
                 scenario: Uuid::new_v4().to_string(),
+                faults,
             },
             outbox,
         );

@@ -310,6 +310,16 @@ pub(crate) struct Local {
     #[config(default = 1000)]
     pub(crate) max_participants: usize,
 
+    /// What goes wrong on purpose in every call, for tests of bots, such as ["drop rate=0.1",
+    /// "effect_without_response on=unmute nth=1"]. What there is stands in the service's
+    /// /openapi.json, at `PUT /lab/v1/faults`. Refused unless `bind` is a loopback address and
+    /// `dev` is on.
+    #[config(default = [])]
+    pub(crate) faults: Vec<String>,
+
+    /// Seed of the dice of `faults`. Without: one that the log tells.
+    pub(crate) fault_seed: Option<u64>,
+
     /// A file that every line of the truth log is appended to: what reached the service, what
     /// really took effect, what was answered and told; README says what a line has. Its newest
     /// lines are at /lab/v1/truth in any case. Without: no file.

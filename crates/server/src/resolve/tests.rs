@@ -58,6 +58,27 @@ fn the_default_is_the_dev_profile_on_loopback() {
 }
 
 #[test]
+fn faults_stay_on_loopback_in_the_dev_profile() {
+    let faults = ("local.faults", "[\"drop\"]");
+    let open = refusal(&[faults, ("local.dev", "false"), ("local.apps", APP)]);
+    assert_eq!(
+        open,
+        "local.faults: faults are for loopback in the dev profile only; bind 127.0.0.1 and switch \
+         dev on, or take the faults away"
+    );
+    let unknown = refusal(&[("local.faults", "[\"drip\"]")]);
+    assert!(
+        unknown.starts_with("local.faults: \"drip\" is no fault; there are drop, "),
+        "{unknown}"
+    );
+    let plan = resolved(&[faults, ("local.fault_seed", "7")]).unwrap();
+    let Place::Local(local) = plan.place else {
+        panic!("not local")
+    };
+    assert_eq!(local.faults.unwrap().seed, Some(7));
+}
+
+#[test]
 fn dev_credentials_stay_on_loopback() {
     let open = refusal(&[("listen.public", "0.0.0.0:7080")]);
     assert!(
