@@ -29,7 +29,8 @@ pub(crate) struct Command {
     pub(crate) within: u64,
     /// Its record is durable.
     pub(crate) durable: bool,
-    pub(crate) acknowledged: bool,
+    /// When the bot was first told that it is accepted.
+    pub(crate) acknowledged: Option<Order>,
     /// The attempt under way when it was accepted, by when that was first sent.
     pub(crate) joined: Option<Order>,
     /// The end in the journal, not durable yet.
@@ -199,7 +200,7 @@ impl CallChecker {
 
     /// The commands that were acknowledged and whose end nobody was told yet.
     pub fn acknowledged(&self) -> impl Iterator<Item = CommandId> + '_ {
-        let waits = |command: &Command| command.acknowledged && command.told.is_none();
+        let waits = |command: &Command| command.acknowledged.is_some() && command.told.is_none();
         let commands = self.call.commands.iter();
         commands.filter_map(move |(id, command)| waits(command).then_some(*id))
     }
@@ -214,6 +215,14 @@ impl Call {
     fn post_mut(&mut self, lead: CommandId, number: u8) -> Option<&mut Post> {
         let posts = self.posts.iter_mut().rev();
         posts.into_iter().find(|post| post.is(lead, number))
+    }
+
+    /// Whether the opposite of `command` was sent since that was accepted. From outside its verdict
+    /// is seen late, so what came of the newer POST may be seen before.
+    pub(crate) fn overtaken(&self, command: &Command) -> bool {
+        let mut posts = self.posts.iter();
+        let newer = |post: &Post| post.action != command.action && post.sent > command.accepted;
+        !self.journal && posts.any(newer)
     }
 
     /// When the attempt that a command of `action` joins now was first sent: the latest POSTs, as
@@ -232,8 +241,9 @@ impl Call {
                 within,
             } => self.accepted(command, action, within),
             What::Acknowledged { command } => {
+                let order = self.order;
                 if let Some(command) = self.commands.get_mut(&command) {
-                    command.acknowledged = true;
+                    command.acknowledged.get_or_insert(order);
                 }
             }
             What::Told { command, end } => self.ends(command, |command| {
@@ -356,7 +366,7 @@ impl Call {
             accepted_at: self.now,
             within: within.saturating_mul(1000),
             durable: false,
-            acknowledged: false,
+            acknowledged: None,
             joined: self.under_way(action),
             written: None,
             kept: None,
@@ -381,7 +391,11 @@ impl Call {
         let Some(end) = note(command) else { return };
         let action = command.action;
         self.open -= 1;
-        if matches!(end, End::Confirmed { .. } | End::Already) {
+        let overtaken = self
+            .commands
+            .get(&id)
+            .is_some_and(|one| self.overtaken(one));
+        if matches!(end, End::Confirmed { .. } | End::Already) && !overtaken {
             self.success = Some(Success {
                 action,
                 decided: self.order,

@@ -1,8 +1,8 @@
 //! What is sent to Graph: I-4, I-5, I-8, I-9, I-23.
 
 use super::{Judged, Limits, demand};
-use crate::call::Call;
-use crate::history::What;
+use crate::call::{Call, Command};
+use crate::history::{End, What};
 
 /// A POST is sent under a durable intent of its own, with a number never used before.
 pub(crate) fn i4_intent_before_post(call: &Call, what: &What) -> Judged {
@@ -55,9 +55,14 @@ pub(crate) fn i5_no_blind_repeat(call: &Call, limits: &Limits, what: &What) -> J
     let Some(last) = call.posts.back() else {
         return Ok(());
     };
+    // From outside a command was accepted at some time before that was acknowledged.
+    let accepted = |one: &Command| match (call.journal, one.acknowledged) {
+        (true, _) => one.accepted,
+        (false, known) => known.unwrap_or(call.order),
+    };
     let served = |sent| {
         let mut commands = call.commands.values();
-        commands.any(|one| one.action == *action && one.accepted < sent && one.end().is_none())
+        commands.any(|one| one.action == *action && accepted(one) < sent && one.end().is_none())
     };
     let again = last.action == *action && (last.lead == *lead || served(last.sent));
     let known = last.fruitless
@@ -87,7 +92,10 @@ pub(crate) fn i8_somebody_waits(call: &Call, what: &What) -> Judged {
         .commands
         .values()
         .any(|one| one.action == *action && one.end().is_none());
-    demand(waits, "I-8", || {
+    // From outside a POST is seen where it arrives; what overtakes its command may be seen before.
+    let end = call.commands.get(lead).and_then(Command::end);
+    let on_its_way = !call.journal && matches!(end, Some(End::Superseded | End::CallEnded));
+    demand(waits || on_its_way, "I-8", || {
         format!("{lead}.{number}: every {action} has its verdict already")
     })
 }

@@ -51,7 +51,8 @@ pub(crate) fn i6_confirmed_is_true(call: &Call, decision: &Decision<'_>) -> Judg
             decision.id
         )
     })?;
-    demand(truth.muted == asked || truth.by.is_none(), "I-6", || {
+    let undone = truth.muted != asked && truth.by.is_some();
+    demand(!undone || call.overtaken(decision.command), "I-6", || {
         format!(
             "{} is confirmed, and by now undone by {:?}",
             decision.id, truth.by
@@ -66,9 +67,13 @@ pub(crate) fn i6_already_is_true(call: &Call, decision: &Decision<'_>) -> Judged
         return Ok(());
     };
     let action = decision.command.action;
-    let so = truth.muted == action.wants_muted();
+    let asked = action.wants_muted();
+    let was = truth.muted == asked
+        || call.overtaken(decision.command)
+            && truth.ceased[usize::from(asked)]
+                .is_some_and(|ceased| ceased >= decision.command.accepted);
     let unseen = truth.by.is_none() || lied(call, action);
-    demand(so || unseen, "I-6", || {
+    demand(was || unseen, "I-6", || {
         format!(
             "{} is already so, and it is not, by {:?}",
             decision.id, truth.by

@@ -51,7 +51,10 @@ pub(crate) fn i1_never_forgotten(call: &Call, what: &What) -> Judged {
     let What::Forgotten { command: id } = what else {
         return Ok(());
     };
-    let promised = call.commands.get(id).is_some_and(|c| c.acknowledged);
+    let promised = call
+        .commands
+        .get(id)
+        .is_some_and(|c| c.acknowledged.is_some());
     demand(!promised, "I-1", || {
         format!("{id} was acknowledged and is not known any more")
     })
