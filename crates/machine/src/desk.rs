@@ -6,12 +6,14 @@ use openmic_model::{Accepted, Action, CommandId, Origin, Record, Verdict};
 
 use crate::effect::Effect;
 use crate::event::Refusal;
-use crate::model::Turn;
+use crate::model::{Model, Turn};
 use crate::time::Time;
 
 /// One accepted command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Open {
+    /// The later it was accepted, the higher.
+    pub(crate) order: u32,
     pub(crate) id: CommandId,
     pub(crate) action: Action,
     pub(crate) origin: Origin,
@@ -36,12 +38,14 @@ pub(crate) struct Speak {
 
 impl Open {
     pub(crate) const fn new(
+        order: u32,
         id: CommandId,
         action: Action,
         origin: Origin,
         (accepted, deadline): (Time, Time),
     ) -> Self {
         Self {
+            order,
             id,
             action,
             origin,
@@ -50,25 +54,6 @@ impl Open {
             deadline,
             send_until: deadline,
             speak: None,
-        }
-    }
-
-    /// What a bot asks at `now`.
-    pub(crate) fn asked(
-        id: CommandId,
-        action: Action,
-        within: Duration,
-        speak_for: Option<Duration>,
-        now: Time,
-    ) -> Self {
-        let deadline = now + within;
-        let speak = speak_for.filter(|_| action == Action::Unmute);
-        Self {
-            speak: speak.map(|length| Speak {
-                length,
-                latest: deadline + length,
-            }),
-            ..Self::new(id, action, Origin::Bot, (now, deadline))
         }
     }
 
@@ -110,6 +95,39 @@ impl Open {
             verdict,
             took: context.now.since(self.accepted) + self.before,
         });
+    }
+}
+
+impl Model {
+    /// What a bot asks at `now`.
+    pub(crate) fn take(
+        &mut self,
+        id: CommandId,
+        action: Action,
+        within: Duration,
+        speak_for: Option<Duration>,
+        now: Time,
+    ) -> Open {
+        let deadline = now + within;
+        let speak = speak_for.filter(|_| action == Action::Unmute);
+        Open {
+            speak: speak.map(|length| Speak {
+                length,
+                latest: deadline + length,
+            }),
+            ..Open::new(self.order(), id, action, Origin::Bot, (now, deadline))
+        }
+    }
+
+    /// A mute of the machine's own.
+    pub(crate) fn own_mute(&mut self, id: CommandId, within: Duration, now: Time) -> Open {
+        let time = (now, now + within);
+        Open::new(self.order(), id, Action::Mute, Origin::Machine, time)
+    }
+
+    pub(crate) fn order(&mut self) -> u32 {
+        self.orders = self.orders.saturating_add(1);
+        self.orders
     }
 }
 

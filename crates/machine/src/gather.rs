@@ -113,7 +113,7 @@ impl Model {
                 self.look_again(attempt, context);
                 return;
             }
-            if let Some(muted) = muted {
+            if let Some(muted) = muted.filter(|_| merged.own_told == muted) {
                 attempt.not_before = None;
                 attempt.rebound = muted != attempt.action.wants_muted();
             }
@@ -133,7 +133,8 @@ impl Model {
             if muted.is_some() && !attempt.shows() {
                 attempt.disagreed = attempt.disagreed.saturating_add(1);
                 if let Http::Ambiguous { settled } = attempt.http {
-                    attempt.unchanged |= begun >= settled;
+                    // One that knows less than a notification did shows nothing.
+                    attempt.unchanged |= begun >= settled && merged.own_told == muted;
                 }
             }
         }

@@ -227,6 +227,11 @@ impl Machine {
     }
 
     #[cfg(test)]
+    pub(crate) fn speaks_until(&self) -> Option<Time> {
+        self.inner.inner().speaks_until()
+    }
+
+    #[cfg(test)]
     pub(crate) fn due(&self, timer: Timer) -> Option<Time> {
         self.timers.at(timer)
     }

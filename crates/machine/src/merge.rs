@@ -50,6 +50,8 @@ pub(crate) struct Merged {
     /// `isMuted` of the own entry, when the update stated it: as it stands after the merge, since
     /// an older statement than the one held is no news.
     pub(crate) own_muted: Option<bool>,
+    /// `isMuted` of the own entry as the update itself states it, old or new.
+    pub(crate) own_told: Option<bool>,
     /// The `rosterSequenceNumber` of that statement.
     pub(crate) own_number: Option<u64>,
     /// The delta's `sequenceNumber`.
@@ -362,6 +364,7 @@ impl Merge {
 
     /// Notes what `entry`, the own one, came to. A guess that did not win states nothing.
     fn state_own(&self, entry: &Participant, source: Source, merged: &mut Merged) {
+        merged.own_told = Some(entry.is_muted);
         let held = self.roster.get(&entry.id);
         if is_guess(entry, source) && held.is_none_or(|held| held.is_muted != entry.is_muted) {
             return;

@@ -12,7 +12,7 @@ use statig::state_machine;
 
 use crate::attempt::Attempt;
 use crate::config::Config;
-use crate::desk::{Intent, Open, not_established};
+use crate::desk::{Intent, not_established};
 use crate::doubt::Doubts;
 use crate::effect::{Effect, Ending, Phase, QueryId};
 use crate::event::{Ack, AttemptId, Event, PostOutcome, Read};
@@ -149,8 +149,10 @@ pub(crate) struct Model {
     pub(crate) resumed: Option<Box<Attempt>>,
     /// The time to speak in that is still to end.
     pub(crate) window: Option<Window>,
-    /// When the unmute was accepted that last said how long to speak.
-    pub(crate) spoken: Option<Time>,
+    /// The order of the unmute that last said how long to speak.
+    pub(crate) spoken: u32,
+    /// Commands so far.
+    pub(crate) orders: u32,
     /// Somebody watches the roster.
     pub(crate) watched: bool,
     pub(crate) jitter: u64,
@@ -220,7 +222,7 @@ impl Model {
                 within,
                 speak_for,
             } => {
-                let open = Open::asked(*id, *action, *within, *speak_for, context.now);
+                let open = self.take(*id, *action, *within, *speak_for, context.now);
                 if self.is_up() || self.blind {
                     self.join_resumed(open, context);
                 } else {
@@ -512,7 +514,8 @@ impl Model {
             blind: false,
             resumed: None,
             window: None,
-            spoken: None,
+            spoken: 0,
+            orders: 0,
             watched: false,
             jitter: seed,
             config,

@@ -6,7 +6,6 @@ use openmic_model::{CallState, EndCause, Verdict};
 use statig::Outcome::{Handled, Super};
 use statig::blocking::Outcome;
 
-use crate::desk::Open;
 use crate::effect::{Effect, Ending};
 use crate::event::{Ack, Event, PostOutcome, Read};
 use crate::model::{Model, State, Turn, over};
@@ -110,7 +109,7 @@ impl Model {
                 within,
                 speak_for,
             } => {
-                let open = Open::asked(*id, *action, *within, *speak_for, context.now);
+                let open = self.take(*id, *action, *within, *speak_for, context.now);
                 open.record(context);
                 self.settle(open, Verdict::CallEnded { result: None }, false, context);
                 Handled
@@ -145,7 +144,8 @@ impl Model {
                 let verdict = Verdict::CallEnded {
                     result: ending.result.clone(),
                 };
-                Open::asked(*id, *action, *within, *speak_for, context.now).tell(verdict, context);
+                self.take(*id, *action, *within, *speak_for, context.now)
+                    .tell(verdict, context);
                 Handled
             }
             // Given up as never created, and there it is: no microphone is left behind. Only a

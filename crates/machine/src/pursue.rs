@@ -7,7 +7,7 @@ use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
 
 use crate::attempt::{Attempt, Http, Judgement, OPERATION_POLLS, Op};
-use crate::desk::{Intent, Open, overdue, too_many};
+use crate::desk::{Intent, overdue, too_many};
 use crate::effect::Effect;
 use crate::event::{Event, PostOutcome, Read};
 use crate::merge::Merged;
@@ -109,7 +109,7 @@ impl Model {
                 within,
                 speak_for,
             } => {
-                let open = Open::asked(*id, *action, *within, *speak_for, context.now);
+                let open = self.take(*id, *action, *within, *speak_for, context.now);
                 if *action != attempt.action {
                     // First what overtakes, so that no crash can come between that loses it.
                     self.wait(open, context);

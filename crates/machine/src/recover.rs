@@ -34,7 +34,7 @@ pub(crate) struct Remains {
 impl Open {
     /// A command accepted so long ago as the wall clock says. A clock that jumped can take its
     /// time away and give it no more.
-    fn restored(accepted: &Accepted, ago: Duration, now: Time) -> Self {
+    fn restored(order: u32, accepted: &Accepted, ago: Duration, now: Time) -> Self {
         let left = accepted.within.saturating_sub(ago);
         Self {
             before: ago.min(accepted.within),
@@ -43,6 +43,7 @@ impl Open {
                 latest: now + (accepted.within + length).saturating_sub(ago),
             }),
             ..Self::new(
+                order,
                 accepted.command,
                 accepted.action,
                 accepted.origin,
@@ -79,13 +80,21 @@ impl Model {
         for post in [&restored.last, &restored.opposite].into_iter().flatten() {
             self.doubt(post, context.now);
         }
-        self.restore_window(restored.window, wall, context.now);
-        let open = restored.open.iter();
-        let open = open.map(|(at, accepted)| {
+        let mut window = restored.window;
+        let mut open = Vec::with_capacity(restored.open.len());
+        for (at, accepted) in &restored.open {
+            if let Some(window) = window.take_if(|window| window.at <= *at) {
+                self.restore_window(window, wall, context.now);
+            }
             let ago = wall.since(*at);
-            Open::restored(accepted, ago, context.now)
-        });
-        self.take_up_commands(open.collect(), restored.last.as_ref(), context);
+            open.push(Open::restored(self.order(), accepted, ago, context.now));
+        }
+        if let Some(window) = window {
+            self.restore_window(window, wall, context.now);
+        }
+        let last = restored.last.as_ref();
+        let last = last.filter(|last| serves(last, &restored.open));
+        self.take_up_commands(open, last, context);
         self.mute_if_lapsed(context);
         self.arm_keep_alive_soon(context);
         self.read_call(context);
@@ -109,7 +118,7 @@ impl Model {
     }
 
     /// The latest intent wins. What was sent for it is looked for; what never was is sent once it
-    /// is known what is so, if there is time.
+    /// is known what is so, if there is time. `last` is what was sent for some of `open`.
     fn take_up_commands(
         &mut self,
         mut open: Vec<Open>,
@@ -120,7 +129,7 @@ impl Model {
             return;
         };
         let now = context.now;
-        let last = last.filter(|last| last.action == action && serves(last, &open));
+        let last = last.filter(|last| last.action == action);
         let acted = last.is_some_and(|last| last.reached > 0);
         let mut overtaken = take(&mut open, |open| open.action != action);
         self.settle_all(&mut overtaken, &Verdict::Superseded, true, context);
@@ -158,7 +167,7 @@ impl Model {
             (last.lead, last.number, last.reached)
         } else {
             let most = self.config.max_attempts.saturating_sub(1);
-            (commands[0].id, 0, last.reached.min(most).max(1))
+            (commands[0].id, 0, last.reached.min(most))
         };
         let op_id = match &last.outcome {
             Some(Posted::Answered { operation } | Posted::Ended { operation }) => operation.clone(),
@@ -275,9 +284,14 @@ fn take(open: &mut Vec<Open>, which: impl Fn(&Open) -> bool) -> Vec<Open> {
     open.extract_if(.., |one| which(one)).collect()
 }
 
-/// Whether the series of POSTs was, or may have been, for some of `open`. That one who waited for
-/// it was told `Confirmed` in time does not end it for the others.
-fn serves(last: &LastAttempt, open: &[Open]) -> bool {
-    let named = open.iter().any(|open| open.id == last.lead);
-    named || last.outcome != Some(Posted::NoEffect)
+/// Whether the latest series of POSTs was, or may have been, for some of what is open. That one who
+/// waited for it was told `Confirmed` in time does not end it for the others.
+fn serves(last: &LastAttempt, open: &[(WallTime, Accepted)]) -> bool {
+    open.iter()
+        .filter(|(_, one)| one.action == last.action)
+        .any(|(at, one)| {
+            // Whoever was there when the POST was sent was served by it.
+            let certainly = one.command == last.lead || *at <= last.at;
+            certainly || last.outcome != Some(Posted::NoEffect)
+        })
 }

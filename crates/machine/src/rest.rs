@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openmic_model::{Action, CallKind, CallState, EndCause, Origin, Verdict};
+use openmic_model::{Action, CallKind, CallState, EndCause, Verdict};
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
 
@@ -41,7 +41,7 @@ impl Model {
                 within,
                 speak_for,
             } => {
-                let open = Open::asked(*id, *action, *within, *speak_for, context.now);
+                let open = self.take(*id, *action, *within, *speak_for, context.now);
                 if self.kind == CallKind::PeerToPeer {
                     open.refuse(not_a_group_call(), context);
                     return Handled;
@@ -226,8 +226,8 @@ impl Model {
     /// The first act of an established call; a bot's own command that came first outranks it.
     fn want_to_join_muted(&mut self, context: &mut Turn<'_>) {
         if self.config.join_muted && self.waiting.is_none() {
-            let time = (context.now, context.now + JOIN_MUTED_WITHIN);
-            let open = Open::new(self.config.own_command, Action::Mute, Origin::Machine, time);
+            let id = self.config.own_command;
+            let open = self.own_mute(id, JOIN_MUTED_WITHIN, context.now);
             open.record(context);
             self.waiting = Some(Intent::of(open));
         }

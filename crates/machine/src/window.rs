@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use openmic_model::{Action, CommandId, Origin, Record, Verdict, WallTime};
+use openmic_model::{Action, CommandId, Record, Verdict, WallTime};
 
 use crate::desk::{Intent, Open};
 use crate::effect::Effect;
@@ -77,11 +77,11 @@ impl Model {
     /// The bot may be heard on behalf of `open`. The newest unmute says how long, and one that may
     /// have failed takes no end away.
     fn may_speak(&mut self, open: &Open, success: bool, context: &mut Turn<'_>) {
-        if self.spoken.is_some_and(|newer| newer > open.accepted) {
+        if self.spoken > open.order {
             return;
         }
         if let Some(speak) = open.speak {
-            self.spoken = Some(open.accepted);
+            self.spoken = open.order;
             let until = (context.now + speak.length).min(speak.latest);
             self.window = Some(Window::ending(until));
             let until = self.config.wall_origin.after(until.since_origin());
@@ -90,7 +90,7 @@ impl Model {
                 .effects
                 .push(Effect::Record(Record::Window { until }));
         } else if success {
-            self.spoken = Some(open.accepted);
+            self.spoken = open.order;
             self.close_window(context);
         }
     }
@@ -102,6 +102,11 @@ impl Model {
                 .effects
                 .push(Effect::Record(Record::Window { until }));
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn speaks_until(&self) -> Option<Time> {
+        self.window.map(|window| window.until)
     }
 
     /// When to see to the end of the time to speak in. While something is under way its verdict
@@ -119,7 +124,8 @@ impl Model {
         if !due || self.waiting.is_some() {
             return;
         }
-        if self.needs_post(Action::Mute, is, now) {
+        // What is under way may unmute the bot yet: the mute waits for its outcome.
+        if self.outstanding.is_some() || self.needs_post(Action::Mute, is, now) {
             self.want_muted(context);
         } else {
             self.close_window(context);
@@ -131,8 +137,8 @@ impl Model {
             window.next = context.now + AGAIN * (1 << window.tries.min(5));
             window.tries = window.tries.saturating_add(1);
         }
-        let time = (context.now, context.now + MUTED_WITHIN);
-        let open = Open::new(self.fresh_command(), Action::Mute, Origin::Machine, time);
+        let id = self.fresh_command();
+        let open = self.own_mute(id, MUTED_WITHIN, context.now);
         open.record(context);
         self.waiting = Some(Intent::of(open));
     }
@@ -142,13 +148,16 @@ impl Model {
         CommandId::new(high << 64 | low)
     }
 
+    /// Commands that were accepted before it was written down are older than the one that set it,
+    /// for all that is known.
     pub(crate) fn restore_window(
         &mut self,
-        window: Option<openmic_model::Window>,
+        window: openmic_model::Window,
         wall: WallTime,
         now: Time,
     ) {
-        self.window = window.map(|window| Window::ending(now + window.left(wall)));
+        self.spoken = self.order();
+        self.window = Some(Window::ending(now + window.left(wall)));
     }
 
     /// Nothing newer was asked, and the time to speak in ended meanwhile: the mute goes first.

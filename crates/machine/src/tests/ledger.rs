@@ -32,10 +32,15 @@ impl Ledger {
     }
 
     pub(crate) fn effects(&mut self, effects: &[Effect]) {
+        self.cut(effects);
+        assert!(self.untold.is_empty(), "verdicts untold: {:?}", self.untold);
+    }
+
+    /// The same, where what was to follow may be lost.
+    pub(crate) fn cut(&mut self, effects: &[Effect]) {
         for effect in effects {
             self.effect(effect);
         }
-        assert!(self.untold.is_empty(), "verdicts untold: {:?}", self.untold);
     }
 
     fn effect(&mut self, effect: &Effect) {
@@ -130,6 +135,13 @@ impl Ledger {
                 panic!("the shell's record: {record:?}")
             }
         }
+    }
+
+    /// The process ended: what was asked and not accepted is lost, what was written and not told
+    /// is told by who comes after it.
+    pub(crate) fn crash(&mut self) {
+        self.untold.clear();
+        self.asked.clear();
     }
 
     /// Commands that were accepted and have no verdict.

@@ -51,21 +51,44 @@ pub(super) enum Doing {
     /// Arrives at the bot.
     Arrive(Event),
     /// The POST takes effect.
-    Act(AttemptId),
+    Act(usize),
     /// The POST's operation fails.
-    Fail(AttemptId),
+    Fail(usize),
     ServeSelf(QueryId),
     ServeRoster(QueryId),
     ServeCall(QueryId),
     ServeOperation(QueryId, String),
     HostToggles,
     SomebodyComesOrGoes,
+    /// The bot's process ends during what it does next.
+    Crash,
+    /// And is started again.
+    Restart,
+}
+
+impl Doing {
+    /// Whether it is of the process that asked, and ends with it.
+    fn dies_with_the_process(&self) -> bool {
+        match self {
+            Self::Arrive(event) => !matches!(
+                event,
+                Event::Command { .. }
+                    | Event::CallNotice(_)
+                    | Event::RosterNotice(_)
+                    | Event::OperationNotice(_)
+            ),
+            Self::ServeSelf(_)
+            | Self::ServeRoster(_)
+            | Self::ServeCall(_)
+            | Self::ServeOperation(..) => true,
+            _ => false,
+        }
+    }
 }
 
 /// One POST as Graph knows it.
 #[derive(Debug, Clone)]
 pub(super) struct Post {
-    pub(super) attempt: AttemptId,
     pub(super) action: Action,
     context: ClientContext,
     pub(super) sent: Time,
@@ -198,7 +221,6 @@ impl Graph {
 
     fn post(&mut self, now: Time, attempt: AttemptId, action: Action, context: &ClientContext) {
         let sent = Post {
-            attempt,
             action,
             context: context.clone(),
             sent: now,
@@ -244,7 +266,7 @@ impl Graph {
                 self.posts[at].told_running = true;
                 outcome(self, answer, PostOutcome::Answered(self.shown(at)));
                 let later = answer + self.delay();
-                self.schedule(later.min(limit), Doing::Fail(attempt));
+                self.schedule(later.min(limit), Doing::Fail(at));
             }
             7 | 8 => {
                 self.posts[at].told_running = true;
@@ -255,7 +277,7 @@ impl Graph {
             _ => {
                 let acts = now + (answer.since(now) / 2);
                 self.posts[at].acts = Some(acts);
-                self.schedule(acts, Doing::Act(attempt));
+                self.schedule(acts, Doing::Act(at));
                 let mut done = self.shown(at);
                 done.status = OperationStatus::Completed;
                 outcome(self, answer, PostOutcome::Answered(done));
@@ -266,13 +288,16 @@ impl Graph {
     fn will_act(&mut self, at: usize, from: Time, limit: Time) {
         let acts = (from + self.delay()).min(limit);
         self.posts[at].acts = Some(acts);
-        let attempt = self.posts[at].attempt;
-        self.schedule(acts, Doing::Act(attempt));
+        self.schedule(acts, Doing::Act(at));
     }
 
     fn shown(&self, at: usize) -> Operation {
         let post = &self.posts[at];
-        operation(post.attempt, Some(post.context.clone()), post.status)
+        operation(
+            AttemptId::try_from(at).unwrap(),
+            Some(post.context.clone()),
+            post.status,
+        )
     }
 
     fn whole(&self) -> Vec<Participant> {
@@ -339,8 +364,8 @@ impl Graph {
         let delay = self.delay();
         match doing {
             Doing::Arrive(event) => return Some(event),
-            Doing::Act(attempt) => self.end(now, attempt, OperationStatus::Completed),
-            Doing::Fail(attempt) => self.end(now, attempt, OperationStatus::Failed),
+            Doing::Act(at) => self.end(now, at, OperationStatus::Completed),
+            Doing::Fail(at) => self.end(now, at, OperationStatus::Failed),
             Doing::ServeSelf(query) => {
                 let me = self.whole().into_iter().find(|one| one.id.as_str() == "me");
                 let read = match me {
@@ -388,14 +413,18 @@ impl Graph {
                 let muted = self.random.chance(50);
                 self.changed(now, there.unwrap_or_else(|| entry(&id, muted, None)), goes);
             }
+            // Their effect is on the other side.
+            Doing::Crash | Doing::Restart => {}
         }
         None
     }
 
-    fn end(&mut self, now: Time, attempt: AttemptId, status: OperationStatus) {
-        let Some(at) = self.posts.iter().position(|post| post.attempt == attempt) else {
-            return;
-        };
+    /// The bot's process is no more: nothing that it asked is answered.
+    pub(super) fn hang_up_on(&mut self) {
+        self.queue.retain(|_, doing| !doing.dies_with_the_process());
+    }
+
+    fn end(&mut self, now: Time, at: usize, status: OperationStatus) {
         self.posts[at].status = status;
         if self.posts[at].told_running || self.random.chance(20) {
             let event = Event::OperationNotice(self.shown(at));
