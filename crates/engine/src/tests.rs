@@ -12,6 +12,7 @@ mod log;
 mod mailbox;
 mod panic;
 mod records;
+mod recovery;
 mod relayed;
 mod stage;
 mod verdicts;

@@ -389,9 +389,7 @@ async fn a_lost_create_that_shows_itself_after_the_crash_is_hung_up() {
     let seen = house.graph.answered(Route::Delete, 1).await;
     assert_eq!(seen.call, "call-9");
     life.tell(&key, &call_state("call-9", "terminated"));
-    while !life.engine().inner.registry.live().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    life.all_over().await;
     life.crash().await;
     let life = house.open(brisk);
     assert_eq!(life.recovered().await.open, 0);
@@ -404,9 +402,7 @@ async fn a_lost_create_that_never_shows_itself_is_closed() {
     lost_create(&house).await;
     let life = house.open(brisk);
     assert_eq!(life.recovered().await.lost, 1);
-    while !life.engine().inner.registry.live().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    life.all_over().await;
     life.crash().await;
     let life = house.open(brisk);
     assert_eq!(life.recovered().await.open, 0);

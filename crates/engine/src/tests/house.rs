@@ -6,7 +6,8 @@ use std::time::Duration;
 use openmic_graph::GraphConfig;
 use openmic_hub::{Hub, HubConfig};
 use openmic_journal::{
-    CommitFault, Durability, Faults, FaultyStore, Journal, Keeping, SqliteStore,
+    CommitFault, Durability, Faults, FaultyStore, Journal, Keeping, MemoryStore, Recovery,
+    SqliteStore, Store,
 };
 use openmic_machine::{Config, Phase};
 use openmic_model::{Action, CallId, OperationId, Verdict};
@@ -21,7 +22,12 @@ use crate::{Call, CommandOptions, Engine, EngineBuilder, Pending, Recovered};
 /// What outlives an engine.
 pub(crate) struct House {
     pub(crate) graph: Graph,
-    folder: TempDir,
+    disk: Disk,
+}
+
+enum Disk {
+    Folder(TempDir),
+    Memory(MemoryStore),
 }
 
 /// An engine that can be killed.
@@ -43,8 +49,30 @@ impl House {
     pub(crate) async fn new() -> Self {
         Self {
             graph: Graph::start().await,
-            folder: TempDir::new().unwrap(),
+            disk: Disk::Folder(TempDir::new().unwrap()),
         }
+    }
+
+    /// On a disk that is none.
+    pub(crate) async fn in_memory() -> Self {
+        Self {
+            graph: Graph::start().await,
+            disk: Disk::Memory(MemoryStore::new()),
+        }
+    }
+
+    /// What is on the disk.
+    pub(crate) fn journal(&self, faults: &Faults) -> (Journal, Recovery) {
+        let store: Box<dyn Store> = match &self.disk {
+            Disk::Folder(folder) => {
+                let store = SqliteStore::open(folder.path(), Durability::ProcessCrash).unwrap();
+                Box::new(FaultyStore::new(store, faults.clone()))
+            }
+            Disk::Memory(store) => Box::new(FaultyStore::new(store.clone(), faults.clone())),
+        };
+        let (journal, found) = Journal::start(store, Keeping::default()).unwrap();
+        assert!(found.quarantined.is_empty(), "{:?}", found.quarantined);
+        (journal, found)
     }
 
     /// Opens the folder and starts an engine on what is in it.
@@ -63,10 +91,7 @@ impl House {
             .build()
             .unwrap();
         let faults = Faults::new();
-        let store = SqliteStore::open(self.folder.path(), Durability::ProcessCrash).unwrap();
-        let store = FaultyStore::new(store, faults.clone());
-        let (journal, found) = Journal::start(Box::new(store), Keeping::default()).unwrap();
-        assert!(found.quarantined.is_empty(), "{:?}", found.quarantined);
+        let (journal, found) = self.journal(&faults);
         let hub = Hub::start(HubConfig {
             shards: 1,
             ..HubConfig::default()
@@ -147,6 +172,15 @@ impl Life {
         let mut pending = call.command(action, CommandOptions::default()).unwrap();
         within(pending.accepted()).await.unwrap();
         (pending.operation().clone(), pending)
+    }
+
+    /// Waits until no call is left.
+    pub(crate) async fn all_over(&self) {
+        for call in self.engine().inner.registry.live() {
+            let mut status = call.status.subscribe();
+            let over = status.wait_for(|status| status.phase == Phase::Terminated);
+            drop(within(over).await);
+        }
     }
 
     /// The call as this engine knows it.

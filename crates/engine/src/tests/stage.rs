@@ -105,17 +105,9 @@ impl Stage {
         build: impl FnOnce(EngineBuilder, &GraphClient) -> EngineBuilder,
         client: impl FnOnce(&mut GraphConfig),
     ) -> Result<Self, BuildError> {
-        let url = |path: &str| Url::parse(&format!("{}{path}", graph.origin)).unwrap();
+        let client = graph.client(client);
         let tenant = TenantId::parse(TENANT).unwrap();
         let app = AppId::parse(APP).unwrap();
-        let credential = Credential {
-            tenant: tenant.clone(),
-            app: app.clone(),
-            secret: "secret".into(),
-        };
-        let mut config = GraphConfig::new(url("/v1.0"), url(""), credential);
-        client(&mut config);
-        let client = GraphClient::new(&config, &openmic_graph::Metrics::new()).unwrap();
         let public = Url::parse("https://bot.example/base/").unwrap();
         let builder = Engine::builder(client.clone(), Owner { app, tenant }, public);
         let engine = build(builder.retention(Duration::from_mins(1)), &client).build()?;
@@ -185,6 +177,21 @@ impl Stage {
         let wanted = if muted { Phase::Muted } else { Phase::Unmuted };
         leg.reach(wanted).await;
         leg
+    }
+}
+
+impl Graph {
+    /// A client of it, for the app of the tests.
+    pub(crate) fn client(&self, tune: impl FnOnce(&mut GraphConfig)) -> GraphClient {
+        let url = |path: &str| Url::parse(&format!("{}{path}", self.origin)).unwrap();
+        let credential = Credential {
+            tenant: TenantId::parse(TENANT).unwrap(),
+            app: AppId::parse(APP).unwrap(),
+            secret: "secret".into(),
+        };
+        let mut config = GraphConfig::new(url("/v1.0"), url(""), credential);
+        tune(&mut config);
+        GraphClient::new(&config, &openmic_graph::Metrics::new()).unwrap()
     }
 }
 
