@@ -1,4 +1,5 @@
-//! Tests of the real actor against a scripted Graph over loopback sockets.
+//! Tests of the real actor against a scripted Graph over loopback sockets, and of the whole shell
+//! against a simulated one on virtual time.
 
 mod crash;
 mod create;
@@ -14,5 +15,6 @@ mod panic;
 mod records;
 mod recovery;
 mod relayed;
+pub(crate) mod shell;
 mod stage;
 mod verdicts;

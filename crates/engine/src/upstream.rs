@@ -47,6 +47,9 @@ pub(crate) struct Upstream {
     /// The next create, mute or unmute panics.
     #[cfg(test)]
     pub(crate) broken: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    /// A simulated Graph in the place of the client.
+    #[cfg(test)]
+    pub(crate) line: Option<crate::tests::shell::Line>,
 }
 
 impl Upstream {
@@ -55,7 +58,15 @@ impl Upstream {
             client,
             #[cfg(test)]
             broken: std::sync::Arc::default(),
+            #[cfg(test)]
+            line: None,
         }
+    }
+
+    /// With a simulated Graph in the place of the client, when there is one.
+    #[cfg(test)]
+    pub(crate) fn over(self, line: Option<crate::tests::shell::Line>) -> Self {
+        Self { line, ..self }
     }
 
     /// Waits until nothing holds requests back.
@@ -77,6 +88,10 @@ impl Upstream {
     ) -> Result<(Created, Event), (JoinError, Event)> {
         #[cfg(test)]
         self.trip();
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            return line.create(&body).await.map_err(not_begun);
+        }
         let kind = body.kind();
         match self.client.create_call(&body, soon(CREATE_PATIENCE)).await {
             Ok(created) => {
@@ -156,6 +171,10 @@ impl Upstream {
             tracing::warn!("a POST waited too long for its record; it is not sent");
             return PostOutcome::NotSent;
         }
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            return line.post(call, action, context, until).await;
+        }
         match self.client.act(call, action, context, until).await {
             Ok(operation) => PostOutcome::Answered(operation),
             Err(ActError::Refused(said)) => PostOutcome::Refused(refusal(&said)),
@@ -175,6 +194,10 @@ impl Upstream {
     }
 
     pub(crate) async fn operation(&self, call: &CallId, id: &OperationId) -> Read<Operation> {
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            return line.operation(call, id).await;
+        }
         found(self.client.operation(call, id, soon(PATIENCE)).await)
     }
 
@@ -183,11 +206,19 @@ impl Upstream {
         call: &CallId,
         me: &ParticipantId,
     ) -> Read<Box<Participant>> {
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            return line.own_entry(call, me).await;
+        }
         let read = self.client.participant(call, me, soon(PATIENCE)).await;
         found(read.map(|entry| entry.map(Box::new)))
     }
 
     pub(crate) async fn roster(&self, call: &CallId) -> Read<Vec<Participant>> {
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            return line.roster(call).await;
+        }
         match self.client.participants(call, soon(PATIENCE)).await {
             Ok(listing) if listing.complete => Read::Found(listing.participants),
             // A part of the roster would read as everybody else having left.
@@ -197,6 +228,10 @@ impl Upstream {
     }
 
     pub(crate) async fn call(&self, call: &CallId) -> Read<CallFacts> {
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            return line.call(call).await;
+        }
         match self.client.get_call(call, soon(PATIENCE)).await {
             Ok(answer) => Read::Found(answer.facts),
             Err(error) => failed(&error),
@@ -204,10 +239,18 @@ impl Upstream {
     }
 
     pub(crate) async fn hang_up(&self, call: &CallId) -> Ack {
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            return line.hang_up(call).await;
+        }
         ack(&self.client.delete_call(call, soon(PATIENCE)).await)
     }
 
     pub(crate) async fn keep_alive(&self, call: &CallId) -> Result<(), RequestError> {
+        #[cfg(test)]
+        if let Some(line) = &self.line {
+            return line.keep_alive(call).await;
+        }
         self.client.keep_alive(call, soon(PATIENCE)).await
     }
 

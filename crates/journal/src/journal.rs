@@ -52,6 +52,8 @@ enum Way {
 }
 
 struct Inline {
+    /// An append writes at once; else [`Journal::write_now`] does.
+    at_once: bool,
     writer: Mutex<Option<Writer>>,
     reader: Mutex<Box<dyn Reader>>,
     ended: watch::Sender<bool>,
@@ -194,6 +196,35 @@ impl Journal {
     /// # Errors
     /// [`StoreError`].
     pub fn inline(store: Box<dyn Store>, keeping: Keeping) -> Result<(Self, Recovery), StoreError> {
+        Self::without_threads(store, keeping, true)
+    }
+
+    /// The same, but nothing is written before [`Journal::write_now`]: for tests that say
+    /// themselves how slow the disk is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn by_hand(
+        store: Box<dyn Store>,
+        keeping: Keeping,
+    ) -> Result<(Self, Recovery), StoreError> {
+        Self::without_threads(store, keeping, false)
+    }
+
+    /// Writes what was appended to a journal by hand, in one commit. Of no effect on others.
+    pub fn write_now(&self) {
+        if let Way::Inline(inline) = &self.0.way
+            && let Some(writer) = &mut *inline.writer.lock()
+        {
+            writer.write(self.0.shared.queue.take_now());
+        }
+    }
+
+    fn without_threads(
+        store: Box<dyn Store>,
+        keeping: Keeping,
+        at_once: bool,
+    ) -> Result<(Self, Recovery), StoreError> {
         let (mut log, recovery) = Log::open(store, keeping)?;
         let reader = Mutex::new(log.reader()?);
         let shared = Arc::new(Shared::new(&keeping));
@@ -203,6 +234,7 @@ impl Journal {
         let journal = Self(Arc::new(Inner {
             shared,
             way: Way::Inline(Box::new(Inline {
+                at_once,
                 writer,
                 reader,
                 ended: done,
@@ -249,6 +281,9 @@ impl Journal {
         let Way::Inline(inline) = &self.0.way else {
             return;
         };
+        if !inline.at_once {
+            return;
+        }
         let mut writer = inline.writer.lock();
         let Some(writer) = &mut *writer else { return };
         let batch = self.0.shared.queue.take_now();

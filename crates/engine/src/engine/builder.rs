@@ -43,6 +43,8 @@ pub struct EngineBuilder {
     max_ringing: usize,
     recorder_bytes: usize,
     tuning: Option<fn(&mut Config)>,
+    #[cfg(test)]
+    line: Option<crate::tests::shell::Line>,
 }
 
 /// Shortest and longest key of the app's own webhook.
@@ -184,6 +186,13 @@ impl EngineBuilder {
         self
     }
 
+    /// A simulated Graph in the place of the client.
+    #[cfg(test)]
+    pub(crate) fn line(mut self, line: crate::tests::shell::Line) -> Self {
+        self.line = Some(line);
+        self
+    }
+
     /// The engine.
     ///
     /// # Errors
@@ -204,6 +213,9 @@ impl EngineBuilder {
         };
         let origin = Instant::now();
         let (journal, found) = self.journal.unzip();
+        let upstream = Upstream::new(self.graph);
+        #[cfg(test)]
+        let upstream = upstream.over(self.line);
         let inner = Inner {
             rings: Rings::new(
                 key,
@@ -211,7 +223,7 @@ impl EngineBuilder {
                 self.ring_deadline,
                 self.incoming_callback,
             ),
-            upstream: Upstream::new(self.graph),
+            upstream,
             hub,
             registry: Registry::default(),
             metrics: EngineMetrics::new(),
@@ -261,6 +273,8 @@ impl Engine {
             max_ringing: 1024,
             recorder_bytes: recorder::DEFAULT_BYTES,
             tuning: None,
+            #[cfg(test)]
+            line: None,
         }
     }
 }
