@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use openmic_hub::Topic;
 use openmic_journal::{Lost, Ticket};
-use openmic_machine::{Effect, Event, Machine, Read, Refusal, Time};
+use openmic_machine::{Effect, Event, Machine, Phase, Read, Refusal, Time};
 use openmic_model::{CallFacts, CallId, CallKind, Record};
 use openmic_wire::notification::{Item, Notification};
 use tokio::sync::oneshot;
@@ -243,7 +243,9 @@ impl Actor {
                 let looked =
                     matches!(&event, Event::CallRead { read, .. } if *read != Read::Failed);
                 self.step(&event, desk);
-                if looked
+                // Where the call itself could not be read, its roster may have told.
+                let goes_on = self.machine.phase() != Phase::Establishing;
+                if (looked || goes_on)
                     && !self.machine.is_over()
                     && let Some(probe) = &mut desk.probe
                 {

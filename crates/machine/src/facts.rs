@@ -317,12 +317,21 @@ impl Model {
         if self.patience.is_some() && self.kind == CallKind::Group {
             self.resync = Some(self.read_roster(context));
         }
+        self.ask_who_we_are(context);
         let at = context.now + self.config.roster_audit;
         context.timers.set(Timer::Audit, at);
     }
 
+    /// Reads the call when nothing that came told which entry is the bot's own.
+    fn ask_who_we_are(&mut self, context: &mut Turn<'_>) {
+        if self.me.is_none() && self.is_up() {
+            self.read_call(context);
+        }
+    }
+
     pub(crate) fn keep_alive(&mut self, context: &mut Turn<'_>) {
         context.effects.push(Effect::KeepAlive);
+        self.ask_who_we_are(context);
         if self.patience.is_some() {
             // The audit that finds what lost notifications hid.
             self.read_roster(context);

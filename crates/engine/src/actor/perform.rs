@@ -210,9 +210,16 @@ impl Actor {
                 context,
                 command,
             } => {
+                let posted = move |outcome| Done::Event(Event::Posted { attempt, outcome });
+                let pursued = self.machine.pursued();
+                if pursued.is_none_or(|pursued| pursued.commands().next().is_none()) {
+                    // Whoever wanted it had a verdict while it waited for its record.
+                    let not_sent = move || posted(PostOutcome::NotSent);
+                    spawn(desk, not_sent, async move { not_sent() });
+                    return;
+                }
                 desk.timeline.posted(action, command);
                 let limit = self.post_limit;
-                let posted = move |outcome| Done::Event(Event::Posted { attempt, outcome });
                 spawn(desk, move || posted(PostOutcome::Ambiguous), async move {
                     let until = wanted + limit;
                     posted(engine.upstream.post(&id, action, &context, until).await)

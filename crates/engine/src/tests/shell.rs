@@ -133,7 +133,7 @@ impl Life {
             loop {
                 let pause = {
                     let mut world = world.lock();
-                    let slow = if world.calm { 50 } else { world.weather.disk };
+                    let slow = if world.calm { 500 } else { world.weather.disk };
                     world.rng.millis(slow) + Duration::from_micros(300)
                 };
                 sleep(pause).await;
@@ -170,10 +170,11 @@ impl Life {
     async fn join(&self) {
         while self.line.0.lock().up() < CALLS {
             let muted = self.line.0.lock().rng.chance(500);
-            match timeout(Duration::from_secs(60), self.engine.join(join(Some(muted)))).await {
+            let joined = self.engine.join(join(Some(muted)));
+            match timeout(Duration::from_mins(1), joined).await {
                 Ok(Ok(call)) => self.attend(&call),
                 Ok(Err(_)) => sleep(Duration::from_secs(1)).await,
-                Err(_) => panic!("a create has no end"),
+                Err(elapsed) => panic!("a create has no end: {elapsed}"),
             }
         }
     }
@@ -208,12 +209,11 @@ impl Life {
         {
             let live = self.engine.call(&call);
             let record = live.as_ref().and_then(|live| live.operation(&operation));
-            let told = match record {
-                Some(record) => Some(record.verdict),
-                None => {
-                    let kept = self.journal.operation(&call, &operation).await.unwrap();
-                    kept.map(|kept| kept.verdict.map(|(_, verdict)| verdict))
-                }
+            let told = if let Some(record) = record {
+                Some(record.verdict)
+            } else {
+                let kept = self.journal.operation(&call, &operation).await.unwrap();
+                kept.map(|kept| kept.verdict.map(|(_, verdict)| verdict))
             };
             let what = match told {
                 Some(Some(verdict)) => What::Told {
@@ -302,7 +302,12 @@ async fn bot(line: Line, call: Call, given: Arc<Mutex<Vec<Given>>>) {
             };
             let unmute = world.rng.chance(600);
             let action = if unmute { Action::Unmute } else { Action::Mute };
-            let within = [1_000, 3_000, 10_000, 30_000][world.rng.below(4) as usize];
+            let within = match world.rng.below(4) {
+                0 => 1_000,
+                1 => 3_000,
+                2 => 10_000,
+                _ => 30_000,
+            };
             (pause, action, within, world.rng.chance(600), world.calm)
         };
         sleep(pause).await;
@@ -434,7 +439,7 @@ impl Seed {
         let busy = async {
             life.join().await;
             life.attend_all();
-            sleep(Duration::from_secs(3_600)).await;
+            sleep(Duration::from_hours(1)).await;
         };
         drop(timeout(span, busy).await);
         if !last {
@@ -454,10 +459,10 @@ impl Seed {
         let recovered = recovery.wait_for(crate::Recovered::is_done);
         let recovered = timeout(Duration::from_mins(5), recovered).await;
         if !recovered.is_ok_and(|done| done.is_ok()) {
-            return Err(format!(
-                "the recovery has no end: {:?}",
-                life.engine.recovery().borrow()
-            ));
+            let stand = |call: Call| (call.id().clone(), call.state());
+            let calls: Vec<_> = life.engine.calls().into_iter().map(stand).collect();
+            let far = *life.engine.recovery().borrow();
+            return Err(format!("the recovery has no end: {far:?} {calls:?}"));
         }
         // Everything has had its time, a roster that nobody told of too.
         sleep(Duration::from_mins(12)).await;
@@ -478,7 +483,7 @@ impl Seed {
             }
         }
         let began = Instant::now();
-        let left = life.engine.drain(Duration::from_secs(60)).await;
+        let left = life.engine.drain(Duration::from_mins(1)).await;
         if left > 0 || began.elapsed() > Duration::from_secs(30) {
             return Err(format!(
                 "the drain leaves {left} calls after {:?}",
@@ -518,7 +523,12 @@ impl Seed {
     /// The history around the end, for who looks for what went wrong.
     fn tail(&self) -> String {
         let world = self.world.lock();
-        let lines = world.history.iter().rev().take(60).rev();
+        let shown = number("OPENMIC_SHELL_TAIL", 60);
+        let from = world
+            .history
+            .len()
+            .saturating_sub(usize::try_from(shown).unwrap());
+        let lines = world.history[from..].iter();
         lines.map(|entry| entry.to_line() + "\n").collect()
     }
 }

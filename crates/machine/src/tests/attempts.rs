@@ -372,3 +372,18 @@ fn a_flood_of_operations_nobody_knows_is_kept_within_bounds() {
         }
     }
 }
+
+#[test]
+fn a_pause_that_comes_after_the_verdict_binds_the_next_command() {
+    let mut rig = Rig::at_rest(true);
+    rig.command_within(Action::Unmute, secs(1));
+    rig.pass(secs(1));
+    assert_eq!(rig.verdict(rig.latest), Verdict::Unconfirmed);
+    rig.posted(throttled(Some(5)));
+    rig.command(Action::Unmute);
+    assert_eq!(rig.posts(), 1);
+    rig.pass(millis(4_900));
+    assert_eq!(rig.posts(), 1);
+    rig.pass(millis(200));
+    assert_eq!(rig.posts(), 2);
+}

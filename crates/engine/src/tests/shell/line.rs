@@ -239,9 +239,7 @@ impl Line {
     pub(crate) async fn keep_alive(&self, call: &CallId) -> Result<(), RequestError> {
         let of = call.clone();
         let until = Instant::now() + PATIENCE;
-        match self.exchange(until, move |world| world.is_up(&of)).await? {
-            true => Ok(()),
-            false => Err(RequestError::Gone),
-        }
+        let up = self.exchange(until, move |world| world.is_up(&of)).await?;
+        if up { Ok(()) } else { Err(RequestError::Gone) }
     }
 }

@@ -534,7 +534,7 @@ impl World {
             id: OperationId::parse(name).ok(),
             status: done.status,
             client_context: Some(done.lead.context(done.number)),
-            result: failed.then(|| ResultInfo {
+            result: failed.then_some(ResultInfo {
                 code: 500,
                 subcode: 8541,
                 message: None,
