@@ -8,7 +8,9 @@
 //! runs inside of it. So the cut is above HTTP, where a request becomes the machine's words, and what
 //! lies below is tested over real sockets.
 
+mod disk;
 mod line;
+mod weather;
 mod world;
 
 use std::collections::HashSet;
@@ -27,8 +29,9 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
+use disk::Disk;
 pub(crate) use line::Line;
-use world::{Disk, Due, World};
+use world::{Due, World};
 
 use super::stage::{APP, TENANT, join};
 use crate::{Call, CommandOptions, DeliverError, Engine, Owner, RosterEvent};

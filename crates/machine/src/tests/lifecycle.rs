@@ -146,6 +146,36 @@ fn a_lost_established_notification_is_found_by_reading_the_call() {
 }
 
 #[test]
+fn a_call_that_never_told_which_entry_is_the_bots_own_is_asked_again() {
+    let mut rig = Rig::start(Rig::plain());
+    let nameless = |state| CallFacts {
+        my_participant: None,
+        ..facts(state)
+    };
+    rig.fire(Event::Created {
+        facts: nameless(CallState::Establishing),
+        kind: CallKind::Group,
+    });
+    rig.fire(Event::CallNotice(nameless(CallState::Established)));
+    rig.roster(&[own(true, 1)]);
+    rig.pass(secs(10));
+    assert_eq!(
+        rig.phase(),
+        Phase::Unmuted,
+        "which entry is its own is not known"
+    );
+    let effects = rig.pass(Duration::from_mins(11));
+    assert!(effects.iter().any(|e| matches!(e, Effect::ReadCall { .. })));
+    let query = rig.last_query();
+    let read = Read::Found(facts(CallState::Established));
+    rig.fire(Event::CallRead { query, read });
+    let query = rig.last_query();
+    let read = Read::Found(vec![own(true, 1)]);
+    rig.fire(Event::RosterRead { query, read });
+    assert_eq!(rig.phase(), Phase::Muted);
+}
+
+#[test]
 fn the_own_entry_is_recognised_when_its_id_comes_late() {
     let mut rig = Rig::start(Rig::plain());
     let nameless = CallFacts {

@@ -6,101 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openmic_checker::{Answer, Entry, What};
-use openmic_journal::{Change, MemoryStore, Reader, Scan, Space, Store, StoreError};
 use openmic_machine::Read;
 use openmic_model::{
-    Action, CallFacts, CallId, CommandId, Operation, OperationId, OperationStatus, Origin,
-    Participant, ParticipantId, Record, ResultInfo,
+    Action, CallFacts, CallId, CommandId, Operation, OperationId, OperationStatus, Participant,
+    ParticipantId, ResultInfo,
 };
 use openmic_wire::participant;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::weather::{Rng, Weather};
 use crate::Engine;
 use crate::tests::stage::{call_state, entry, participant as someone};
-
-/// Numbers of one seed.
-#[derive(Debug)]
-pub(super) struct Rng(u64);
-
-impl Rng {
-    pub(super) fn next(&mut self) -> u64 {
-        // SplitMix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    pub(super) fn chance(&mut self, per_mille: u64) -> bool {
-        self.below(1000) < per_mille
-    }
-
-    pub(super) fn millis(&mut self, bound: u64) -> Duration {
-        Duration::from_millis(self.below(bound))
-    }
-}
-
-/// How bad this seed is, in so many of a thousand. Half of the seeds have none of each.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Weather {
-    not_sent: u64,
-    throttled: u64,
-    failed: u64,
-    lost: u64,
-    late: u64,
-    cut: u64,
-    refused: u64,
-    running: u64,
-    operation_failed: u64,
-    unnamed: u64,
-    notice_lost: u64,
-    notice_twice: u64,
-    /// Milliseconds.
-    notice_slow: u64,
-    slow: u64,
-    pub(super) disk: u64,
-    pub(super) storms: u64,
-    pub(super) host: u64,
-    pub(super) ended: u64,
-}
-
-impl Weather {
-    fn of(rng: &mut Rng) -> Self {
-        let mut some = |most: u64| {
-            let bad = rng.chance(500);
-            let much = 1 + rng.below(most);
-            if bad { much } else { 0 }
-        };
-        Self {
-            not_sent: some(100),
-            throttled: some(100),
-            failed: some(100),
-            lost: some(80),
-            late: some(80),
-            cut: some(100),
-            refused: some(50),
-            running: some(600),
-            operation_failed: some(60),
-            unnamed: some(200),
-            notice_lost: some(400),
-            notice_twice: some(300),
-            notice_slow: some(4_000),
-            slow: 5 + some(2_000),
-            disk: 2 + some(1_500),
-            storms: some(200),
-            host: some(150),
-            ended: some(30),
-        }
-    }
-}
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy)]
@@ -173,7 +91,7 @@ struct Done {
     status: OperationStatus,
 }
 
-/// Everything outside of the process.
+/// Everything outside of the process, the disk apart.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(super) rng: Rng,
@@ -563,6 +481,13 @@ impl World {
         self.legs.get(id.as_str()).is_some_and(|leg| leg.up)
     }
 
+    /// The journal knows of a call for good.
+    pub(super) fn opened(&mut self, id: &CallId) {
+        if let Some(leg) = self.legs.get_mut(id.as_str()) {
+            leg.opened = true;
+        }
+    }
+
     /// How many calls are up of which the engine knew for good. One whose create had no answer and
     /// of which no notification came is nobody's: Graph ends it when no keepAlive comes.
     pub(super) fn left_up(&self) -> usize {
@@ -631,86 +556,5 @@ impl World {
         let body = json!({"id": id.as_str(), "state": "established", "myParticipantId": "me"});
         let answer = openmic_wire::call::decode(body.to_string().as_bytes());
         Read::Found(answer.expect("a call").facts)
-    }
-}
-
-/// The disk: what it was given outlives the process, and stands in the history.
-#[derive(Debug)]
-pub(super) struct Disk {
-    pub(super) store: MemoryStore,
-    pub(super) world: Arc<Mutex<World>>,
-}
-
-/// What a machine's own command may have waited for the disk before it is noted, in milliseconds.
-const DISK: u64 = 10_000;
-
-impl Disk {
-    fn noted(world: &mut World, row: &openmic_journal::Row) {
-        let key = format!("{:032x}", row.call.0);
-        let record = row.record().expect("a whole row");
-        if let Record::Accepted(accepted) = &record {
-            world.journaled.insert(accepted.command);
-            if accepted.origin == Origin::Machine {
-                let within = u64::try_from(accepted.within.as_millis()).expect("minutes");
-                let (command, action) = (accepted.command, accepted.action);
-                let within = within.saturating_sub(DISK);
-                world.note(
-                    &key,
-                    What::Accepted {
-                        command,
-                        action,
-                        within,
-                    },
-                );
-            }
-        }
-        if let Record::Opened { id, .. } = &record
-            && let Some(leg) = world.legs.get_mut(id.as_str())
-        {
-            leg.opened = true;
-        }
-        world.note(&key, What::Written((&record).into()));
-        world.note(&key, What::Durable { records: 1 });
-    }
-}
-
-impl Store for Disk {
-    fn scan(&mut self, into: &mut dyn Scan) -> Result<(), StoreError> {
-        self.store.scan(into)
-    }
-
-    fn incarnation(&mut self) -> Result<u64, StoreError> {
-        self.store.incarnation()
-    }
-
-    fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError> {
-        self.store.commit(batch)?;
-        let mut world = self.world.lock();
-        for change in batch {
-            if let Change::Put(row) = change {
-                Self::noted(&mut world, row);
-            }
-        }
-        Ok(())
-    }
-
-    fn idle(&mut self) -> Result<(), StoreError> {
-        self.store.idle()
-    }
-
-    fn space(&mut self) -> Result<Space, StoreError> {
-        self.store.space()
-    }
-
-    fn reserve(&mut self, bytes: u64) -> bool {
-        self.store.reserve(bytes)
-    }
-
-    fn release(&mut self) -> bool {
-        self.store.release()
-    }
-
-    fn reader(&mut self) -> Result<Box<dyn Reader>, StoreError> {
-        self.store.reader()
     }
 }
