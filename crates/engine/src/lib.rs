@@ -52,6 +52,8 @@ mod upstream;
 
 /// The lines of the flight recorder, and stepping a machine through them anew.
 pub mod flight {
+    pub use openmic_machine::{Ack, Event, PostOutcome, Read, Timer};
+
     pub use crate::recorder::entry::{Act, Asked, Begun, Entry, FORMAT, How, Stand, Step, What};
     pub use crate::recorder::{Diverged, Replayed, Stopped, replay};
 }

@@ -8,7 +8,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use openmic_model::{AppId, TenantId};
+use openmic_model::{AppId, CallId, TenantId};
+use url::Url;
 
 /// Unmutes meeting bots, knows that they really are, and shows it to everybody who watches.
 #[derive(Debug, Parser)]
@@ -22,6 +23,7 @@ Examples:
   openmic demo                         a bot is unmuted and heard, on this machine, in 20 s
   openmic serve                        engine and local calling service, on loopback
   openmic serve --config graph.toml    the engine in front of Microsoft Graph
+  openmic explain CALL                 where a call stands, why, and what it waits for
   openmic config print --defaults      every key of the configuration, explained"
 )]
 pub(crate) struct Cli {
@@ -57,11 +59,58 @@ http://127.0.0.1:7081/{tenant}/oauth2/v2.0/token to get its token.")]
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Says in words where a call stands, why, and what it waits for.
+    #[command(after_help = "\
+It reads the flight recorder of the engine that the configuration names, by default the one on this
+machine with its dev credentials, also for a while after the call has ended. What is in it:
+commands, requests and their answers, notifications, what the engine made of them, deliveries; no
+names and no tokens.
+
+Examples:
+  openmic explain 0c1f5e00-abcd-4000-8000-000000000001
+  openmic explain CALL --config graph.toml --save call.ndjson
+  openmic explain --log call.ndjson --replay     steps the state machine anew, and compares
+  OPENMIC_TOKEN=omk_... openmic explain CALL --url https://engine.example
+
+How to read it: 'How it came here' has the facts that changed something, with -> what was done on
+each; 'Commands' has each verdict with its evidence; 'Unusual' has what was late, came twice, was
+missing, was throttled or repeated. Times are UTC; #7 is the line of the log.
+
+Exit code 0: told; 1: --replay found that the machine does something else; 2: nothing to tell.")]
+    Explain(ExplainArgs),
     /// Makes what callers show to be let in.
     Auth {
         #[command(subcommand)]
         command: AuthCommand,
     },
+}
+
+/// `openmic explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Graph's id of the call, as `GET /v1/calls` lists it
+    #[arg(value_name = "CALL", required_unless_present = "log")]
+    pub(crate) call: Option<CallId>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Address of the engine, when it is not the one of the configuration
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<Url>,
+    /// Reads a saved log instead of asking an engine
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "save"])]
+    pub(crate) log: Option<PathBuf>,
+    /// Writes the lines down besides, for --log and for tests
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    /// Steps the state machine through the log anew and compares what it does
+    #[arg(long)]
+    pub(crate) replay: bool,
+    /// Shows every line, not only what led to where the call stands
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The same as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `openmic auth`.

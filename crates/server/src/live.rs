@@ -164,7 +164,7 @@ fn say(what: impl fmt::Display) {
 
 /// A client that follows nothing, waits as long as the engine would, and trusts `authorities`
 /// besides those of this machine.
-fn client(plan: &Plan, to: &Url, authorities: &[Certificate]) -> anyhow::Result<Client> {
+pub(crate) fn client(plan: &Plan, to: &Url, authorities: &[Certificate]) -> anyhow::Result<Client> {
     let mut client = Client::builder()
         .redirect(Policy::none())
         .tls_certs_merge(authorities.iter().cloned())
@@ -179,7 +179,7 @@ fn client(plan: &Plan, to: &Url, authorities: &[Certificate]) -> anyhow::Result<
 }
 
 /// The status and the beginning of the body of an answer, or why there is none.
-async fn answer_to(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), String> {
+pub(crate) async fn answer_to(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), String> {
     let mut answer = request.send().await.map_err(unreachable)?;
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
@@ -192,7 +192,7 @@ async fn answer_to(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), S
 }
 
 /// What kept an answer away, from the outside in: the last word is the cause.
-fn unreachable(error: reqwest::Error) -> String {
+pub(crate) fn unreachable(error: reqwest::Error) -> String {
     // addresses are named by whoever asked; a query may hold what is not to be shown
     let error = error.without_url();
     let mut words = Vec::new();
@@ -208,7 +208,7 @@ fn unreachable(error: reqwest::Error) -> String {
 }
 
 /// Text from outside, fit for a line of a terminal.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 300;
     let clean = text
         .chars()

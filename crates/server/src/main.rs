@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod demo;
 mod descriptors;
+mod explain;
 mod live;
 mod local;
 mod new_key;
@@ -86,6 +87,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             command: ConfigCommand::Print { config, .. },
         } => {
             print!("{}", config::effective(&load(&config, &[])?));
+        }
+        Command::Explain(args) => {
+            let source = explain::Source::of(&args, || load(&args.config, &[]))?;
+            if !block_on(explain::run(&args, source))? {
+                return Ok(ExitCode::FAILURE);
+            }
         }
         Command::Auth {
             command: AuthCommand::NewKey(args),

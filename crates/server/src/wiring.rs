@@ -334,7 +334,7 @@ async fn first_keys(
 }
 
 /// `http://` or `https://` and an address that can be connected to.
-fn address_url(scheme: &str, mut addr: SocketAddr) -> Url {
+pub(crate) fn address_url(scheme: &str, mut addr: SocketAddr) -> Url {
     if addr.ip().is_unspecified() {
         addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }

@@ -276,7 +276,8 @@ async fn the_graph_file_leads_to_a_service_in_another_process() {
         .await
         .unwrap();
     let call: Value = answer.error_for_status().unwrap().json().await.unwrap();
-    let call = format!("{calls}/{}", call["id"].as_str().unwrap());
+    let id = call["id"].as_str().unwrap().to_owned();
+    let call = format!("{calls}/{id}");
     let unmute = loop {
         let body = json!({"clientContext": "two-processes"});
         let request = http
@@ -293,6 +294,24 @@ async fn the_graph_file_leads_to_a_service_in_another_process() {
         }
     };
     assert_eq!(unmute["status"], "completed", "{unmute}");
+
+    // With the credential of the same configuration.
+    let explain = [&["explain", &id, "--replay"][..], &flags[..]].concat();
+    let explain: Vec<_> = explain
+        .into_iter()
+        .filter(|flag| *flag != "--public" && *flag != public)
+        .collect();
+    let at = format!("listen.public={public}");
+    let explain = [&explain[..], &["--set", &at]].concat();
+    let (code, told, wrong) = output(&explain);
+    assert_eq!((code, wrong.as_str()), (Some(0), ""), "{told}");
+    assert!(told.starts_with(&format!("Call {id}: unmuted\n")), "{told}");
+    assert!(told.contains("the bot asks to be unmuted"), "{told}");
+    assert!(told.contains("each did what the log says"), "{told}");
+    let foreign = [&["explain", "none-such"][..], &explain[2..]].concat();
+    let (code, _, wrong) = output(&foreign);
+    assert_eq!(code, Some(2), "{wrong}");
+    assert!(wrong.contains("GET /v1/calls lists the calls"), "{wrong}");
 
     engine.signal("-TERM");
     assert_eq!(engine.event("drained")["calls_left"], 0);

@@ -1,5 +1,7 @@
 //! The flight recorder: what it holds, what it leaves out, and that it replays.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use openmic_machine::Phase;
@@ -47,6 +49,7 @@ async fn a_log_tells_the_whole_way_of_an_unmute_and_replays() {
     unmute(&mut leg).await;
     leg.end().await;
 
+    keep("confirmed", &leg.call.log().unwrap());
     let log = log_of(&leg.call);
     let numbers: Vec<_> = log.iter().map(|entry| entry.n).collect();
     let counted: Vec<_> = (1..=log.len() as u64).collect();
@@ -91,6 +94,47 @@ async fn a_log_tells_the_whole_way_of_an_unmute_and_replays() {
     assert!(replayed.steps > 6, "{replayed:?}");
 }
 
+/// A committed log: what [`COMMITTED`] says of it was recorded by this test with `UPDATE=1`.
+fn file(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/flight");
+    folder.join(name).with_extension("ndjson")
+}
+
+/// Keeps `log` as the committed one of that name when it is asked for.
+fn keep(name: &str, log: &CallLog) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(file(name), log.read(0).ndjson).unwrap();
+    }
+}
+
+/// The committed logs, where they lead, and their verdicts.
+const COMMITTED: [(&str, Phase, &[&str]); 2] = [
+    ("confirmed", Phase::Terminated, &["confirmed"]),
+    ("troubled", Phase::Terminated, &["unconfirmed", "confirmed"]),
+];
+
+#[test]
+fn the_committed_logs_replay() {
+    for (name, phase, verdicts) in COMMITTED {
+        let text = fs::read_to_string(file(name)).unwrap();
+        let renew = "when the machine is meant to do something else now, renew it by UPDATE=1 \
+                     cargo test -p openmic-engine --lib log";
+        let parsed = text.lines().map(serde_json::from_str);
+        let log: Vec<Entry> = parsed
+            .collect::<Result<_, _>>()
+            .unwrap_or_else(|error| panic!("{name}: {error}; {renew}"));
+        let replayed = replay(&log).unwrap_or_else(|error| panic!("{name}: {error}; {renew}"));
+        assert_eq!((replayed.phase, replayed.stopped), (phase, None), "{name}");
+        let settled: Vec<_> = acts(&log)
+            .filter_map(|act| match act {
+                Act::Settle { verdict, .. } => Some(verdict.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(settled, verdicts, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_call_with_retries_polls_and_timers_replays_too() {
     let stage = Stage::new(hasty).await;
@@ -106,6 +150,7 @@ async fn a_call_with_retries_polls_and_timers_replays_too() {
     verdict(pending).await;
     within(leg.call.hang_up()).await;
 
+    keep("troubled", &leg.call.log().unwrap());
     let log = log_of(&leg.call);
     let ticks = |entry: &&Entry| matches!(&entry.what, What::Step(step) if step.name == "Tick");
     assert!(log.iter().filter(ticks).count() > 2);
