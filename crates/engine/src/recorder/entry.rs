@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use openmic_machine::{AttemptId, Config, Effect, Event, Machine, Phase, QueryId, Timer};
+use openmic_machine::{AttemptId, Config, Effect, Event, Machine, Phase, QueryId, Time, Timer};
 use openmic_model::{
     Action, CallFacts, CallId, CallKind, CommandId, OperationId, Origin, Restored, Verdict,
     Version, WallTime,
@@ -134,6 +134,17 @@ pub enum How {
 }
 
 impl How {
+    /// The machine that begins so.
+    pub(super) fn machine(&self, config: Config, now: Time, effects: &mut Vec<Effect>) -> Machine {
+        match self {
+            Self::Created => Machine::start(config, now, effects),
+            Self::Answered { facts, kind } => Machine::answer(config, facts, *kind, now, effects),
+            Self::Recovered { restored, wall } => {
+                Machine::recover(config, (**restored).clone(), now, *wall, effects)
+            }
+        }
+    }
+
     pub(crate) fn answered(facts: &CallFacts, kind: CallKind) -> Self {
         Self::Answered {
             facts: redact::facts_of(facts),
@@ -392,7 +403,7 @@ where
     }
 }
 
-pub(super) fn since(at: openmic_machine::Time) -> u64 {
+pub(super) fn since(at: Time) -> u64 {
     nanos(at.since_origin())
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use openmic_machine::{Effect, Machine, Phase, Time};
 
-use super::entry::{Begun, Entry, FORMAT, How, Stand, What};
+use super::entry::{Begun, Entry, FORMAT, Stand, What};
 
 /// What a log came to when its events were stepped anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,14 +100,7 @@ fn begun(begun: &Begun, now: Time, effects: &mut Vec<Effect>) -> Result<Machine,
     if begun.format != FORMAT {
         return Err(Diverged::Format(begun.format));
     }
-    let config = begun.config.clone();
-    let machine = match &begun.how {
-        How::Created => Machine::start(config, now, effects),
-        How::Answered { facts, kind } => Machine::answer(config, facts, *kind, now, effects),
-        How::Recovered { restored, wall } => {
-            Machine::recover(config, (**restored).clone(), now, *wall, effects)
-        }
-    };
+    let machine = begun.how.machine(begun.config.clone(), now, effects);
     let stand = Stand::of(effects, &machine);
     same(1, "the beginning", stand, &begun.stand)?;
     Ok(machine)

@@ -90,6 +90,8 @@ pub(super) fn event(event: &Event, me: Option<&ParticipantId>, due: &[Timer]) ->
         Event::OperationNotice(notice) => {
             format!("Graph tells of the operation: {}", operation(notice))
         }
+        Event::Watched(true) => "somebody watches the roster".to_owned(),
+        Event::Watched(false) => "nobody watches the roster any more".to_owned(),
         Event::Tick => {
             let fired: Vec<_> = due.iter().map(|timer| overdue(*timer)).collect();
             if fired.is_empty() {
@@ -223,6 +225,8 @@ fn overdue(timer: Timer) -> &'static str {
         Timer::KeepAlive => "keepAlive is due",
         Timer::Gap => "the roster is in doubt and did not mend by itself",
         Timer::Parting => "the end of the call is overdue",
+        Timer::Window => "the time to speak is over",
+        Timer::Audit => "somebody watches, the roster is due for a look",
     }
 }
 
@@ -238,6 +242,8 @@ pub(super) fn then(timer: Timer) -> &'static str {
         Timer::KeepAlive => "tells Graph that the bot is alive",
         Timer::Gap => "reads the roster",
         Timer::Parting => "hangs up again, or takes the call for ended",
+        Timer::Window => "mutes the bot: its time to speak is over",
+        Timer::Audit => "reads the roster, since somebody watches",
     }
 }
 
