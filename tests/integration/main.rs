@@ -13,5 +13,6 @@ mod incoming;
 mod readme;
 mod relay;
 mod relay_load;
+mod scenarios;
 mod security;
 mod trickle;

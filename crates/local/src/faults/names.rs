@@ -93,7 +93,7 @@ pub(crate) const NAMES: &[Named] = faults![
     "effect_then_silence" "It is done, and no answer comes." "unmute" in REQUESTS [] |_| Ok(Kind::EffectThenSilence);
     "error_with_effect" "It is done, and answered `status=` (504)." "unmute" in REQUESTS ["status"]
         |a| Ok(Kind::ErrorWithEffect(a.status(504)?));
-    "notification_before_response" "It is done; the answer comes after the notifications of it." "unmute" in OF_CALL []
+    "notification_before_response" "It is done; the answer comes after the notifications of it." "unmute" in REQUESTS []
         |_| Ok(Kind::NotificationBeforeResponse);
     "slow" "It is done `ms=` later (200), and answered then, also when nobody waits any more." "unmute" in ALL_REQUESTS ["ms"]
         |a| Ok(Kind::Slow(a.span(200)?));
@@ -132,7 +132,7 @@ pub(crate) const NAMES: &[Named] = faults![
     "partial_participants" "The list of participants lacks the bot." "participants" in LISTED [] |_| Ok(Kind::Partial);
     "stale_participants" "A GET shows the roster before its last change." "participants" in LISTED [] |_| Ok(Kind::StaleParticipants);
     // what others do
-    "remote_hang_up" "The call is ended by the other side, `code=` (200), `subcode=` (5001); `when=` before the effect, then (between effect and answer, as is) or after the answer, `ms=` (0)." "unmute" in OF_CALL ["code" "subcode" "when" "ms"]
+    "remote_hang_up" "The call is ended by the other side, `code=` (200), `subcode=` (5001); `when=` before the effect, then (between effect and answer, as is) or after the answer, `ms=` (0)." "unmute" in REQUESTS ["code" "subcode" "when" "ms"]
         |a| {
             let (code, subcode) = a.result((200, 5001))?;
             let act = Act::HangUp { code, subcode };

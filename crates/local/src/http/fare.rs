@@ -89,14 +89,15 @@ async fn whole(
     work: impl Future<Output = Answer> + Send,
 ) -> Answer {
     sleep(asking.slow).await;
-    let act = async |acts| {
+    let world = &world;
+    let act = async |acts, call: &Option<CallId>| {
         for act in acts {
-            if let Some(call) = &call {
+            if let Some(call) = call {
                 world.act(call, act).await;
             }
         }
     };
-    act(asking.before).await;
+    act(asking.before, &call).await;
     match asking.instead {
         None => {}
         Some(Instead::Refuse {
@@ -107,7 +108,9 @@ async fn whole(
         Some(Instead::Cut | Instead::Silence) => return Ok(cut()),
     }
     let mut answer = work.await?;
-    act(asking.then).await;
+    // Of a create only its answer knows.
+    let call = call.or_else(|| answer.extensions().get::<CallId>().cloned());
+    act(asking.then, &call).await;
     if asking.told_first
         && let Some(call) = &call
     {
@@ -115,7 +118,7 @@ async fn whole(
     }
     if let Some(call) = &call {
         for (wait, act) in asking.after {
-            let (world, call) = (Arc::clone(&world), call.clone());
+            let (world, call) = (Arc::clone(world), call.clone());
             let tasks = world.tasks.clone();
             tasks.spawn(async move {
                 tokio::select! {

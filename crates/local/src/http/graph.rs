@@ -78,8 +78,10 @@ pub(super) async fn create(
         let new = to_the_end(&world, work).await?;
         let base = base(&world, version);
         let body = wording::call(&new.id, &new.now, &new.created, &base, "app/calls/$entity");
-        let location = location(&base, &Resource::Call(new.id));
-        Ok(json(StatusCode::CREATED, body, Some(&location)))
+        let location = location(&base, &Resource::Call(new.id.clone()));
+        let mut answer = json(StatusCode::CREATED, body, Some(&location));
+        answer.extensions_mut().insert(new.id);
+        Ok(answer)
     };
     answered(asked, fare.run(&world, work).await)
 }

@@ -173,6 +173,32 @@ async fn told_before_the_answer() {
 }
 
 #[tokio::test]
+async fn a_create_that_is_told_first_and_one_that_is_ended_at_once() {
+    let rig = Rig::start(config()).await;
+    let mut bot = rig.bot().await;
+    rig.afflict_all(&["notification_before_response on=create"])
+        .await;
+    let before = rig.now().await;
+    bot.create(&bot.join(THREAD)).await;
+    let lines = rig.truth(before, "the answer", |lines| {
+        lines.iter().any(|line| line["what"] == "answered")
+    });
+    let lines = lines.await;
+    let at = |what: &str| lines.iter().position(|line| line["what"] == what);
+    assert!(at("told").unwrap() < at("answered").unwrap(), "{lines:#?}");
+    bot.inbox.state("establishing").await;
+    bot.inbox.state("established").await;
+    bot.inbox.roster().await;
+    rig.afflict_all(&["remote_hang_up on=create subcode=5003"])
+        .await;
+    bot.create(&bot.join("19:another@thread.v2")).await;
+    bot.inbox.state("establishing").await;
+    bot.inbox.state("terminating").await;
+    let end = bot.inbox.state("terminated").await;
+    assert_eq!(end["resultInfo"]["subcode"], 5003);
+}
+
+#[tokio::test]
 async fn a_retry_at_a_date() {
     let rig = Rig::start(config()).await;
     let mut bot = rig.bot().await;
@@ -300,8 +326,8 @@ async fn reads_that_mislead() {
 async fn before_there_is_a_call() {
     let rig = Rig::start(config()).await;
     let mut bot = rig.bot().await;
-    // It is about what a call is told, and there is none.
-    let early = json!({"faults": ["notification_before_response on=create"]});
+    // Nobody can be muted in a call that is not up.
+    let early = json!({"faults": ["host_re_mute on=create"]});
     assert_eq!(rig.put_faults("", &early).await.status(), 400);
     let faults = [
         "unavailable on=create nth=1 retry=1.5",
