@@ -1,4 +1,6 @@
-//! A bot joins a meeting, unmutes, is confirmed, and hangs up. `cargo run -p openmic --example speak`
+//! A bot joins a meeting, unmutes for a second, is confirmed, and hangs up. `cargo run -p openmic --example speak`
+
+use std::time::Duration;
 
 use openmic::local::{LocalConfig, LocalService};
 use openmic::{Bot, BotConfig, Join, Phase, RosterEvent};
@@ -20,7 +22,7 @@ async fn main() -> anyhow::Result<()> {
     let call = bot.join(join).await?;
     let status = call.until(|status| status.phase == Phase::Muted).await;
     println!("joined: {}", status.phase);
-    println!("unmute: {}", call.unmute().await?);
+    println!("unmute: {}", call.unmute_for(Duration::from_secs(1)).await?);
     if let Some(RosterEvent::Snapshot(version)) = call.roster().next().await {
         let muted = version.roster.iter().filter(|someone| someone.is_muted);
         println!(
@@ -29,6 +31,9 @@ async fn main() -> anyhow::Result<()> {
             muted.count()
         );
     }
+    // Its time to speak is over by itself; a bot that dies before is muted by the next process.
+    let status = call.until(|status| status.phase == Phase::Muted).await;
+    println!("a second later: {}", status.phase);
     println!("hang up: {}", call.hang_up().await.phase);
     service.stop().await;
     Ok(())

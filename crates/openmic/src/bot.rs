@@ -173,6 +173,9 @@ impl Bot {
     pub fn register(&self, registry: &prometheus::Registry) -> prometheus::Result<()> {
         self.engine.metrics().register(registry)?;
         self.engine.hub().metrics().register(registry)?;
+        if let Some(journal) = self.engine.journal() {
+            journal.metrics().register(registry)?;
+        }
         self.edge.register(registry)?;
         self.auth.register(registry)?;
         self.graph.register(registry)

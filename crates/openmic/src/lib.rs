@@ -49,6 +49,38 @@
 //! # }
 //! ```
 //!
+//! A bot that speaks for a while says for how long, and is muted again whatever becomes of it:
+//!
+//! ```no_run
+//! # async fn example(call: openmic::Call) -> anyhow::Result<()> {
+//! let verdict = call.unmute_for(std::time::Duration::from_secs(20)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With a journal that holds over a crash too, as does the one verdict of every command. What was
+//! open when the process died is taken up by the next one on the same folder:
+//!
+//! ```no_run
+//! use openmic::{Bot, BotConfig, Journal, JournalConfig};
+//! # async fn example(config: BotConfig) -> anyhow::Result<()> {
+//! let (journal, found) = Journal::open(&JournalConfig::new("openmic-data"))?; // before the runtime is busy
+//! let bot = Bot::with(config, |engine| engine.journal(journal.clone(), found))?;
+//! // Serve `bot.callback_routes()`, then look at the calls that are open:
+//! let mut progress = bot.recover();
+//! progress.wait_for(|recovered| recovered.is_done()).await?;
+//! for call in bot.calls() {
+//!     println!("{} goes on: {}", call.id(), call.state().phase);
+//! }
+//! // A disk that fails cannot be worked with: end, and start anew on the same folder.
+//! tokio::spawn(async move {
+//!     eprintln!("the journal failed: {}", journal.failed().await);
+//!     std::process::exit(74);
+//! });
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A bot that goes down should call [`Engine::drain`] first: dropping a [`Bot`] or a [`Call`] hangs
 //! nothing up.
 //!
@@ -64,10 +96,11 @@ pub use bot::{Bot, BotConfig, BotError};
 pub use openmic_engine::{
     Answer, AnswerError, Call, CommandError, CommandOptions, Created, EndCause, Ending, Engine,
     EngineBuilder, Incoming, IncomingStream, Join, JoinError, Media, Moments, OperationRecord,
-    Outcome, Owner, Part, Pending, Phase, RejectReason, RingEnd, RosterEvent, RosterStream, Status,
-    UpstreamError,
+    Outcome, Owner, Part, Pending, Phase, Recovered, RejectReason, RingEnd, RosterEvent,
+    RosterStream, Status, UpstreamError,
 };
 pub use openmic_graph::{Credential, GraphConfig};
+pub use openmic_journal::{Durability, Journal, JournalConfig, Recovery};
 pub use openmic_model::{
     Action, AppId, CallId, CallKind, CallState, Change, ClientContext, Evidence, IdError, Identity,
     IdentityKind, OperationId, Participant, ParticipantId, ResultInfo, Roster, RosterSeen,
