@@ -3,10 +3,10 @@
 //! All of them are known at once: their callback keys work, their operations can be read, their
 //! commands and notifications wait in their mailboxes. Then each is looked at, in turn and no
 //! faster than the upstream is to be asked: first those whose time to speak is over, then those
-//! with open commands. A call that Graph still has is adopted and goes on as any other, with what
+//! with open commands, and before the others those for which something came meanwhile. A call that Graph still has is adopted and goes on as any other, with what
 //! was under way settled by the machine; one that it has not is closed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -35,6 +35,8 @@ use crate::upstream::PATIENCE;
 
 /// Calls that are looked at and have not been answered for.
 const AT_ONCE: usize = 128;
+/// Turns after which it is looked who waits by now.
+const LOOK_AGAIN: usize = 32;
 /// Calls that may be looked at at once after a quiet time.
 const BURST: NonZeroU32 = NonZeroU32::new(32).unwrap();
 
@@ -181,7 +183,7 @@ impl Inner {
         }
         self.recovery.send_replace(progress);
         if !waiting.is_empty() {
-            tokio::spawn(look_at_all(Arc::clone(self), waiting));
+            tokio::spawn(look_at_all(Arc::clone(self), waiting.into()));
         }
     }
 
@@ -251,6 +253,22 @@ impl Inner {
         })
     }
 
+    /// A call that cannot be taken up: nobody finds it, its records stay as they are.
+    fn put_aside(&self, call: &Arc<Shared>) {
+        let establishing = Phase::Establishing.as_str();
+        let calls = &self.metrics.calls;
+        calls.with_label_values(&[establishing]).dec();
+        let ended = call.ended_verdict();
+        let open = call.operations.broken(&ended).len();
+        self.metrics
+            .in_flight
+            .sub(i64::try_from(open).unwrap_or_default());
+        self.registry.remove(call);
+        if let Some(lane) = &call.lane {
+            lane.close();
+        }
+    }
+
     /// Takes a call up: its actor begins.
     fn adopt(self: &Arc<Self>, waiting: Waiting, permit: OwnedSemaphorePermit) {
         let Waiting {
@@ -263,13 +281,12 @@ impl Inner {
         } = waiting;
         let lost = book.id().is_none();
         let intent = book.intent();
-        let config = self.config(epoch, intent.is_some_and(|intent| intent.join_muted));
-        let orphan_patience = config.orphan_patience;
-        let post_limit = config.post_limit.min(PATIENCE);
+        let join_muted = intent.is_some_and(|intent| intent.join_muted);
         let mut effects = Vec::new();
         let at = self.time(Instant::now());
         let flight = &call.flight;
-        let machine = catch_unwind(AssertUnwindSafe(|| {
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            let config = self.config(epoch, join_muted);
             let noted = config.clone();
             if !lost {
                 let (restored, wall) = (book.restored(), Journal::now());
@@ -279,7 +296,7 @@ impl Inner {
                 };
                 let machine = Machine::recover(config, restored, at, wall, &mut effects);
                 flight.begun(&noted, how, &machine, &effects, at);
-                return machine;
+                return (machine, noted);
             }
             // Its create may have been made; the request itself is gone with the other process.
             let mut machine = Machine::start(config, at, &mut effects);
@@ -292,7 +309,7 @@ impl Inner {
             };
             machine.handle(&failed, at, &mut effects);
             flight.step(&failed, at, &machine, &effects, &mut Sent::default());
-            machine
+            (machine, noted)
         }));
         let probe = (!lost).then(|| Probe {
             progress: self.recovery.clone(),
@@ -300,14 +317,16 @@ impl Inner {
             looked: false,
             permit: Some(permit),
         });
-        let Ok(machine) = machine else {
+        let Ok((machine, config)) = taken else {
             tracing::error!("a call's records break the machine; it is put aside, nothing is lost");
             if let Some(mut probe) = probe {
                 probe.count(|progress| &mut progress.quarantined);
             }
-            self.registry.remove(&call);
+            self.put_aside(&call);
             return;
         };
+        let orphan_patience = config.orphan_patience;
+        let post_limit = config.post_limit.min(PATIENCE);
         let taken_up = TakenUp {
             topic,
             unwanted: lost,
@@ -346,11 +365,21 @@ impl Inner {
 }
 
 /// Looks at one call after the other, as fast as the upstream is to be asked.
-async fn look_at_all(engine: Arc<Inner>, waiting: Vec<Waiting>) {
+async fn look_at_all(engine: Arc<Inner>, mut waiting: VecDeque<Waiting>) {
     let begun = Instant::now();
     let pace = Pace::new(engine.recovery_rate, BURST);
     let gate = Arc::new(Semaphore::new(AT_ONCE));
-    for call in waiting {
+    let mut turns = 1_usize;
+    loop {
+        // Somebody waits for these by now, or something is told of them.
+        if turns.is_multiple_of(LOOK_AGAIN) {
+            let asked = |call: &Waiting| !call.inbox.is_empty();
+            waiting.make_contiguous().sort_by_key(|call| !asked(call));
+        }
+        turns += 1;
+        let Some(call) = waiting.pop_front() else {
+            break;
+        };
         let permit = Arc::clone(&gate).acquire_owned().await;
         pace.turn().await;
         engine.upstream.unhindered().await;

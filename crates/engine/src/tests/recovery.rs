@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use openmic_journal::{Faults, Journal};
-use openmic_machine::Phase;
+use openmic_machine::{Config, Phase};
 use openmic_model::{
     Accepted, Action, AppId, Asked, CallId, CallIntent, CallKey, CallKind, CommandId, Evidence,
     NamedCallback, OperationId, Origin, Record, RosterSeen, TenantId, Verdict, WallTime,
@@ -138,6 +138,54 @@ async fn a_hot_microphone_first_then_those_that_somebody_waits_for() {
     assert!(!progress.borrow().is_done());
     assert!(looked_at(&life).len() < 40);
     life.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_somebody_asks_for_has_its_turn_sooner() {
+    let house = House::new().await;
+    house
+        .left((1..=200).map(|number| (number, opened(number, None))))
+        .await;
+    house.graph.set_muted(true);
+    let rate = NonZeroU32::new(100).unwrap();
+    let life = house.open_with(|builder| builder.tune(brisk).recovery_rate(rate), |_| ());
+    life.recovering();
+    let call = life.call(&id(200));
+    let (_, pending) = life.accepted(&call, Action::Mute).await;
+    assert_eq!(
+        within(pending.outcome()).await.unwrap().verdict,
+        Verdict::Already
+    );
+    assert!(!life.recovering().borrow().is_done());
+    assert!(looked_at(&life).len() < 150);
+    life.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_d4_a_call_whose_records_break_the_machine_is_put_aside_and_the_others_start() {
+    fn tune(config: &mut Config) {
+        brisk(config);
+        assert!(!config.join_muted, "a test asked for it");
+    }
+    let house = House::new().await;
+    let mut broken = opened(1, None);
+    if let Record::Intent(intent) = &mut broken[0].1 {
+        intent.join_muted = true;
+    }
+    broken.push(accepted(1));
+    house.left([(1, broken), (2, opened(2, None))]).await;
+    for _ in 0..2 {
+        let life = house.open(tune);
+        let recovered = life.recovered().await;
+        assert_eq!(
+            (recovered.adopted, recovered.quarantined, recovered.pending),
+            (1, 1, 0)
+        );
+        assert!(life.engine().call(&id(1)).is_none());
+        assert!(life.engine().call(&id(2)).is_some());
+        assert_eq!((life.stage.gauge(), life.stage.in_flight()), (1, 0));
+        life.crash().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
