@@ -41,18 +41,29 @@ impl Doubts {
         self.unmute_unproven = false;
     }
 
-    /// Whether a POST of `action` may have acted without the roster showing it.
-    pub(crate) const fn is_unproven(&self, action: Action) -> bool {
-        match action {
+    /// A GET begun at `begun` showed the own entry: what could act only before shows in it.
+    pub(crate) fn saw(&mut self, begun: Time) {
+        self.open.retain(|doubt| doubt.until > begun);
+    }
+
+    /// Whether a POST of `action` may have acted without the roster showing it. Its time alone
+    /// proves nothing: it may have acted at the last moment.
+    pub(crate) fn is_unproven(&self, action: Action) -> bool {
+        let unproven = match action {
             Action::Mute => self.mute_unproven,
             Action::Unmute => self.unmute_unproven,
-        }
+        };
+        unproven || self.open.iter().any(|doubt| doubt.action == action)
     }
 
     /// The POST of `attempt` may act at any moment before `until`.
     pub(crate) fn raise(&mut self, attempt: AttemptId, action: Action, until: Time, now: Time) {
-        self.open.retain(|doubt| doubt.until > now);
+        let over: Vec<Doubt> = self.open.extract_if(.., |one| one.until <= now).collect();
+        for doubt in over {
+            self.unprove(doubt.action);
+        }
         if until <= now {
+            self.unprove(action);
             return;
         }
         if self.open.len() >= KEPT

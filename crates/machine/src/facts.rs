@@ -159,6 +159,10 @@ impl Model {
         let settles = merged.own_muted.is_some() && !merged.doubtful;
         self.hearsay = self.hearsay.filter(|from| !settles || query < *from);
         self.blind &= !settles;
+        if settles {
+            let begun = self.asked(query).begun;
+            self.doubts.saw(begun);
+        }
     }
 
     fn merged(&mut self, merged: &Merged, context: &mut Turn<'_>) {
