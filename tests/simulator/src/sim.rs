@@ -68,6 +68,7 @@ struct Sim<'a> {
 /// Lives through `seed`. `told` keeps the story.
 pub(crate) fn live(seed: u64, books: &mut Books, told: bool) -> Lived {
     let mut sim = Sim::new(seed, books, told);
+    sim.books.tally.begin();
     sim.begin();
     sim.go();
     sim.finish()

@@ -26,6 +26,7 @@ pub(crate) struct Tally {
     pub(crate) published: u64,
     pub(crate) crashes: u64,
     pub(crate) events: u64,
+    /// Commands of this life that wait for their word.
     #[serde(skip)]
     words: Vec<CommandId>,
 }
@@ -43,6 +44,11 @@ impl Tally {
         if let Some(at) = WORDS.iter().position(|known| *known == word) {
             self.verdicts[at] += 1;
         }
+    }
+
+    /// Another life begins.
+    pub(crate) fn begin(&mut self) {
+        self.words.clear();
     }
 
     /// The bot wants to be told once this command is accepted.
