@@ -1,5 +1,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use openmic_model::seeded::{self, Bug};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -50,7 +51,7 @@ impl<'a> Unverified<'a> {
         let header: Header =
             serde_json::from_slice(&decode(header, "its header is not base64url")?)
                 .map_err(|_| TokenError::Malformed("its header is not a JSON object"))?;
-        if header.alg.as_str() != Some(ALGORITHM) {
+        if header.alg.as_str() != Some(ALGORITHM) && !seeded::is(Bug::AlgFromHeader) {
             return Err(TokenError::Algorithm);
         }
         if header.crit.is_some() {

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use openmic_model::seeded::{self, Bug};
+
 /// Effects that may wait. Above it the actor takes no more letters until the store comes along:
 /// its mailbox fills, commands are refused and webhooks are not acknowledged. Time and the results
 /// of requests are still taken in.
@@ -38,6 +40,10 @@ impl<T, W> Outbox<T, W> {
     /// everything before it was performed. Hands it back when it may be performed at once.
     #[must_use]
     pub(crate) fn push(&mut self, step: T, effects: usize, wait: Option<W>) -> Option<T> {
+        let overtakes = seeded::is(Bug::Overtake) && wait.is_none();
+        if overtakes || seeded::is(Bug::EffectBeforeRecord) {
+            return Some(step);
+        }
         if self.held.is_empty() && wait.is_none() {
             return Some(step);
         }

@@ -1,5 +1,6 @@
 //! One attempt and the evidence gathered for it.
 
+use openmic_model::seeded::{self, Bug};
 use openmic_model::{
     Action, CommandId, Evidence, Operation, OperationId, OperationStatus, ResultInfo, RosterSeen,
     Verdict,
@@ -254,6 +255,9 @@ impl Attempt {
             });
         }
         let ambiguous = matches!(self.http, Http::Ambiguous { .. });
+        if seeded::is(Bug::BlindRepeat) && ambiguous && may_retry {
+            return Judgement::Again;
+        }
         if ambiguous && self.unchanged && matches!(self.op, Op::Unknown | Op::Lost) {
             return if may_retry {
                 Judgement::Again

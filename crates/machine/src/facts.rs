@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openmic_model::seeded::{self, Bug};
 use openmic_model::{CallFacts, CallKind, CallState, Operation, Participant, Record, RosterUpdate};
 
 use crate::effect::{Effect, QueryId};
@@ -182,6 +183,9 @@ impl Model {
             return;
         }
         self.version.seq += 1;
+        if merged.doubtful && seeded::is(Bug::SeqReset) {
+            self.version.seq = 1;
+        }
         context.effects.push(Effect::Publish {
             version: self.version,
             roster: Arc::clone(self.merge.roster()),
@@ -217,7 +221,7 @@ impl Model {
     }
 
     pub(crate) fn park(&mut self, operation: &Operation) {
-        if self.parked.len() == PARKED {
+        if self.parked.len() == PARKED && !seeded::is(Bug::UnboundedPark) {
             self.parked.pop_front();
         }
         self.parked.push_back(operation.clone());

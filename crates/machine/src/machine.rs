@@ -215,6 +215,11 @@ impl Machine {
         self.inner.inner().own_muted().is_some()
     }
 
+    /// Notifications about operations that wait for the answer to their POST; bounded.
+    pub fn parked(&self) -> usize {
+        self.inner.inner().parked.len()
+    }
+
     /// The mute or unmute under way; `None` while there is none.
     pub fn pursued(&self) -> Option<Pursued<'_>> {
         let resumed = || self.inner.inner().resumed.as_deref();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use openmic_model::seeded::{self, Bug};
 use openmic_model::{Action, Evidence, Record, RosterSeen, Verdict};
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
@@ -58,7 +59,9 @@ impl Model {
     fn post(&mut self, attempt: &mut Attempt, context: &mut Turn<'_>) {
         attempt.id = self.next_attempt;
         self.next_attempt = self.next_attempt.wrapping_add(1);
-        attempt.number += 1;
+        if attempt.number == 0 || !seeded::is(Bug::ReuseContext) {
+            attempt.number += 1;
+        }
         attempt.reached = attempt.reached.saturating_add(1);
         attempt.http = Http::Pending;
         attempt.op = Op::Unknown;
@@ -122,6 +125,9 @@ impl Model {
                     // An opposite one that was never sent is overtaken in its turn.
                     self.settle_waiting(&Verdict::Superseded, context);
                     attempt.commands.push(open);
+                    if seeded::is(Bug::EqualOpensSecond) {
+                        self.post(attempt, context);
+                    }
                 }
                 self.conclude(attempt, context)
             }
@@ -278,6 +284,7 @@ impl Model {
                 let doubling = PAUSE * (1 << attempt.fruitless.min(4));
                 attempt.fruitless = attempt.fruitless.saturating_add(1);
                 let pause = match outcome {
+                    _ if seeded::is(Bug::IgnoreRetryAfter) => PAUSE,
                     PostOutcome::Throttled { after: Some(after) } => PAUSE.max(*after),
                     _ => doubling,
                 };

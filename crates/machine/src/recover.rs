@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use openmic_model::seeded::{self, Bug};
 use openmic_model::{
     Accepted, CallKind, CallState, Evidence, LastAttempt, Posted, Restored, Verdict, WallTime,
 };
@@ -175,6 +176,7 @@ impl Model {
         };
         let http = match last.outcome {
             Some(Posted::NoEffect) => Http::Backoff,
+            _ if seeded::is(Bug::BlindRecovery) => Http::Backoff,
             _ => Http::Ambiguous {
                 settled: now + self.config.settle_time,
             },

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use openmic_model::seeded::{self, Bug};
 use openmic_model::{Action, CallKind, CallState, EndCause, Verdict};
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
@@ -212,7 +213,9 @@ impl Model {
         seen: Option<(QueryId, &Merged)>,
         context: &mut Turn<'_>,
     ) -> Outcome<State> {
-        context.timers.clear(Timer::Patience);
+        if !seeded::is(Bug::StaleTimer) {
+            context.timers.clear(Timer::Patience);
+        }
         if let Some(attempt) = self.resumed.take() {
             return self.resume(attempt, seen, context);
         }

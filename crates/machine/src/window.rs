@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use openmic_model::seeded::{self, Bug};
 use openmic_model::{Action, CommandId, Record, Verdict, WallTime};
 
 use crate::desk::{Intent, Open};
@@ -69,6 +70,14 @@ impl Model {
         acted: bool,
         context: &mut Turn<'_>,
     ) {
+        if seeded::is(Bug::VerdictConflated) {
+            commands.truncate(1);
+        }
+        if seeded::is(Bug::SecondVerdict)
+            && let Some(first) = commands.first()
+        {
+            self.settle(first.clone(), Verdict::Unconfirmed, acted, context);
+        }
         for open in commands.drain(..) {
             self.settle(open, verdict.clone(), acted, context);
         }
@@ -156,6 +165,9 @@ impl Model {
         wall: WallTime,
         now: Time,
     ) {
+        if seeded::is(Bug::ForgetWindow) {
+            return;
+        }
         self.spoken = self.order();
         self.window = Some(Window::ending(now + window.left(wall)));
     }

@@ -1,3 +1,4 @@
+use crate::seeded::{self, Bug};
 use crate::{
     Accepted, Action, CallId, CallIntent, CallKind, CommandId, EndCause, LastAttempt,
     ParticipantId, Posted, Record, Restored, Verdict, WallTime, Window,
@@ -253,6 +254,14 @@ impl Book {
     /// The latest epoch of its roster.
     pub const fn epoch(&self) -> Option<u64> {
         self.epoch
+    }
+
+    /// The epoch of whoever takes the call up at `now`: above all before, whatever the clock says.
+    pub fn next_epoch(&self, now: WallTime) -> u64 {
+        if seeded::is(Bug::LowerEpoch) {
+            return now.0;
+        }
+        self.epoch.map_or(now.0, |last| now.0.max(last + 1))
     }
 
     /// Commands without a verdict, oldest first.

@@ -20,6 +20,7 @@ mod operation;
 mod participant;
 mod record;
 mod roster;
+pub mod seeded;
 mod verdict;
 
 pub use book::{Book, Contradiction};

@@ -124,6 +124,7 @@ pub(crate) struct Call {
     /// The latest in the journal, and the latest that is durable there.
     pub(crate) epoch: u64,
     pub(crate) kept_epoch: u64,
+    pub(crate) window: Option<u64>,
     pub(crate) disk_full: bool,
     pub(crate) was_full: bool,
     pub(crate) posts: VecDeque<Post>,
@@ -298,6 +299,7 @@ impl Call {
                 self.pending.push_back(note);
             }
             What::Durable { records } => self.durable(records),
+            What::Window { ends } => self.window = ends,
             What::DiskFull(full) => {
                 self.disk_full = full;
                 self.was_full |= full;

@@ -107,7 +107,7 @@ pub struct Invariant {
 /// What cannot be judged on a history is judged elsewhere: that merging commutes (I-13) by
 /// property tests of the machine, that memory and times stay bounded (I-20 to I-22) by benches,
 /// that tenants are kept apart and secrets unseen (I-24 to I-27) by the tests of the edge.
-pub const INVARIANTS: [Invariant; 21] = [
+pub const INVARIANTS: [Invariant; 22] = [
     say(
         "I-1",
         "what was acknowledged is durable, and never forgotten",
@@ -161,6 +161,10 @@ pub const INVARIANTS: [Invariant; 21] = [
     say(
         "I-34",
         "with the disk full what was accepted still gets its recorded verdict",
+    ),
+    say(
+        "W-1",
+        "the bot is muted once the time its unmute may speak is over",
     ),
 ];
 
@@ -227,6 +231,7 @@ pub(crate) fn judge(call: &Call, limits: &Limits, what: &What) -> Judged {
         | What::Showed { .. }
         | What::Lied { .. }
         | What::Durable { .. }
+        | What::Window { .. }
         | What::DiskFull(_)
         | What::Roster { .. }
         | What::Ended
@@ -256,5 +261,6 @@ fn decided(call: &Call, limits: &Limits, what: &What) -> Judged {
 pub(crate) fn at_the_end(call: &Call, limits: &Limits) -> Judged {
     verdicts::i3_nothing_stays_open(call, limits)?;
     verdicts::i34_all_recorded(call, limits)?;
-    rosters::i14_converged(call, limits)
+    rosters::i14_converged(call, limits)?;
+    truth::w1_muted_when_its_time_is_over(call, limits)
 }

@@ -575,6 +575,15 @@ fn cases() -> Vec<Case> {
             ],
             &[unmute(), now([What::Jumped(86_400_000)]), end(End::Expired)],
         ),
+        {
+            let window = || now([What::Window { ends: Some(50_000) }]);
+            let later = || [now([What::Calm]), after(61_000, What::Jumped(0))].concat();
+            case(
+                "W-1",
+                &[unmuted(), window(), now([muted()]), later()],
+                &[unmuted(), window(), later()],
+            )
+        },
         case(
             "I-34",
             &[

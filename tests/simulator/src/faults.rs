@@ -66,6 +66,8 @@ faults! {
     HookWithoutId = "hook_without_id",
     /// F-W5: a notification about an operation without its context.
     HookWithoutContext = "hook_without_context",
+    /// F-W8: notifications about operations that are none of ours.
+    HookFlood = "hook_flood",
     /// F-W13, T-3: a real notification of an end, replayed for a call that is up.
     ForgedEnd = "forged_end",
     /// F-G12: an array that leaves somebody out.
@@ -112,6 +114,7 @@ impl Rates {
         };
         // Each kills the process, and lives should not be nothing but that.
         rates.cap(Fault::DiskError, 50);
+        rates.cap(Fault::HookFlood, 200);
         rates.cap(Fault::ForgedEnd, 0); // until terminated is verified
         rates
     }

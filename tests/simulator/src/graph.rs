@@ -348,6 +348,17 @@ impl Graph {
         let lost = world.strikes(Fault::LostAnswer);
         let null = world.strikes(Fault::NullOperation);
         let never_ends = world.strikes(Fault::NeverEnds);
+        if world.strikes(Fault::HookFlood) {
+            for _ in 0..20 {
+                let stranger = Operation {
+                    id: OperationId::parse("stranger").ok(),
+                    status: OperationStatus::Completed,
+                    client_context: None,
+                    result: None,
+                };
+                world.later(0, Doing::Hook(Event::OperationNotice(stranger)));
+            }
+        }
         let running = never_ends || null || lost || world.strikes(Fault::Running);
         self.posts[at].told_running = running;
         self.posts[at].never_ends = never_ends;

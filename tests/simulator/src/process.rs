@@ -145,7 +145,7 @@ impl Process {
             around.graph.end(around.world);
             return Ok(None);
         }
-        let epoch = around.wall.0.max(book.epoch().unwrap_or(0) + 1);
+        let epoch = book.next_epoch(around.wall);
         let ticket = around.write(Record::Epoch(epoch));
         let join_muted = book.intent().is_some_and(|intent| intent.join_muted);
         let config = Self::config(around, epoch, join_muted);
@@ -236,6 +236,10 @@ impl Process {
                 read: Read::Found(operation),
                 ..
             } if operation.status.is_final() => {
+                around.world.note(&What::Level {
+                    gauge: Gauge::Parked,
+                    value: u32::try_from(self.machine.parked()).unwrap_or(u32::MAX),
+                });
                 if let Some((lead, number)) = around.graph.post_of(operation) {
                     around.world.note(&What::Operation {
                         lead,
@@ -460,11 +464,12 @@ impl Process {
                 around.tally.published += 1;
                 around.hub.publish(world, version, &roster, &changes);
             }
-            Effect::Entered { .. }
-            | Effect::Record(_)
-            | Effect::Resync
-            | Effect::Late { .. }
-            | Effect::Unexpected { .. } => {}
+            Effect::Entered { .. } | Effect::Record(_) | Effect::Resync | Effect::Late { .. } => {}
+            Effect::Unexpected { phase, event } => {
+                if event.starts_with("Timer") {
+                    world.broken("S-1", || format!("in {phase} nobody wants the {event}"));
+                }
+            }
         }
     }
 }
@@ -483,6 +488,11 @@ impl Around<'_> {
                 gauge: Gauge::Open,
                 value: u32::try_from(self.world.judge.checker.open()).unwrap_or(u32::MAX),
             });
+        }
+        if let Record::Window { until } = &record {
+            let ends = until.map(|until| until.since(self.wall));
+            let ends = ends.map(|left| (self.world.now + whole(left)) * 1000);
+            self.world.note(&What::Window { ends });
         }
         self.world.note(&What::Written(Note::from(&record)));
         let ticket = self.disk.append(self.wall, record);

@@ -194,7 +194,7 @@ impl Inner {
         } = found;
         let intent = book.intent()?.clone();
         let now = Journal::now();
-        let epoch = book.epoch().map_or(now.0, |last| now.0.max(last + 1));
+        let epoch = book.next_epoch(now);
         let id = book.id().cloned();
         let CallIntent {
             app, tenant, named, ..

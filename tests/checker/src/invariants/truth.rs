@@ -3,7 +3,7 @@
 use openmic_model::{Action, Evidence, RosterSeen};
 
 use super::verdicts::Decision;
-use super::{Judged, demand};
+use super::{Judged, Limits, demand};
 use crate::call::{Call, Order};
 use crate::history::{End, What};
 
@@ -142,6 +142,20 @@ pub(crate) fn i7_refused_was_refused(call: &Call, decision: &Decision<'_>) -> Ju
     let said = call.refused.is_some_and(|at| at >= from);
     demand(said, "I-7", || {
         format!("{} is refused, and Graph did not", decision.id)
+    })
+}
+
+/// Some time after an unmute's time to speak was over the bot is muted, unless somebody else
+/// unmuted it.
+pub(crate) fn w1_muted_when_its_time_is_over(call: &Call, limits: &Limits) -> Judged {
+    let (Some(calm), Some(truth), Some(ends)) = (call.calm, call.truth, call.window) else {
+        return Ok(());
+    };
+    let due = ends.max(calm).max(call.up_since);
+    let over = due.saturating_add(limits.converge) < call.now;
+    let hot = !truth.muted && truth.by.is_some() && call.up && call.learned.is_none();
+    demand(!(over && hot), "W-1", || {
+        format!("the time to speak ended at {ends} us, and the bot is still heard")
     })
 }
 
