@@ -103,6 +103,14 @@ impl Model {
         query
     }
 
+    /// Asks for the roster; and for the call, while nobody told which entry is the bot's own.
+    pub(crate) fn read_all(&mut self, context: &mut Turn<'_>) -> QueryId {
+        if self.me.is_none() && self.patience.is_some() {
+            self.read_call(context);
+        }
+        self.read_roster(context)
+    }
+
     pub(crate) fn roster_notice(
         &mut self,
         update: &RosterUpdate,
@@ -204,7 +212,7 @@ impl Model {
     /// The roster is in doubt and did not mend by itself: ask.
     pub(crate) fn resync(&mut self, context: &mut Turn<'_>) {
         context.effects.push(Effect::Resync);
-        self.resync = Some(self.read_roster(context));
+        self.resync = Some(self.read_all(context));
         self.audit = false;
         if let Some(until) = self.doubts.last(context.now) {
             self.audit = true;
@@ -323,7 +331,7 @@ impl Model {
     /// A notification that nothing followed may be lost without a trace.
     pub(crate) fn audit_roster(&mut self, context: &mut Turn<'_>) {
         if self.patience.is_some() && self.kind == CallKind::Group {
-            self.resync = Some(self.read_roster(context));
+            self.resync = Some(self.read_all(context));
         }
         self.ask_who_we_are(context);
         let at = context.now + self.config.roster_audit;
@@ -342,7 +350,7 @@ impl Model {
         self.ask_who_we_are(context);
         if self.patience.is_some() {
             // The audit that finds what lost notifications hid.
-            self.read_roster(context);
+            self.read_all(context);
         }
         self.arm_keep_alive(context);
     }

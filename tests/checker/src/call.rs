@@ -299,7 +299,6 @@ impl Call {
                 self.pending.push_back(note);
             }
             What::Durable { records } => self.durable(records),
-            What::Window { ends } => self.window = ends,
             What::DiskFull(full) => {
                 self.disk_full = full;
                 self.was_full |= full;
@@ -499,6 +498,7 @@ impl Call {
                 }
             }
             Note::Epoch(epoch) => self.kept_epoch = epoch,
+            Note::Window { ends } => self.window = ends,
             Note::Closed => self.closed = true,
             Note::Other => {}
         }

@@ -115,12 +115,6 @@ pub enum What {
         /// How many.
         records: u32,
     },
-    /// The time that an unmute may speak ends at this moment, in microseconds of the history's clock
-    /// as far as the wall clock can tell; or there is no such time any more.
-    Window {
-        /// The end.
-        ends: Option<u64>,
-    },
     /// The disk is full, or is so no more.
     DiskFull(bool),
 
@@ -361,6 +355,11 @@ pub enum Note {
         command: CommandId,
         /// How.
         end: End,
+    },
+    /// [`Record::Window`]; made by who knows the wall clock.
+    Window {
+        /// The end, in microseconds of the history's clock, as far as the wall clock can tell.
+        ends: Option<u64>,
     },
     /// [`Record::Closed`].
     Closed,

@@ -231,7 +231,6 @@ pub(crate) fn judge(call: &Call, limits: &Limits, what: &What) -> Judged {
         | What::Showed { .. }
         | What::Lied { .. }
         | What::Durable { .. }
-        | What::Window { .. }
         | What::DiskFull(_)
         | What::Roster { .. }
         | What::Ended

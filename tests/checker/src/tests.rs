@@ -576,7 +576,8 @@ fn cases() -> Vec<Case> {
             &[unmute(), now([What::Jumped(86_400_000)]), end(End::Expired)],
         ),
         {
-            let window = || now([What::Window { ends: Some(50_000) }]);
+            let ends = Some(50_000);
+            let window = || [now([What::Written(Note::Window { ends })]), durable()].concat();
             let later = || [now([What::Calm]), after(61_000, What::Jumped(0))].concat();
             case(
                 "W-1",

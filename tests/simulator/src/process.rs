@@ -489,12 +489,15 @@ impl Around<'_> {
                 value: u32::try_from(self.world.judge.checker.open()).unwrap_or(u32::MAX),
             });
         }
-        if let Record::Window { until } = &record {
-            let ends = until.map(|until| until.since(self.wall));
-            let ends = ends.map(|left| (self.world.now + whole(left)) * 1000);
-            self.world.note(&What::Window { ends });
-        }
-        self.world.note(&What::Written(Note::from(&record)));
+        let note = match &record {
+            Record::Window { until } => {
+                let left = until.map(|until| whole(until.since(self.wall)));
+                let ends = left.map(|left| (self.world.now + left) * 1000);
+                Note::Window { ends }
+            }
+            record => Note::from(record),
+        };
+        self.world.note(&What::Written(note));
         let ticket = self.disk.append(self.wall, record);
         self.commit();
         ticket
