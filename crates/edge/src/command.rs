@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::{Path, RawQuery, Request};
 use http::{HeaderName, HeaderValue, StatusCode};
 use openmic_engine::{Call, CommandError, CommandOptions, OperationRecord};
-use openmic_model::{Action, CallId, OperationId, Verdict};
+use openmic_model::{Action, CallId, OperationId, Repeat, Verdict};
 use openmic_wire::action::{self, ActionError};
 use openmic_wire::operation::{self, Casing};
 use openmic_wire::resource::Resource;
@@ -37,10 +37,20 @@ pub(crate) async fn unmute(
 
 async fn run(call: &Call, base: &Base, action: Action, request: Request) -> Answer {
     let patience = prefer::patience(request.headers());
+    let speak_for = prefer::speak(request.headers())?;
+    if speak_for.is_some() && action == Action::Mute {
+        return Err(Refusal::bad_request(
+            "Prefer: speak is for unmute: it says how long the bot may speak. Nothing was done. \
+             Leave it out to mute the bot now.",
+        ));
+    }
+    let repeat = request.extensions().get::<Repeat>().copied();
     let body = body::json(request).await?;
     let client_context = action::decode(&body)?;
     let options = CommandOptions {
         client_context: client_context.clone(),
+        speak_for,
+        repeat,
         ..CommandOptions::default()
     };
     // From here on a caller that goes away does not take the command back.
@@ -66,8 +76,13 @@ async fn run(call: &Call, base: &Base, action: Action, request: Request) -> Answ
     let outcome = outcome.transpose().map_err(|error| untold(&error))?;
     record.verdict = outcome.map(|outcome| outcome.verdict);
     let mut response = answer(&record, call.id(), base)?;
-    if let (None, Some(patience)) = (&record.verdict, patience) {
-        let applied = HeaderValue::from_static(patience.applied);
+    let speak = speak_for.map(|time| format!("speak={}", time.as_secs()));
+    let waited = patience.filter(|_| record.verdict.is_none());
+    let waited = waited.map(|patience| patience.applied.to_owned());
+    let applied: Vec<_> = speak.into_iter().chain(waited).collect();
+    if !applied.is_empty()
+        && let Ok(applied) = HeaderValue::try_from(applied.join(", "))
+    {
         response.headers_mut().insert(PREFERENCE_APPLIED, applied);
     }
     Ok(response)
@@ -83,7 +98,7 @@ fn untold(error: &CommandError) -> Refusal {
 }
 
 /// The last column of the verdict table in `design.md` §4.
-fn answer(record: &OperationRecord, call: &CallId, base: &Base) -> Answer {
+pub(crate) fn answer(record: &OperationRecord, call: &CallId, base: &Base) -> Answer {
     match &record.verdict {
         Some(Verdict::CallEnded { .. }) => return Err(Refusal::no_call()),
         Some(Verdict::Refused {

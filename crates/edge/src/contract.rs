@@ -78,8 +78,14 @@ const PARAMETERS: &[(&str, &str)] = &[
 const PREFER: &str = "`respond-async` answers 202 at once, `wait=N` after N seconds at most; else \
                       the answer comes with the verdict (RFC 7240).";
 
+const PREFER_SPEAK: &str = "`respond-async` answers 202 at once, `wait=N` after N seconds at most; \
+                            else the answer comes with the verdict (RFC 7240). `speak=N`: the bot \
+                            is muted again N seconds after the verdict, 1 to 3600, also when the \
+                            engine was started anew meanwhile; another unmute renews it.";
+
 const IDEMPOTENCY_KEY: &str = "Makes the request safe to repeat: the same key, path and body get \
-                               the first answer.";
+                               the first answer, also when the engine was started anew meanwhile, \
+                               for 24 hours.";
 
 /// One line for each route.
 fn operations() -> Vec<Route> {
@@ -198,8 +204,16 @@ fn operations() -> Vec<Route> {
 /// Mute and unmute: the engine's own.
 fn switch(path: &'static str, id: &'static str, summary: &'static str) -> Route {
     let operation = &[("call", "path.call"), ("operation", "id")];
+    let (prefer, applied) = if id == "unmuteCall" {
+        (
+            PREFER_SPEAK,
+            "What of `Prefer` took effect, such as `speak=30`.",
+        )
+    } else {
+        (PREFER, "What of `Prefer` took effect.")
+    };
     post(path, id, summary)
-        .header("Prefer", PREFER, "respond-async")
+        .header("Prefer", prefer, "respond-async")
         .takes_like(Body::Json("Action"), json!({"clientContext": "attempt-1"}))
         .or_nothing()
         .gives(
@@ -208,11 +222,12 @@ fn switch(path: &'static str, id: &'static str, summary: &'static str) -> Route 
             "How it ended: `completed`, or `failed` with a `resultInfo`.",
         )
         .with_header("Location", "The operation.")
+        .with_header("Preference-Applied", applied)
         .leads_to("getOperation", operation)
         .leads_to("getCall", &operation[..1])
         .gives(202, Body::Json("Operation"), "It is `running`.")
         .with_header("Location", "The operation.")
-        .with_header("Preference-Applied", "What of `Prefer` took effect.")
+        .with_header("Preference-Applied", applied)
         .leads_to("getOperation", operation)
         .fails(BODY)
         .fails(failures::SWITCH)

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::response::IntoResponse as _;
+use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use openmic_engine::{Call, JoinError, Part, Phase};
-use openmic_model::ParticipantId;
+use openmic_model::{ParticipantId, Repeat};
 use openmic_wire::create::CreateCall;
 use openmic_wire::raw::Named;
 use openmic_wire::resource::Resource;
@@ -29,6 +29,7 @@ pub(crate) async fn create(
     Extension(base): Extension<Base>,
     request: Request,
 ) -> Answer {
+    let repeat = request.extensions().get::<Repeat>().copied();
     let body = body::json(request).await?;
     let create = CreateCall::decode(&body).map_err(|error| Refusal::bad_request(chain(&error)))?;
     check_callback(create.callback_uri())?;
@@ -36,7 +37,7 @@ pub(crate) async fn create(
     let owner = api.engine.owner().clone();
     let call = api
         .engine
-        .create(create, owner, api.config.join_muted, None)
+        .create(create, owner, api.config.join_muted, repeat)
         .await
         .inspect_err(|error| {
             if matches!(error, JoinError::Full(_)) {
@@ -44,10 +45,15 @@ pub(crate) async fn create(
             }
         })?;
     tracing::Span::current().record("call", call.id().as_str());
-    let created = call.created().ok_or_else(Refusal::internal)?;
-    let body = as_ours(created.raw.clone(), call.named(), &base);
-    let location = location(&base, &Resource::Call(call.id().clone()));
-    Ok(json(StatusCode::CREATED, bytes(&body), Some(location)))
+    let raw = call.created().ok_or_else(Refusal::internal)?.raw.clone();
+    Ok(created(&call, raw, &base))
+}
+
+/// The answer to a create: the call as Graph shows it.
+pub(crate) fn created(call: &Call, raw: Map<String, Value>, base: &Base) -> Response {
+    let body = as_ours(raw, call.named(), base);
+    let location = location(base, &Resource::Call(call.id().clone()));
+    json(StatusCode::CREATED, bytes(&body), Some(location))
 }
 
 /// Upstream gets our address, so nobody else would look at the caller's.

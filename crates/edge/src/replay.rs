@@ -14,7 +14,10 @@
 //! Bounds: [`Bounds`]. When they are reached the answers that were finished first go, and their
 //! repeats count as new; one that runs is never dropped. While all of it runs, a further one is
 //! refused by 503, so that nothing runs that could be repeated by mistake. Nothing is kept longer
-//! than [`KEPT`], and nothing over a restart.
+//! than [`KEPT`]. What is not found here is looked for in the journal, where there is one
+//! (`durable.rs`), so that a repeat gets the first answer after a restart too.
+
+mod durable;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use openmic_model::{AppId, CallId, TenantId};
@@ -38,6 +42,10 @@ use crate::answer::{Answer, Refusal};
 use crate::attend::client_request_id;
 use crate::body::{self, MAX_REQUEST};
 use crate::metrics::{EdgeMetrics, Replay};
+use crate::prefer;
+use durable::{Asked, Kind};
+
+pub(crate) use durable::Durable;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
@@ -171,6 +179,10 @@ struct Kept {
     body: Bytes,
     /// What the envelope is made of; each repeat has a `request-id` of its own in it.
     refusal: Option<Refusal>,
+    /// It was given before a restart.
+    again: bool,
+    /// Another try may have another answer.
+    fleeting: bool,
 }
 
 impl Kept {
@@ -192,6 +204,8 @@ impl Kept {
                 headers,
                 body,
                 refusal: parts.extensions.remove::<Refusal>(),
+                again: false,
+                fleeting: false,
             },
             Err(error) => {
                 tracing::error!(%error, "an answer could not be kept");
@@ -201,12 +215,24 @@ impl Kept {
     }
 
     fn broken() -> Self {
-        let refusal = Refusal::internal();
+        Self::refused(Refusal::internal())
+    }
+
+    fn refused(refusal: Refusal) -> Self {
         Self {
             status: refusal.status,
             headers: HeaderMap::new(),
             body: Bytes::new(),
             refusal: Some(refusal),
+            again: false,
+            fleeting: false,
+        }
+    }
+
+    fn fleeting(refusal: Refusal) -> Self {
+        Self {
+            fleeting: true,
+            ..Self::refused(refusal)
         }
     }
 
@@ -235,7 +261,7 @@ impl Kept {
             None => (self.status, Body::from(self.body)).into_response(),
         };
         response.headers_mut().extend(self.headers);
-        if again {
+        if again || self.again {
             let yes = HeaderValue::from_static("true");
             response.headers_mut().insert(IDEMPOTENT_REPLAY, yes);
         }
@@ -248,6 +274,7 @@ impl Kept {
 pub(crate) struct Replays {
     store: Mutex<Store>,
     metrics: EdgeMetrics,
+    durable: Option<Durable>,
 }
 
 #[derive(Debug)]
@@ -329,7 +356,7 @@ impl Store {
         if record.number != number {
             return;
         }
-        if kept.asks_to_come_again() {
+        if kept.fleeting || kept.asks_to_come_again() {
             self.forget(scope);
             return;
         }
@@ -373,7 +400,7 @@ impl Store {
 }
 
 impl Replays {
-    pub(crate) fn new(bounds: Bounds, metrics: EdgeMetrics) -> Arc<Self> {
+    pub(crate) fn new(bounds: Bounds, metrics: EdgeMetrics, durable: Option<Durable>) -> Arc<Self> {
         Arc::new(Self {
             store: Mutex::new(Store {
                 bounds,
@@ -383,6 +410,7 @@ impl Replays {
                 next: 0,
             }),
             metrics,
+            durable,
         })
     }
 
@@ -394,7 +422,7 @@ impl Replays {
         request: Request,
         next: Next,
     ) -> Answer {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let body = body::read(body, MAX_REQUEST).await?;
         let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
         let print = print(path, &body);
@@ -410,12 +438,7 @@ impl Replays {
             Turn::Again(answer) => return self.again(answer).await,
             Turn::Mismatch => {
                 self.metrics.replayed(Replay::Mismatch);
-                return Err(Refusal::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "idempotency_mismatch",
-                    "Another request had this Idempotency-Key, with another path or body. Nothing \
-                     was done. Send the first one unchanged, or use a new key.",
-                ));
+                return Err(mismatch());
             }
             Turn::Full => {
                 self.metrics.replayed(Replay::Full);
@@ -425,19 +448,13 @@ impl Replays {
                 ));
             }
         };
-        self.metrics.replayed(Replay::First);
         let mut answer = sender.subscribe();
+        let asked = asked(&parts, &scope, print);
+        parts.extensions.insert(asked.repeat);
         let request = Request::from_parts(parts, Body::from(body));
-        let run = tokio::spawn(next.run(request).in_current_span());
         let replays = Arc::clone(self);
         let keep = async move {
-            let kept = match run.await {
-                Ok(response) => Kept::of(response).await,
-                Err(error) => {
-                    tracing::error!(%error, "a handler panicked; its message is on standard error");
-                    Kept::broken()
-                }
-            };
+            let kept = replays.answer(&asked, &named, request, next).await;
             {
                 let mut store = replays.store.lock();
                 store.finish(&scope, number, &kept, Instant::now());
@@ -448,6 +465,39 @@ impl Replays {
         // On its own, so that it goes on when this client goes away.
         tokio::spawn(keep.in_current_span());
         Ok(finished(&mut answer).await.into_response(false))
+    }
+
+    /// What the journal knows of an earlier request, else what `next` answers; kept there where only
+    /// that tells it after a restart.
+    async fn answer(&self, asked: &Asked, named: &Named, request: Request, next: Next) -> Kept {
+        if let Some(durable) = self.durable.as_ref().filter(|_| named.repeat)
+            && let Some(kept) = durable.earlier(asked).await
+        {
+            let mismatch = kept.status == StatusCode::UNPROCESSABLE_ENTITY && kept.fleeting;
+            self.metrics.replayed(if mismatch {
+                Replay::Mismatch
+            } else {
+                Replay::Replayed
+            });
+            return kept;
+        }
+        self.metrics.replayed(Replay::First);
+        if let Some(durable) = &self.durable
+            && let Err(refusal) = durable.begin(asked).await
+        {
+            return Kept::fleeting(refusal);
+        }
+        let kept = match tokio::spawn(next.run(request).in_current_span()).await {
+            Ok(response) => Kept::of(response).await,
+            Err(error) => {
+                tracing::error!(%error, "a handler panicked; its message is on standard error");
+                Kept::broken()
+            }
+        };
+        if let Some(durable) = &self.durable {
+            durable.end(asked, &kept).await;
+        }
+        kept
     }
 
     /// The answer to a repeat, where there was a first; for requests that the gate refuses now,
@@ -472,7 +522,13 @@ impl Replays {
             let record = record.filter(|record| record.print == print);
             record.map(|record| record.answer.clone())
         };
-        Some(self.again(answer?).await)
+        if let Some(answer) = answer {
+            return Some(self.again(answer).await);
+        }
+        let asked = asked(&parts, &scope, print);
+        let kept = self.durable.as_ref()?.earlier(&asked).await?;
+        self.metrics.replayed(Replay::Replayed);
+        Some(Ok(kept.into_response(false)))
     }
 
     async fn again(&self, mut answer: watch::Receiver<Option<Kept>>) -> Answer {
@@ -487,6 +543,26 @@ impl Replays {
 
     fn show(&self, store: &Store) {
         self.metrics.replay_records(store.records.len());
+    }
+}
+
+/// Another request had the key.
+fn mismatch() -> Refusal {
+    Refusal::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "idempotency_mismatch",
+        "Another request had this Idempotency-Key, with another path or body. Nothing was done. \
+         Send the first one unchanged, or use a new key.",
+    )
+}
+
+/// What the journal is to be asked.
+fn asked(parts: &Parts, scope: &Scope, print: Print) -> Asked {
+    Asked {
+        kind: Kind::of(parts.uri.path()),
+        repeat: durable::repeat_of(scope, print),
+        base: parts.extensions.get().cloned(),
+        patience: prefer::patience(&parts.headers).map(|patience| patience.limit),
     }
 }
 

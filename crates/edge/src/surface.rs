@@ -18,7 +18,7 @@ use crate::answer::{Answer, Refusal};
 use crate::attend::attended;
 use crate::caller::{Gate, authorize};
 use crate::metrics::EdgeMetrics;
-use crate::replay::{Bounds, Replays};
+use crate::replay::{Bounds, Durable, Replays};
 use crate::table::TABLE;
 use crate::ticket::Tickets;
 use crate::{contract, path, webhook};
@@ -105,13 +105,14 @@ pub fn routes(surface: Surface) -> Router {
         metrics,
     } = surface;
     let webhook = webhook::routes(engine.clone(), notifiers, &metrics);
+    let durable = Durable::of(&engine);
     let api = Arc::new(Api {
         engine,
         callers,
         accounts: Accounts::new(config.limits, metrics.clone()),
         tickets: Tickets::default(),
         config,
-        replays: Replays::new(Bounds::default(), metrics.clone()),
+        replays: Replays::new(Bounds::default(), metrics.clone(), durable),
         metrics,
     });
     let mut router = Router::new();

@@ -24,11 +24,13 @@ fn kept(status: u16, body: &'static str) -> Kept {
         headers: HeaderMap::new(),
         body: Bytes::from_static(body.as_bytes()),
         refusal: None,
+        again: false,
+        fleeting: false,
     }
 }
 
 fn store(records: usize, bytes: usize) -> Store {
-    let replays = Replays::new(Bounds { records, bytes }, EdgeMetrics::new());
+    let replays = Replays::new(Bounds { records, bytes }, EdgeMetrics::new(), None);
     Arc::into_inner(replays).unwrap().store.into_inner()
 }
 
@@ -217,4 +219,48 @@ proptest! {
             prop_assert_eq!(store.records.len() - done, running.len());
         }
     }
+}
+
+#[test]
+fn what_a_request_is_follows_from_its_path() {
+    let calls = "/v1.0/communications/calls";
+    for (below, kind) in [
+        ("", Kind::Create),
+        ("/", Kind::Create),
+        ("/c/mute", Kind::Command),
+        ("/c/unmute", Kind::Command),
+        ("/c/keepAlive", Kind::Harmless),
+        ("/logTeleconferenceDeviceQuality", Kind::Harmless),
+        ("/c/answer", Kind::Errand),
+        ("/c/playPrompt", Kind::Errand),
+        ("/c/participants/p/mute", Kind::Errand),
+        ("/c/participants/muteAll", Kind::Errand),
+    ] {
+        assert_eq!(Kind::of(&format!("{calls}{below}")), kind, "{below}");
+    }
+}
+
+#[test]
+fn the_journal_s_name_of_a_request_tells_each_part_of_it() {
+    let of = |tenant: &str, call: Option<&str>, key: Key| {
+        let scope = Scope::new(
+            TenantId::parse(tenant).unwrap(),
+            AppId::parse("app").unwrap(),
+            call.map(|call| CallId::parse(call).unwrap()),
+            key,
+        );
+        durable::repeat_of(&scope.printed(PRINT), PRINT).scope
+    };
+    let key = |text: &str| Key::Idempotency(text.into());
+    let names = [
+        of("t", None, key("k")),
+        of("u", None, key("k")),
+        of("t", Some("c"), key("k")),
+        of("t", None, key("ck")),
+        of("t", None, Key::Request("k".into())),
+    ];
+    for (at, name) in names.iter().enumerate() {
+        assert!(!names[..at].contains(name), "{at}");
+    }
+    assert_eq!(names[0], of("t", None, key("k")));
 }

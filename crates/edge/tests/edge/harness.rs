@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use openmic_edge::{EdgeMetrics, Readiness, Surface, SurfaceConfig, admin_routes,
 use openmic_engine::{Call, Engine, Owner, Phase};
 use openmic_graph::{Credential, GraphClient, GraphConfig};
 use openmic_hub::{Hub, HubConfig};
+use openmic_journal::{Journal, JournalConfig};
 use openmic_listen::{Limits, Listener, Running};
 use openmic_local::{App, DEV_APP, DEV_SECRET, DEV_TENANT, LocalConfig, LocalService};
 use openmic_model::{AppId, CallId, TenantId};
@@ -41,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) tenant: &'static str,
     /// The bot's own webhook for incoming calls.
     pub(crate) incoming: Option<&'static str>,
+    /// The folder of its journal.
+    pub(crate) journal: Option<PathBuf>,
     /// Stands between the engine and the local service; given the latter's `/v1.0` address.
     pub(crate) between: Option<Between>,
 }
@@ -64,6 +68,7 @@ impl Default for Plan {
             recorder: 1024 * 1024,
             tenant: DEV_TENANT,
             incoming: None,
+            journal: None,
             between: None,
         }
     }
@@ -79,7 +84,102 @@ pub(crate) struct Rig {
     pub(crate) base: String,
     pub(crate) admin: String,
     pub(crate) token: String,
-    _running: Vec<Running>,
+    site: Site,
+    _between: Option<Running>,
+    running: Vec<Running>,
+}
+
+/// What an engine is made of, to be made again after a crash.
+struct Site {
+    upstream: Url,
+    config: SurfaceConfig,
+    hub: HubConfig,
+    deadline: Duration,
+    retention: Duration,
+    recorder: usize,
+    tenant: &'static str,
+    incoming: Option<&'static str>,
+    journal: Option<PathBuf>,
+}
+
+/// An engine and its listeners.
+struct Served {
+    engine: Engine,
+    readiness: Readiness,
+    base: String,
+    admin: String,
+    running: Vec<Running>,
+}
+
+impl Site {
+    fn serve(&self, local: &LocalService) -> Served {
+        let registry = Registry::new();
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = Listener::bind(loopback).unwrap();
+        let base = format!("http://{}", listener.local_addr());
+        let owner = Owner {
+            app: AppId::parse(DEV_APP).unwrap(),
+            tenant: TenantId::parse(self.tenant).unwrap(),
+        };
+        let credential = Credential {
+            tenant: TenantId::parse(DEV_TENANT).unwrap(),
+            app: owner.app.clone(),
+            secret: DEV_SECRET.into(),
+        };
+        let authority = Url::parse(local.authority()).unwrap();
+        let graph = GraphConfig::new(self.upstream.clone(), authority, credential);
+        let graph = GraphClient::new(&graph, &openmic_graph::Metrics::new()).unwrap();
+        let mut builder = Engine::builder(graph, owner, Url::parse(&base).unwrap())
+            .hub(Hub::start(self.hub.clone()).unwrap())
+            .command_deadline(self.deadline)
+            .retention(self.retention)
+            .recorder(self.recorder);
+        if let Some(callback) = self.incoming {
+            builder = builder.relay_incoming(callback);
+        }
+        if let Some(folder) = &self.journal {
+            let (journal, found) = Journal::open(&JournalConfig::new(folder)).unwrap();
+            builder = builder.journal(journal, found);
+        }
+        let engine = builder.build().unwrap();
+        drop(engine.recover());
+        let auth = openmic_auth::Metrics::new();
+        let mut discovery = Discovery::new(local.openid_configuration_url());
+        discovery.allow_loopback_http = true;
+        let keys = KeySource::discover(discovery, auth.clone()).unwrap();
+        let issuers = vec![local.issuer(&TenantId::parse(DEV_TENANT).unwrap())];
+        let graph_audience = vec!["https://graph.microsoft.com".to_owned()];
+        let callers = ValidatorConfig::callers(issuers, graph_audience);
+        let notifiers = ValidatorConfig::notifications(
+            vec!["https://api.botframework.com".to_owned()],
+            vec![DEV_APP.to_owned()],
+        );
+        let metrics = EdgeMetrics::new();
+        metrics.register(&registry).unwrap();
+        auth.register(&registry).unwrap();
+        engine.metrics().register(&registry).unwrap();
+        engine.hub().metrics().register(&registry).unwrap();
+        let surface = routes(Surface {
+            engine: engine.clone(),
+            callers: Arc::new(Validator::new(callers, keys.clone(), auth.clone()).unwrap()),
+            notifiers: Arc::new(Validator::new(notifiers, keys, auth).unwrap()),
+            config: self.config.clone(),
+            metrics: metrics.clone(),
+        });
+        let mut running = vec![listener.serve(surface, Limits::default())];
+        let readiness = Readiness::new();
+        let listener = Listener::bind(loopback).unwrap();
+        let admin = format!("http://{}", listener.local_addr());
+        let admin_router = admin_routes(registry, readiness.clone(), &metrics);
+        running.push(listener.serve(admin_router, Limits::default()));
+        Served {
+            engine,
+            readiness,
+            base,
+            admin,
+            running,
+        }
+    }
 }
 
 /// An answer, read whole.
@@ -108,69 +208,27 @@ impl Rig {
 
     pub(crate) async fn with(plan: Plan) -> Self {
         let registry = Registry::new();
-        let local = LocalService::start(plan.local, &registry).await.unwrap();
-        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = Listener::bind(loopback).unwrap();
-        let base = format!("http://{}", listener.local_addr());
-        let mut running = Vec::new();
-        let upstream = match plan.between {
-            None => Url::parse(&local.graph_url()).unwrap(),
+        let local = LocalService::start(plan.local, &registry);
+        let local = local.await.unwrap();
+        let (upstream, between) = match plan.between {
+            None => (Url::parse(&local.graph_url()).unwrap(), None),
             Some(between) => {
                 let (url, proxy) = between(local.graph_url());
-                running.push(proxy);
-                url
+                (url, Some(proxy))
             }
         };
-        let owner = Owner {
-            app: AppId::parse(DEV_APP).unwrap(),
-            tenant: TenantId::parse(plan.tenant).unwrap(),
-        };
-        let credential = Credential {
-            tenant: TenantId::parse(DEV_TENANT).unwrap(),
-            app: owner.app.clone(),
-            secret: DEV_SECRET.into(),
-        };
-        let authority = Url::parse(local.authority()).unwrap();
-        let graph = GraphConfig::new(upstream, authority, credential);
-        let graph = GraphClient::new(&graph, &openmic_graph::Metrics::new()).unwrap();
-        let mut builder = Engine::builder(graph, owner, Url::parse(&base).unwrap())
-            .hub(Hub::start(plan.hub).unwrap())
-            .command_deadline(plan.deadline)
-            .retention(plan.retention)
-            .recorder(plan.recorder);
-        if let Some(callback) = plan.incoming {
-            builder = builder.relay_incoming(callback);
-        }
-        let engine = builder.build().unwrap();
-        let auth = openmic_auth::Metrics::new();
-        let mut discovery = Discovery::new(local.openid_configuration_url());
-        discovery.allow_loopback_http = true;
-        let keys = KeySource::discover(discovery, auth.clone()).unwrap();
-        let issuers = vec![local.issuer(&TenantId::parse(DEV_TENANT).unwrap())];
-        let graph_audience = vec!["https://graph.microsoft.com".to_owned()];
-        let callers = ValidatorConfig::callers(issuers, graph_audience);
-        let notifiers = ValidatorConfig::notifications(
-            vec!["https://api.botframework.com".to_owned()],
-            vec![DEV_APP.to_owned()],
-        );
-        let metrics = EdgeMetrics::new();
-        metrics.register(&registry).unwrap();
-        auth.register(&registry).unwrap();
-        engine.metrics().register(&registry).unwrap();
-        engine.hub().metrics().register(&registry).unwrap();
-        let surface = routes(Surface {
-            engine: engine.clone(),
-            callers: Arc::new(Validator::new(callers, keys.clone(), auth.clone()).unwrap()),
-            notifiers: Arc::new(Validator::new(notifiers, keys, auth).unwrap()),
+        let site = Site {
+            upstream,
             config: plan.config,
-            metrics: metrics.clone(),
-        });
-        running.push(listener.serve(surface, Limits::default()));
-        let readiness = Readiness::new();
-        let listener = Listener::bind(loopback).unwrap();
-        let admin = format!("http://{}", listener.local_addr());
-        let admin_router = admin_routes(registry, readiness.clone(), &metrics);
-        running.push(listener.serve(admin_router, Limits::default()));
+            hub: plan.hub,
+            deadline: plan.deadline,
+            retention: plan.retention,
+            recorder: plan.recorder,
+            tenant: plan.tenant,
+            incoming: plan.incoming,
+            journal: plan.journal,
+        };
+        let served = site.serve(&local);
         let http = reqwest::Client::builder()
             .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none())
@@ -179,14 +237,28 @@ impl Rig {
         let token = token(&http, &local, DEV_APP).await;
         Self {
             local,
-            engine,
-            readiness,
+            engine: served.engine,
+            readiness: served.readiness,
             http,
-            base,
-            admin,
+            base: served.base,
+            admin: served.admin,
             token,
-            _running: running,
+            site,
+            _between: between,
+            running: served.running,
         }
+    }
+
+    /// Takes the engine's journal away from it, which ends all it may do, as a crash would, and
+    /// makes another engine on the same folder, at another address.
+    pub(crate) async fn crash(&mut self) {
+        self.engine.journal().unwrap().close().await;
+        let served = self.site.serve(&self.local);
+        self.engine = served.engine;
+        self.readiness = served.readiness;
+        self.base = served.base;
+        self.admin = served.admin;
+        drop(std::mem::replace(&mut self.running, served.running));
     }
 
     /// A token of another application of the same tenant.

@@ -11,6 +11,7 @@ mod log;
 mod paths;
 mod refusals;
 mod replay;
+mod restart;
 mod surface;
 mod tenants;
 mod upstream;
