@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: EngineMetrics,
     pub(crate) relay: Option<Relay>,
     pub(crate) command_deadline: Duration,
+    /// How long one mute or unmute may take to its answer.
+    post_limit: Duration,
     pub(crate) retention: Duration,
     pub(crate) journal: Option<Journal>,
     /// What the journal had of other processes, until it is taken up.

@@ -126,6 +126,7 @@ impl Stack {
         let mut engine = Engine::builder(graph.clone(), plan.owner(), callback)
             .hub(hub)
             .command_deadline(plan.calls.command_deadline)
+            .post_limit(plan.request_timeout)
             .max_calls(plan.calls.max_calls)
             .ring_deadline(plan.calls.ring_deadline)
             .recorder(plan.recorder)

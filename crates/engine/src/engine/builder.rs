@@ -22,7 +22,7 @@ use crate::incoming::Rings;
 use crate::metrics::EngineMetrics;
 use crate::recorder::{self, Recorder};
 use crate::registry::Registry;
-use crate::upstream::Upstream;
+use crate::upstream::{PATIENCE, Upstream};
 
 /// Puts an engine together. Made by [`Engine::builder`].
 pub struct EngineBuilder {
@@ -33,6 +33,7 @@ pub struct EngineBuilder {
     relay: Option<Relay>,
     join_muted: bool,
     command_deadline: Duration,
+    post_limit: Duration,
     max_calls: usize,
     retention: Duration,
     journal: Option<(Journal, Recovery)>,
@@ -111,6 +112,15 @@ impl EngineBuilder {
     #[must_use]
     pub fn max_calls(mut self, calls: usize) -> Self {
         self.max_calls = calls;
+        self
+    }
+
+    /// How long a mute or unmute may be on its way to Graph and back, at most 10 s: the time limit
+    /// of the client's requests. After a crash one that was under way may still act for so long,
+    /// and what undoes it is not believed before. Default 10 s.
+    #[must_use]
+    pub fn post_limit(mut self, limit: Duration) -> Self {
+        self.post_limit = limit.min(PATIENCE);
         self
     }
 
@@ -229,6 +239,7 @@ impl EngineBuilder {
             metrics: EngineMetrics::new(),
             relay: self.relay,
             command_deadline: self.command_deadline,
+            post_limit: self.post_limit,
             retention: self.retention,
             journal,
             found: Mutex::new(found),
@@ -263,6 +274,7 @@ impl Engine {
             relay: None,
             join_muted: true,
             command_deadline: Duration::from_secs(30),
+            post_limit: PATIENCE,
             max_calls: 100_000,
             retention: Duration::from_mins(1),
             journal: None,

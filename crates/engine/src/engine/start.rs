@@ -210,6 +210,7 @@ impl Inner {
         let own_command = CommandId::new(Uuid::new_v4().as_u128());
         let mut config = Config::new(epoch, own_command);
         config.join_muted = join_muted;
+        config.post_limit = self.post_limit;
         let since = self.millis(Instant::now());
         config.wall_origin = WallTime(Journal::now().0.saturating_sub(since));
         if let Some(tune) = self.tuning {

@@ -7,7 +7,7 @@ use openmic_model::{Action, Verdict};
 
 use super::graph::{Gate, Reply, Route, Seen};
 use super::stage::{Stage, hasty, join, outcome, patient, verdict, within};
-use crate::{CommandError, CommandOptions, EndCause, JoinError};
+use crate::{CommandError, CommandOptions, EndCause, EngineBuilder, JoinError};
 
 #[tokio::test]
 async fn equal_commands_join_the_attempt() {
@@ -47,14 +47,14 @@ async fn moments_tell_of_the_commands_own_post() {
 
 #[tokio::test]
 async fn a_mute_follows_an_unmute_whose_answer_never_comes() {
-    fn tune(config: &mut Config) {
-        hasty(config);
-        config.post_limit = Duration::from_millis(2500);
-    }
+    let build = |builder: EngineBuilder| {
+        let post_limit = Duration::from_millis(2500);
+        builder.tune(hasty).post_limit(post_limit)
+    };
     let limit = |config: &mut openmic_graph::GraphConfig| {
         config.request_timeout = Duration::from_secs(2);
     };
-    let stage = Stage::with(|builder| builder.tune(tune), limit).await;
+    let stage = Stage::with(build, limit).await;
     let leg = stage.established(true).await;
     stage.graph.once(Route::Unmute, Reply::silent());
     let unmute = leg.command(Action::Unmute);
