@@ -40,6 +40,9 @@ pub struct Config {
     pub max_open: usize,
     /// Between keepAlives, give or take a tenth. Default 10 min; Graph ends a call after 45 min.
     pub keep_alive: Duration,
+    /// Ask Graph before a notification that the call is over is believed. Default true: an old
+    /// notification can be sent again by whoever got hold of it.
+    pub verify_terminal: bool,
     /// While somebody watches the roster, it is read so often, in case the last notification was
     /// lost. Default 1 min; without watchers every `keep_alive`.
     pub roster_audit: Duration,
@@ -67,6 +70,7 @@ impl Config {
             max_attempts: 3,
             max_open: 32,
             keep_alive: Duration::from_mins(10),
+            verify_terminal: true,
             roster_audit: Duration::from_mins(1),
             gap_patience: Duration::from_millis(500),
             parting_patience: Duration::from_secs(5),

@@ -137,6 +137,7 @@ impl Event {
                 Timer::Gap => "Timer(Gap)",
                 Timer::Window => "Timer(Window)",
                 Timer::Audit => "Timer(Audit)",
+                Timer::Verify => "Timer(Verify)",
                 Timer::Parting => "Timer(Parting)",
             },
         }

@@ -48,6 +48,7 @@ mod part;
 mod pursue;
 mod recover;
 mod rest;
+mod rumour;
 mod time;
 mod window;
 

@@ -19,6 +19,7 @@ use crate::event::{Ack, AttemptId, Event, PostOutcome, Read};
 use crate::facts::Asked;
 use crate::merge::Merge;
 use crate::recover::Remains;
+use crate::rumour::Rumour;
 use crate::time::{Time, Timer, Timers};
 use crate::window::Window;
 
@@ -155,6 +156,8 @@ pub(crate) struct Model {
     pub(crate) orders: u32,
     /// Somebody watches the roster.
     pub(crate) watched: bool,
+    /// That the call is over, as long as only a notification says so.
+    pub(crate) rumour: Rumour,
     pub(crate) jitter: u64,
 }
 
@@ -180,11 +183,19 @@ impl Model {
                 self.maybe_created(context);
                 Handled
             }
+            Event::CallNotice(facts) if self.is_rumour(facts) => {
+                self.rumoured(facts, context);
+                if self.still_rings() {
+                    return Handled;
+                }
+                self.establish(None, context)
+            }
             Event::CallNotice(facts)
             | Event::CallRead {
                 read: Read::Found(facts),
                 ..
             } => {
+                self.note_read(event, context);
                 let known = self.absorb(facts);
                 if self.is_terminated() {
                     return Super;
@@ -235,7 +246,7 @@ impl Model {
                 read: Read::Failed, ..
             } => {
                 self.call_unread(context);
-                Handled
+                Super
             }
             Event::Timer(Timer::Command) => {
                 self.expire_waiting(context);
@@ -312,11 +323,16 @@ impl Model {
             | Event::RosterRead {
                 read: Read::Gone, ..
             } => Super,
+            Event::CallNotice(facts) if self.is_rumour(facts) => {
+                self.rumoured(facts, context);
+                Handled
+            }
             Event::CallNotice(facts)
             | Event::CallRead {
                 read: Read::Found(facts),
                 ..
             } => {
+                self.note_read(event, context);
                 if self.absorb(facts) {
                     // The own entry may be in the roster already, unrecognised.
                     self.read_roster(context);
@@ -355,7 +371,7 @@ impl Model {
             | Event::CallRead {
                 read: Read::Found(facts),
                 ..
-            } => over(EndCause::Remote, facts.result.clone()),
+            } => self.ended(facts),
             Event::KeptAlive(Ack::Gone)
             | Event::CallRead {
                 read: Read::Gone, ..
@@ -372,7 +388,7 @@ impl Model {
             | Event::Posted {
                 outcome: PostOutcome::Gone,
                 ..
-            } => over(EndCause::Gone, None),
+            } => self.gone(),
             Event::Timer(Timer::KeepAlive) => {
                 self.keep_alive(context);
                 Handled
@@ -385,6 +401,14 @@ impl Model {
                 self.audit_roster(context);
                 Handled
             }
+            Event::Timer(Timer::Verify) => {
+                self.verify(context);
+                Handled
+            }
+            Event::CallRead { .. } => {
+                self.note_read(event, context);
+                Handled
+            }
             Event::Watched(watched) => {
                 self.watch(*watched, context);
                 Handled
@@ -395,10 +419,7 @@ impl Model {
             }
             // What cannot be read is asked for again by the timers; the time to speak in waits for
             // what is under way.
-            Event::KeptAlive(_)
-            | Event::CallRead { .. }
-            | Event::SelfRead { .. }
-            | Event::Timer(Timer::Window) => Handled,
+            Event::KeptAlive(_) | Event::SelfRead { .. } | Event::Timer(Timer::Window) => Handled,
             Event::OperationNotice(operation) => {
                 self.park(operation);
                 context.effects.push(Effect::Late {
@@ -517,6 +538,7 @@ impl Model {
             spoken: 0,
             orders: 0,
             watched: false,
+            rumour: Rumour::default(),
             jitter: seed,
             config,
         }

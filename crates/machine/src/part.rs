@@ -79,6 +79,25 @@ impl Model {
                 self.hang_up(tries, context);
                 Handled
             }
+            Event::CallNotice(facts) if *tries < HANG_UPS && self.is_rumour(facts) => {
+                self.rumoured(facts, context);
+                self.found(tries, context);
+                Handled
+            }
+            Event::CallRead {
+                read: Read::Found(facts),
+                ..
+            } if facts.state == Some(CallState::Terminated) => {
+                over(EndCause::HungUp, facts.result.clone())
+            }
+            Event::Timer(Timer::Verify) => {
+                self.verify(context);
+                Handled
+            }
+            Event::CallRead { .. } => {
+                self.note_read(event, context);
+                Handled
+            }
             Event::CallNotice(facts) => {
                 self.absorb(facts);
                 if self.is_terminated() {
@@ -119,7 +138,6 @@ impl Model {
             | Event::OperationRead { .. }
             | Event::SelfRead { .. }
             | Event::RosterRead { .. }
-            | Event::CallRead { .. }
             | Event::KeptAlive(_)
             | Event::Watched(_)
             | Event::HangUp => Handled,

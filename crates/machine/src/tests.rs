@@ -9,6 +9,7 @@ mod ledger;
 mod lifecycle;
 mod records;
 mod roster;
+mod rumour;
 mod sim;
 mod table;
 mod verdicts;

@@ -76,13 +76,15 @@ pub enum Timer {
     Window,
     /// Somebody watches: look whether a notification was lost.
     Audit,
+    /// Whether the call is over was asked in vain: ask again.
+    Verify,
     /// The hang-up is unanswered, or its notification is overdue.
     Parting,
 }
 
 impl Timer {
     /// All of them, in the order in which they go off at one moment.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Patience,
         Self::Operation,
         Self::Roster,
@@ -93,6 +95,7 @@ impl Timer {
         Self::Gap,
         Self::Window,
         Self::Audit,
+        Self::Verify,
         Self::Parting,
     ];
 

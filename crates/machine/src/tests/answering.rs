@@ -110,7 +110,7 @@ fn a_lost_answer_to_a_call_that_is_gone_ends_it() {
 
     let mut rig = answering();
     rig.fire(create_failed(false));
-    rig.fire(Event::CallNotice(terminated()));
+    rig.terminate();
     let ending = rig.machine.ending().map(|ending| ending.cause);
     assert_eq!(ending, Some(EndCause::Remote));
 }

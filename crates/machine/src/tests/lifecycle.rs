@@ -284,7 +284,7 @@ fn hanging_up_waits_for_the_end() {
     rig.fire(Event::HungUp(Ack::Done));
     rig.fire(Event::CallNotice(facts(CallState::Terminating)));
     assert_eq!(rig.phase(), Phase::Terminating);
-    rig.fire(Event::CallNotice(terminated()));
+    rig.terminate();
     ended(&rig, EndCause::HungUp);
     assert_eq!(rig.machine.ending().unwrap().result, terminated().result);
     assert_eq!(hang_ups(&rig), 1);
@@ -421,7 +421,7 @@ fn termination_settles_what_is_open_in_every_state() {
         let mut rig = (place.reach)();
         rig.command(Action::Unmute);
         rig.command(Action::Mute);
-        rig.fire(Event::CallNotice(terminated()));
+        rig.terminate();
         assert!(rig.machine.is_over(), "{}", place.name);
         assert_eq!(rig.machine.next_deadline(), None, "{}", place.name);
         let posts = rig.posts();
@@ -447,7 +447,7 @@ fn termination_settles_what_is_open_in_every_state() {
 #[test]
 fn terminated_absorbs_a_late_state() {
     let mut rig = Rig::at_rest(true);
-    rig.fire(Event::CallNotice(terminated()));
+    rig.terminate();
     rig.fire(Event::CallNotice(facts(CallState::Established)));
     assert!(rig.machine.is_over());
     assert_eq!(rig.machine.graph_state(), Some(CallState::Terminated));

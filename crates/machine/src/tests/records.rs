@@ -2,7 +2,7 @@
 
 use openmic_model::{Action, CallKind, CallState, Evidence, OperationStatus, Posted, Record};
 
-use super::rig::{OWN_COMMAND, Rig, confirmed, created, facts, own};
+use super::rig::{OWN_COMMAND, Rig, confirmed, created, own};
 use crate::{Config, Effect, Event, PostOutcome, Refusal};
 
 fn records(log: &[Effect]) -> Vec<Record> {
@@ -79,7 +79,7 @@ fn a_command_refused_at_once_leaves_no_record() {
     alone.fire(created(CallState::Established, CallKind::PeerToPeer));
     alone.command(Action::Mute);
     let mut over = Rig::at_rest(true);
-    over.fire(Event::CallNotice(facts(CallState::Terminated)));
+    over.terminate();
     over.command(Action::Unmute);
     for rig in [early, alone, over] {
         assert_eq!(rig.verdicts(rig.latest).len(), 1);

@@ -120,6 +120,15 @@ impl Rig {
         self.fire(event)
     }
 
+    /// Graph says that the call is over, also when asked.
+    pub(crate) fn terminate(&mut self) -> Vec<Effect> {
+        let mut effects = self.fire(Event::CallNotice(terminated()));
+        let query = self.last_query();
+        let read = Read::Found(terminated());
+        effects.extend(self.fire(Event::CallRead { query, read }));
+        effects
+    }
+
     pub(crate) fn command(&mut self, action: Action) -> Vec<Effect> {
         self.command_within(action, secs(30))
     }

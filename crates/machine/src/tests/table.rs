@@ -176,6 +176,13 @@ fn hushed() -> Rig {
     rig
 }
 
+/// A notification said that the call is over, and Graph was asked.
+fn rumoured() -> Rig {
+    let mut rig = Rig::at_rest(true);
+    rig.fire(Event::CallNotice(super::rig::terminated()));
+    rig
+}
+
 fn hanging_up() -> Rig {
     let mut rig = Rig::at_rest(true);
     rig.fire(Event::HangUp);
@@ -190,7 +197,7 @@ fn hanging_up_unborn() -> Rig {
 
 fn over() -> Rig {
     let mut rig = Rig::at_rest(true);
-    rig.fire(Event::CallNotice(super::rig::terminated()));
+    rig.terminate();
     rig
 }
 
@@ -292,6 +299,10 @@ pub(super) const PLACES: &[Place] = &[
     Place {
         name: "Muted: before the time to speak was over",
         reach: hushed,
+    },
+    Place {
+        name: "Muted: said to be over",
+        reach: rumoured,
     },
     Place {
         name: "Unmuted: 1:1 call",

@@ -421,7 +421,7 @@ fn unknown_and_unknown_is_unconfirmed_at_the_deadline() {
 fn the_end_of_the_call_ends_every_command() {
     for action in BOTH {
         let mut rig = pending(action);
-        rig.fire(Event::CallNotice(terminated()));
+        rig.terminate();
         let result = terminated().result;
         assert_eq!(rig.verdict(rig.latest), Verdict::CallEnded { result });
 

@@ -36,6 +36,7 @@ pub(super) const NAMES: &[&str] = &[
     "Timer(KeepAlive)",
     "Timer(Window)",
     "Timer(Audit)",
+    "Timer(Verify)",
     "Watched",
     "Timer(Gap)",
     "Timer(Parting)",
@@ -364,6 +365,7 @@ fn timers() -> Vec<Trigger> {
         trigger("Timer(Gap)", "none", timer(Timer::Gap)),
         trigger("Timer(Window)", "time to speak over", timer(Timer::Window)),
         trigger("Timer(Audit)", "none", timer(Timer::Audit)),
+        trigger("Timer(Verify)", "none", timer(Timer::Verify)),
         trigger("Timer(Parting)", "parting", timer(Timer::Parting)),
     ]
 }
