@@ -1,6 +1,6 @@
 //! A Graph on loopback that answers by a script and remembers what it was asked.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -201,6 +201,8 @@ struct Script {
     clock: usize,
     calls: usize,
     operations: usize,
+    /// Calls that are over: a GET knows them no more.
+    ended: HashSet<String>,
     context: String,
     muted: bool,
 }
@@ -244,6 +246,11 @@ impl Graph {
     /// Every further answer of `route`.
     pub(crate) fn always(&self, route: Route, reply: Reply) {
         self.inner.script.lock().always.insert(route, reply);
+    }
+
+    /// The call is over.
+    pub(crate) fn end(&self, call: &str) {
+        self.inner.script.lock().ended.insert(call.to_owned());
     }
 
     /// What GETs say of the bot from here on.
@@ -359,7 +366,10 @@ async fn answer(request: Request<Incoming>, inner: &Inner) -> Answer {
         script.clock += 1;
         let queued = script.once.get_mut(&route).and_then(VecDeque::pop_front);
         let always = || script.always.get(&route).cloned();
-        let reply = queued.or_else(always).unwrap_or_else(|| usual(route));
+        let over = route == Route::Read && script.ended.contains(&call);
+        let gone = || over.then(Reply::gone);
+        let reply = queued.or_else(gone).or_else(always);
+        let reply = reply.unwrap_or_else(|| usual(route));
         if route == Route::Create && reply.status == 201 {
             script.calls += 1;
             call = format!("call-{}", script.calls);

@@ -75,13 +75,17 @@ async fn a_log_tells_the_whole_way_of_an_unmute_and_replays() {
     let requests: Vec<_> = log.iter().filter_map(sent).collect();
     let create = "POST /communications/calls".to_owned();
     let unmute = "POST /communications/calls/{call}/unmute".to_owned();
-    assert_eq!(requests, [create, unmute]);
+    let read = "GET /communications/calls/{call}".to_owned();
+    assert_eq!(requests, [create, unmute, read], "its end is asked about");
     let took = log.iter().filter_map(|entry| match &entry.what {
         What::Step(step) => step.took.map(|took| (step.name.as_ref(), took)),
         _ => None,
     });
     let answers: Vec<_> = took.map(|(name, took)| (name, took > 0)).collect();
-    assert_eq!(answers, [("Created", true), ("Posted", true)]);
+    assert_eq!(
+        answers,
+        [("Created", true), ("Posted", true), ("CallRead", true)]
+    );
     let known =
         |entry: &Entry| matches!(&entry.what, What::Known { call } if call == leg.call.id());
     assert!(log.iter().any(known));

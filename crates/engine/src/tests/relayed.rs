@@ -108,6 +108,7 @@ impl Leg {
     /// Ends the call, and returns the operations that the bot was told of.
     async fn operations(mut self) -> Vec<Value> {
         self.roster(false);
+        self.stage.graph.end("call-1");
         self.tell(&[call_state("call-1", "terminated")]);
         self.reach(Phase::Terminated).await;
         self.stage.engine.drain(super::graph::PATIENCE).await;

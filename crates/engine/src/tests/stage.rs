@@ -143,6 +143,13 @@ impl Stage {
 
     /// Delivers entries to `key`, decoded as the webhook does it.
     pub(crate) fn deliver(&self, key: &str, entries: &[Value]) -> Result<Delivered, DeliverError> {
+        // What says that a call is over is true.
+        for entry in entries {
+            if entry["resourceData"]["state"] == "terminated" {
+                let url = entry["resourceUrl"].as_str().unwrap_or_default();
+                self.graph.end(url.rsplit('/').next().unwrap_or_default());
+            }
+        }
         let body = json!({"@odata.type": "#microsoft.graph.commsNotifications", "value": entries});
         let batch = notification::decode(body.to_string().as_bytes()).unwrap();
         assert!(batch.faults.is_empty(), "{:?}", batch.faults);

@@ -2,7 +2,7 @@
 
 use openmic_model::{Action, CallKind, CallState, OperationStatus, Verdict};
 
-use super::rig::{OWN_COMMAND, Rig, count, created, facts, millis, own, person, secs, terminated};
+use super::rig::{OWN_COMMAND, Rig, count, created, facts, millis, own, person, secs};
 use super::table::events::create_failed;
 use crate::{Ack, Config, Effect, EndCause, Event, Phase, Read};
 
