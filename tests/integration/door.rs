@@ -5,7 +5,7 @@
 mod hooks;
 mod house;
 mod requests;
-mod signer;
+pub(crate) mod signer;
 mod tokens;
 mod wire;
 

@@ -221,7 +221,8 @@ impl LocalService {
     /// Each line is a JSON object with `n` (its number, from 1), `at` (wall clock), `us`
     /// (microseconds since the start, by a clock that never jumps) and `what`: `started`, `asked`
     /// (a POST or DELETE came), `effect` (a mute or unmute took place, or a call got on in its
-    /// life), `answered`, or `told` (a notification was dealt with). README lists the members.
+    /// life), `answered`, `told` (a notification was dealt with), or `fault`. `/openapi.json` lists the members, at
+    /// `GET /lab/v1/truth`.
     pub fn truth(&self, since: u64) -> String {
         self.world.truth.since(since)
     }

@@ -50,6 +50,7 @@ SIGTERM or Ctrl-C ends it gracefully, a second one at once.")]
 Examples:
   openmic local
   openmic local --local 127.0.0.1:9081
+  openmic local --fault 'drop rate=0.1' --fault effect_without_response
 
 A bot's Graph SDK then uses http://127.0.0.1:7081/v1.0 in the place of Graph, and
 http://127.0.0.1:7081/{tenant}/oauth2/v2.0/token to get its token.")]
@@ -207,6 +208,10 @@ pub(crate) struct LocalArgs {
     /// https: "dev" makes a certificate, "files" takes yours, "off" is plain http [listen.tls]
     #[arg(long, value_name = "MODE", value_parser = ["off", "dev", "files"])]
     pub(crate) tls: Option<String>,
+    /// Lets it happen in every call, for tests of bots: a name, with key=value after it; several
+    /// times for several. A name that is none lists those there are [local.faults]
+    #[arg(long, value_name = "FAULT")]
+    pub(crate) fault: Vec<String>,
 }
 
 /// `openmic config`.

@@ -58,8 +58,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Demo(args) => return block_on(demo::run(args, files)),
         Command::Local(args) => {
+            let faults =
+                (!args.fault.is_empty()).then(|| toml::Value::from(args.fault).to_string());
             let flags = [
                 ("local.bind", &args.local),
+                ("local.faults", &faults),
                 ("listen.admin", &args.admin),
                 ("listen.tls", &args.tls),
             ];

@@ -179,6 +179,34 @@ async fn local_runs_alone_and_ends_on_ctrl_c() {
 }
 
 #[tokio::test]
+async fn local_goes_wrong_when_asked_and_writes_its_truth_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("truth.ndjson");
+    let log = format!("local.truth_log={}", file.display());
+    let faults = ["--fault", "drop rate=0.1", "--fault", "conflict"];
+    let flags = [&faults[..], &["--set", &log, "--set", "local.fault_seed=7"]].concat();
+    let program = Program::start("local", &flags);
+    let (status, shown) = get(program.url("local", "/lab/v1/faults")).await;
+    assert_eq!(status, 200);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["seed"], 7);
+    assert_eq!(shown["faults"][0]["fault"], "drop rate=0.1");
+    assert_eq!(shown["faults"][1]["fault"], "conflict");
+    let (status, truth) = get(program.url("local", "/lab/v1/truth")).await;
+    assert_eq!(
+        (status, truth),
+        (200, std::fs::read_to_string(&file).unwrap())
+    );
+
+    let (code, _, said) = output(&["local", "--fault", "drip"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        said.contains("\"drip\" is no fault; there are drop, duplicate,"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn while_draining_it_is_not_ready_and_a_second_signal_ends_at_once() {
     let mut program = Program::start("serve", &["--public", "127.0.0.1:0"]);
     // A request whose body never comes keeps the drain busy; 100 Continue says that it is read.

@@ -12,10 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-pub(super) struct Signer(KeyPair);
+pub(crate) struct Signer(KeyPair);
 
 /// The one both servers trust.
-pub(super) static OURS: LazyLock<Signer> = LazyLock::new(Signer::generate);
+pub(crate) static OURS: LazyLock<Signer> = LazyLock::new(Signer::generate);
 /// One that nobody trusts.
 pub(super) static OTHER: LazyLock<Signer> = LazyLock::new(Signer::generate);
 
@@ -33,7 +33,7 @@ impl Signer {
         Self(KeyPair::generate(KeySize::Rsa2048).unwrap())
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         let der = self.0.as_der().unwrap();
         let body = STANDARD.encode(der.as_ref());
         format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")

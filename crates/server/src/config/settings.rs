@@ -321,8 +321,8 @@ pub(crate) struct Local {
     pub(crate) fault_seed: Option<u64>,
 
     /// A file that every line of the truth log is appended to: what reached the service, what
-    /// really took effect, what was answered and told; README says what a line has. Its newest
-    /// lines are at /lab/v1/truth in any case. Without: no file.
+    /// really took effect, what was answered and told. The newest lines are at /lab/v1/truth in
+    /// any case; what a line has stands in /openapi.json there. Without: no file.
     pub(crate) truth_log: Option<PathBuf>,
 
     /// Bots that may ask for a token. Without an entry: the dev credentials, refused when `bind` is
