@@ -4,6 +4,7 @@ mod perform;
 mod step;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openmic_hub::Topic;
@@ -181,7 +182,11 @@ impl Actor {
     fn read(&mut self, mail: Mail, desk: &mut Desk<'_>) {
         match mail {
             Mail::HangUp => self.step(&Event::HangUp, desk),
-            Mail::Watched => self.look_for_subscribers(desk),
+            Mail::Watched => {
+                // Before it is looked: whoever comes from now on writes again.
+                self.call.watch_told.store(false, Ordering::Relaxed);
+                self.look_for_subscribers(desk);
+            }
             Mail::Gone => self.step(&Event::KeptAlive(openmic_machine::Ack::Gone), desk),
             Mail::Shown(facts) => self.step(&Event::CallNotice(*facts), desk),
             Mail::Command(command) => {

@@ -1,5 +1,6 @@
 //! The bot's handle of one call, and what it shares with the actor.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) id: OnceLock<CallId>,
     pub(crate) created: OnceLock<Created>,
     pub(crate) mail: mpsc::Sender<Mail>,
+    /// A letter says that a subscriber came, and was not read yet.
+    pub(crate) watch_told: AtomicBool,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) roster: watch::Sender<Option<RosterVersion>>,
     pub(crate) operations: Operations,
@@ -226,7 +229,11 @@ impl Call {
     /// Tells the call that a subscriber came to its topic: while any is there, its roster is looked
     /// at now and then, so that a lost notification is made up for.
     pub fn watched(&self) {
-        if self.shared.mail.try_send(Mail::Watched).is_err() {
+        let told = &self.shared.watch_told;
+        // One letter for however many come at once.
+        if !told.swap(true, Ordering::Relaxed) && self.shared.mail.try_send(Mail::Watched).is_err()
+        {
+            told.store(false, Ordering::Relaxed);
             tracing::debug!(call = %self.id(), "no room to say that somebody watches");
         }
     }

@@ -1,6 +1,7 @@
 //! How a call begins.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use openmic_journal::Journal;
@@ -197,6 +198,7 @@ impl Inner {
             id: OnceLock::new(),
             created: OnceLock::new(),
             mail,
+            watch_told: AtomicBool::new(false),
             status: watch::Sender::new(first_status(kind, epoch)),
             roster: watch::Sender::new(None),
             operations: Operations::default(),

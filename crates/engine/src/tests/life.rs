@@ -31,6 +31,30 @@ async fn equal_commands_join_the_attempt() {
 }
 
 #[tokio::test]
+async fn f_w1_while_somebody_watches_a_lost_notification_is_made_up_for() {
+    fn tune(config: &mut Config) {
+        patient(config);
+        config.roster_audit = Duration::from_millis(50);
+    }
+    let stage = Stage::new(tune).await;
+    let leg = stage.established(true).await;
+    let seat = stage.engine.hub().reserve(leg.call.id()).unwrap();
+    for _ in 0..1000 {
+        // As many as come: they take one place in the mailbox.
+        leg.call.watched();
+    }
+    assert!(leg.call.shared.mail.capacity() >= crate::mail::CAPACITY - 1);
+    // The host unmuted the bot, and nobody told.
+    stage.graph.set_muted(false);
+    leg.reach(Phase::Unmuted).await;
+    drop(seat);
+    let seen = stage.graph.count(Route::List);
+    let status = leg.call.state();
+    assert!(seen >= 1 && status.version.seq >= 2, "{seen} {status:?}");
+    leg.end().await;
+}
+
+#[tokio::test]
 async fn moments_tell_of_the_commands_own_post() {
     let stage = Stage::new(patient).await;
     let mut leg = stage.established(true).await;
