@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use openmic_engine::Phase;
+use openmic_engine::flight::{Entry, How, What, replay};
 use openmic_listen::{Limits, Listener};
 use openmic_model::CallId;
 use reqwest::{Method, StatusCode};
@@ -130,6 +131,15 @@ async fn a_repeated_unmute_gets_its_first_operation_and_verdict() {
     let foreign = foreign.bearer_auth(held.rig.other_app().await);
     let foreign = read(foreign.header("idempotency-key", "key-1")).await;
     assert_eq!(foreign.status, StatusCode::NOT_FOUND, "{foreign:?}");
+    // What the second process made of it is told from its beginning, and replays.
+    let log = held.rig.get(&format!("/v1/calls/{id}/log")).await;
+    let lines = log.body.as_str().unwrap().lines();
+    let log: Vec<Entry> = lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let recovered = |entry: &Entry| matches!(&entry.what, What::Begun(begun) if matches!(begun.how, How::Recovered { .. }));
+    assert!(log.iter().any(recovered), "{log:?}");
+    assert_eq!(replay(&log).unwrap().stopped, None);
     // A new key is a new command.
     let fresh = keyed(&held.rig, &path, "key-2", &body).await;
     assert!(!again(&fresh), "{fresh:?}");

@@ -3,9 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use std::time::Duration;
+
+use openmic_machine::{Config, Event, Machine, Time};
+use openmic_model::{
+    CallFacts, CallKind, CommandId, DeltaEntry, Identity, IdentityKind, Participant, ParticipantId,
+    RosterUpdate,
+};
 use tokio::time::Instant;
 
-use super::{DEFAULT_BYTES, LEAST, Recorder, SEGMENT, SHARDS};
+use super::{DEFAULT_BYTES, Flight, LEAST, Recorder, SEGMENT, SHARDS, Sent};
 
 fn recorder(bytes: usize) -> std::sync::Arc<Recorder> {
     Recorder::new(bytes, Instant::now()).unwrap()
@@ -77,6 +84,54 @@ fn lines_of_one_call_come_in_their_order_and_whole() {
         .map(|(number, line)| (*number, std::str::from_utf8(line).unwrap()))
         .collect();
     assert_eq!(text, [(2, "line 2"), (3, "line 3"), (4, "line 4")]);
+}
+
+/// What an ordinary event costs the actor. Prints it; the limit is that of an unoptimised build on
+/// a busy machine, optimised it is some fifty times less.
+#[test]
+fn writing_an_ordinary_event_costs_little() {
+    let recorder = recorder(DEFAULT_BYTES);
+    let flight = Flight::new(Some(&recorder), "00000000000000000000000000000007");
+    let config = Config::new(1, CommandId::new(7));
+    let mut effects = Vec::new();
+    let mut machine = Machine::start(config, Time::ZERO, &mut effects);
+    let created = Event::Created {
+        facts: CallFacts::default(),
+        kind: CallKind::Group,
+    };
+    machine.handle(&created, Time::ZERO, &mut effects);
+    let own = Participant {
+        id: ParticipantId::parse("me").unwrap(),
+        identity: Identity {
+            kind: IdentityKind::Application,
+            id: Some("app".to_owned()),
+            display_name: Some("a bot".to_owned()),
+        },
+        is_muted: true,
+        in_lobby: false,
+        roster_sequence_number: Some(1),
+        streams: Vec::new(),
+    };
+    let roster = Event::RosterNotice(RosterUpdate::Delta {
+        sequence_number: Some(1),
+        entries: vec![DeltaEntry {
+            participant: own,
+            removed: false,
+        }],
+    });
+    let state = Event::CallNotice(CallFacts::default());
+    for (name, event) in [("state", &state), ("roster delta", &roster)] {
+        let rounds = 5000;
+        let mut sent = Sent::default();
+        let begun = std::time::Instant::now();
+        for _ in 0..rounds {
+            flight.step(event, Time::ZERO, &machine, &effects, &mut sent);
+        }
+        let each = begun.elapsed() / rounds;
+        println!("noting a {name}: {} ns", each.as_nanos());
+        assert!(each < Duration::from_micros(200), "{name}: {each:?}");
+    }
+    assert_eq!(recorder.read(7, 0).len(), 10_000);
 }
 
 #[test]
