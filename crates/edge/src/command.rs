@@ -1,7 +1,10 @@
 //! Mute, unmute and their operations: the engine's own. The answer comes with the verdict.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Extension;
-use axum::extract::{Path, RawQuery, Request};
+use axum::extract::{Path, RawQuery, Request, State};
 use http::{HeaderName, HeaderValue, StatusCode};
 use openmic_engine::{Call, CommandError, CommandOptions, OperationRecord};
 use openmic_model::{Action, CallId, OperationId, Repeat, Verdict};
@@ -13,7 +16,7 @@ use crate::answer::{Answer, Refusal, json};
 use crate::body;
 use crate::graph::{bytes, location, rebase};
 use crate::prefer;
-use crate::surface::Base;
+use crate::surface::{Api, Base};
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
@@ -143,13 +146,19 @@ impl From<ActionError> for Refusal {
 
 /// `GET /communications/calls/{call}/operations/{operation}`: the engine's own, else Graph's.
 pub(crate) async fn operation(
+    State(api): State<Arc<Api>>,
     Extension(call): Extension<Call>,
     Extension(base): Extension<Base>,
     Path((_, operation)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let id = OperationId::parse(&operation).map_err(|_| no_operation())?;
-    if let Some(record) = call.operation(&id) {
+    let own = api.engine.operation(call.id(), &id).await;
+    let own = own.map_err(|error| {
+        let message = format!("The journal cannot be asked for the operation: {error}");
+        Refusal::unavailable(message, Duration::from_secs(1))
+    })?;
+    if let Some(record) = own {
         return Ok(json(StatusCode::OK, encode(&record, &base), None));
     }
     let read = call.read_operation(&id, query.as_deref()).await;

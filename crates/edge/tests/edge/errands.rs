@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http_body_util::BodyExt as _;
 use openmic_auth::{ApiKey, ApiKeys, NewKey};
-use openmic_engine::Phase;
+use openmic_engine::{Call, Phase};
 use openmic_listen::{Limits, Listener, Running};
 use openmic_local::{DEV_APP, DEV_TENANT};
 use openmic_model::{AppId, CallKind, TenantId};
@@ -244,39 +244,53 @@ async fn every_errand_reaches_upstream_under_its_own_name() {
     }
 }
 
-#[tokio::test]
-async fn what_upstream_says_is_said_and_nothing_is_repeated() {
+type Row = (u16, &'static str, (u16, &'static str));
+
+fn envelope(code: &str) -> String {
+    json!({"error": {"code": code, "message": "Words."}}).to_string()
+}
+
+/// Answers an errand by each row in turn, and looks at what is said of it.
+async fn says(rows: &[Row]) -> (Rig, Arc<Mutex<Script>>, Call) {
     let (rig, script) = Upstream::start(None).await;
     let call = rig.established("19:meeting_no@thread.v2").await;
     let path = format!("/v1.0/communications/calls/{}/sendDtmfTones", call.id());
-    let envelope = |code: &str| json!({"error": {"code": code, "message": "Words."}}).to_string();
-    for (status, code, expected) in [
+    for (status, code, expected) in rows {
+        let wait = vec![("retry-after", "3".to_owned())];
+        let answer = (*status, wait, envelope(code));
+        script.lock().answers.push_back(answer);
+        let passed = rig.post(&path, json!({"tones": ["tone1"]})).await;
+        let seen = (passed.status.as_u16(), passed.code());
+        assert_eq!(seen, *expected, "{status}: {passed:?}");
+        let again = passed.header("retry-after");
+        let may = matches!(status, 429 | 503);
+        assert_eq!(again, if may { "3" } else { "" }, "{status}");
+        let allow = passed.headers.contains_key("allow");
+        assert_eq!(allow, *status == 405, "{status}");
+        assert_eq!(script.lock().got.len(), 1, "{status}");
+        script.lock().got.clear();
+    }
+    (rig, script, call)
+}
+
+#[tokio::test]
+async fn what_upstream_says_is_said_and_nothing_is_repeated() {
+    // Each alone: until its Retry-After has passed, nothing else is sent.
+    says(&[(429, "TooManyRequests", (429, "TooManyRequests"))]).await;
+    says(&[(503, "serviceNotAvailable", (503, "serviceNotAvailable"))]).await;
+    let (rig, script, call) = says(&[
         (400, "8523", (400, "8523")),
         (403, "7504", (403, "7504")),
         (404, "8522", (404, "8522")),
         (405, "8520", (405, "8520")),
         (409, "8519", (409, "8519")),
         (501, "8520", (501, "8520")),
-        (429, "TooManyRequests", (429, "TooManyRequests")),
-        (503, "serviceNotAvailable", (503, "serviceNotAvailable")),
         (500, "x", (502, "generalException")),
         (504, "x", (502, "generalException")),
         (302, "x", (502, "x")),
-    ] {
-        let wait = vec![("retry-after", "3".to_owned())];
-        let answer = (status, wait, envelope(code));
-        script.lock().answers.push_back(answer);
-        let passed = rig.post(&path, json!({"tones": ["tone1"]})).await;
-        let seen = (passed.status.as_u16(), passed.code());
-        assert_eq!(seen, expected, "{status}: {passed:?}");
-        let again = passed.header("retry-after");
-        let may = matches!(status, 429 | 503);
-        assert_eq!(again, if may { "3" } else { "" }, "{status}");
-        let allow = passed.headers.contains_key("allow");
-        assert_eq!(allow, status == 405, "{status}");
-        assert_eq!(script.lock().got.len(), 1, "{status}");
-        script.lock().got.clear();
-    }
+    ])
+    .await;
+    let path = format!("/v1.0/communications/calls/{}/sendDtmfTones", call.id());
     // Our credential is not the caller's: a 401 after a fresh token is a fault of ours.
     for _ in 0..2 {
         let answer = (401, vec![], envelope("InvalidAuthenticationToken"));

@@ -120,6 +120,10 @@ async fn a_repeated_unmute_gets_its_first_operation_and_verdict() {
     }
     let third = keyed(&held.rig, &path, "key-1", &body).await;
     assert!(again(&third), "{third:?}");
+    let operation = first.body["id"].as_str().unwrap();
+    let operation = format!("/v1.0/communications/calls/{id}/operations/{operation}");
+    let operation = held.rig.get(&operation).await;
+    assert_eq!(operation.body["status"], "completed", "{operation:?}");
     let other = json!({"clientContext": "other"});
     let mismatch = keyed(&held.rig, &path, "key-1", &other).await;
     assert_eq!(mismatch.status, StatusCode::UNPROCESSABLE_ENTITY);
