@@ -3,8 +3,9 @@
 //! One atomic word: bit 0 is open, the bits above count the changes (the *epoch*). The control
 //! plane writes it, the media thread reads it once per arriving packet, and nobody waits.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// What the gate's word says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -50,6 +50,10 @@ mod route;
 pub mod rtcp;
 pub mod rtp;
 mod shard;
+/// What the gate is made of. `tests/loom` puts its own in this place to try every interleaving.
+mod sync {
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+}
 mod track;
 mod transport;
 
