@@ -13,7 +13,7 @@ use super::house::{CALLS, House, OTHER_TENANT, meeting};
 use super::signer::{OURS, now};
 use super::tokens::{self, with};
 use super::wire::{Reply, Request};
-use super::{Findings, bounces, with_headers};
+use super::{Findings, with_headers};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -45,8 +45,7 @@ async fn confirmed(house: &House, waiting: JoinHandle<Reply>) {
     let reply = waiting.await.unwrap();
     let said = (reply.status, &reply.body["status"]);
     assert_eq!(said, (200, &json!("completed")), "{reply:?}");
-    let posts = posts(house);
-    assert_eq!(posts.len(), 1, "one POST: {posts:?}");
+    assert_eq!(posts(house).len(), 1);
     assert_eq!(phase(house), Phase::Unmuted);
 }
 
@@ -135,13 +134,17 @@ async fn no_forged_webhook_moves_a_pending_command() {
     let refused = tokens::refused(&house.kid, &claims());
     assert!(refused.len() >= 40);
     for (what, body) in lies(&house).await {
+        let before = house.state().await;
         for (name, values) in &refused {
             let request = Request::new("POST", &webhook).json(body.to_string());
-            let request = with_headers(request, values);
-            let token = "InvalidAuthenticationToken";
-            let faults = bounces(&house, &request, 401, token).await;
+            let reply = with_headers(request, values).send(&house.host).await;
+            let mut faults = reply.faults();
+            if (reply.status, reply.code()) != (401, "InvalidAuthenticationToken") {
+                faults.push(format!("{} for 401", reply.status));
+            }
             findings.add(&format!("{what}: {name}"), faults);
         }
+        assert_eq!(house.state().await, before, "{what}");
     }
     findings.end("forged webhooks", &house);
     confirmed(&house, waiting).await;
@@ -236,6 +239,83 @@ async fn replay(house: &House, captured: &[Passed]) {
             tokio::time::timeout(PATIENCE, taken).await.expect("taken");
         }
     }
+}
+
+/// Reads of the call itself, that its end is asked about by.
+fn reads(house: &House) -> usize {
+    let path = format!("{CALLS}/{}", house.calls.group);
+    let passed = house.upstream().passed().into_iter();
+    passed
+        .filter(|one| one.method == Method::GET && one.path == path)
+        .count()
+}
+
+/// A real `terminated`, as it came for the call that ended, with its token, made one of the group
+/// call's.
+fn altered(house: &House, webhook: &str) -> Passed {
+    let passed = house.hooks().passed().into_iter();
+    let mut ends = passed.filter(|one| {
+        let text = String::from_utf8_lossy(&one.body);
+        text.contains("\"terminated\"") && text.contains(&house.calls.ended)
+    });
+    let mut real = ends.next().expect("a call ended");
+    let text = String::from_utf8(real.body.to_vec()).unwrap();
+    real.body = text.replace(&house.calls.ended, &house.calls.group).into();
+    webhook.clone_into(&mut real.path);
+    // its body is as long as it was: ids are
+    real
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_ends_that_are_not_true_end_no_call() {
+    let house = House::watched().await;
+    let webhook = house.webhook().await;
+    let end = altered(&house, &webhook);
+    let waiting = pending(&house).await;
+    let before = reads(&house);
+    replay(&house, std::slice::from_ref(&end)).await;
+    let asked = async {
+        while reads(&house) == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked)
+        .await
+        .expect("upstream is asked");
+    assert!(!waiting.is_finished(), "the command is still open");
+    assert_eq!(phase(&house), Phase::Unmuting);
+    confirmed(&house, waiting).await;
+    replay(&house, std::slice::from_ref(&end)).await;
+    assert_eq!(phase(&house), Phase::Unmuted);
+    // One read answers for all that came meanwhile.
+    let asked = reads(&house) - before;
+    assert!(
+        asked < TIMES,
+        "{asked} reads for {} notifications",
+        2 * TIMES
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_true_end_ends_the_call_and_its_open_command() {
+    let house = House::watched().await;
+    let waiting = pending(&house).await;
+    let upstream = house
+        .local()
+        .base_url()
+        .trim_start_matches("http://")
+        .to_owned();
+    let path = format!("{CALLS}/{}", house.calls.group);
+    let gone = Request::new("DELETE", path).bearer(&house.token);
+    assert_eq!(gone.send(&upstream).await.status, 204);
+    let begun = tokio::time::Instant::now();
+    let reply = waiting.await.unwrap();
+    assert_eq!((reply.status, reply.code()), (404, "8522"), "{reply:?}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "the POST is still held"
+    );
+    house.upstream().release();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

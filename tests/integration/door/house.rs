@@ -154,6 +154,10 @@ impl House {
         &self.between.as_ref().expect("it is watched").1
     }
 
+    pub(super) fn local(&self) -> &LocalService {
+        &self.local
+    }
+
     pub(super) fn engine(&self) -> &Engine {
         self.engine.as_ref().expect("it is the engine's side")
     }
