@@ -25,7 +25,9 @@ class Server:
     """The program on free ports, deadlines short, so that nothing waits for long."""
 
     def __init__(self, program):
+        self.journal = tempfile.TemporaryDirectory()
         settings = {
+            "journal.folder": self.journal.name,
             "listen.public": "127.0.0.1:0",
             "listen.admin": "127.0.0.1:0",
             "local.bind": "127.0.0.1:0",

@@ -16,6 +16,8 @@ pub struct Server {
     addresses: [String; 3],
     said: Said,
     readers: Vec<JoinHandle<()>>,
+    /// Where its journal is.
+    _journal: tempfile::TempDir,
 }
 
 /// Everything a server prints, on both outputs, as it comes.
@@ -91,8 +93,10 @@ impl Server {
     /// # Panics
     /// When it does not come up.
     pub fn start(arguments: &[&str]) -> Self {
+        let journal = tempfile::tempdir().expect("a folder for the journal");
         let mut child = Command::new(Self::binary())
             .args(arguments)
+            .env("OPENMIC__JOURNAL__FOLDER", journal.path())
             .env("OPENMIC__LISTEN__PUBLIC", "127.0.0.1:0")
             .env("OPENMIC__LISTEN__ADMIN", "127.0.0.1:0")
             .env("OPENMIC__LOCAL__BIND", "127.0.0.1:0")
@@ -128,6 +132,7 @@ impl Server {
             addresses: ["public", "local", "admin"].map(address),
             said,
             readers: vec![log, output],
+            _journal: journal,
         }
     }
 

@@ -53,6 +53,6 @@ pub use lookup::{KeptAnswer, KeptCall, KeptCommand, Repeated};
 pub use metrics::JournalMetrics;
 pub use store::faulty::{CommitFault, Faults, FaultyStore};
 pub use store::memory::MemoryStore;
-pub use store::sqlite::SqliteStore;
+pub use store::sqlite::{Look, SqliteStore};
 pub use store::{AnswerRow, Change, Reader, Row, Scan, Space, Store, Unreadable};
 pub use ticket::Ticket;

@@ -129,7 +129,15 @@ impl Log {
         let mut recovery = log.take_in(found);
         recovery.incarnation = incarnation;
         log.commit()?;
-        log.full = !log.store.reserve(log.keeping.reserve);
+        if !log.store.reserve(keeping.reserve) {
+            log.full = log.space()?.free < keeping.min_free.saturating_add(keeping.reserve);
+            if !log.full {
+                tracing::warn!(
+                    "the journal's reserve cannot be held: should its disk fill up, verdicts wait \
+                     for room"
+                );
+            }
+        }
         Ok((log, recovery))
     }
 
@@ -249,14 +257,7 @@ impl Log {
         }
         let mut result = self.store.commit(&self.staged);
         if result == Err(StoreError::Full) {
-            self.full = true;
-            if self.store.release() {
-                tracing::warn!(
-                    "the disk of the journal is full; its reserve is given up for the verdicts of \
-                     what was accepted"
-                );
-                result = self.store.commit(&self.staged);
-            }
+            result = self.commit_to_full_disk();
         }
         match result {
             Ok(()) => self.staged.clear(),
@@ -264,6 +265,21 @@ impl Log {
             Err(error) => return Err(self.fail(error)),
         }
         Ok(())
+    }
+
+    fn commit_to_full_disk(&mut self) -> Result<(), StoreError> {
+        self.full = true;
+        self.store.make_room()?;
+        let result = self.store.commit(&self.staged);
+        if result != Err(StoreError::Full) || !self.store.release() {
+            return result;
+        }
+        tracing::warn!(
+            "the disk of the journal is full; its reserve is given up for the verdicts of what was \
+             accepted"
+        );
+        self.store.make_room()?;
+        self.store.commit(&self.staged)
     }
 
     fn fail(&mut self, error: StoreError) -> StoreError {
@@ -279,7 +295,8 @@ impl Log {
         let keeping = self.keeping;
         let space = self.store.space().map_err(|error| self.fail(error))?;
         if self.full && space.free >= keeping.min_free.saturating_add(keeping.reserve) {
-            self.full = !self.store.reserve(keeping.reserve);
+            self.store.reserve(keeping.reserve);
+            self.full = false;
             return self.store.space().map_err(|error| self.fail(error));
         }
         Ok(space)

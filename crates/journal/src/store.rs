@@ -113,6 +113,12 @@ pub trait Store: fmt::Debug + Send {
     /// As [`Store::commit`].
     fn idle(&mut self) -> Result<(), StoreError>;
 
+    /// Gives back what room it can without losing anything: the disk is full.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    fn make_room(&mut self) -> Result<(), StoreError>;
+
     /// Bytes free, and bytes the journal takes.
     ///
     /// # Errors

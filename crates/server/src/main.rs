@@ -9,6 +9,7 @@ mod explain;
 mod live;
 mod local;
 mod new_key;
+mod records;
 mod resolve;
 mod serve;
 mod signals;
@@ -54,7 +55,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             ];
             let loaded = load(&args.config, &flags)?;
             trace::start(&loaded.settings.log)?;
-            block_on(serve::run(loaded, files))?;
+            return block_on(serve::run(loaded, files));
         }
         Command::Demo(args) => return block_on(demo::run(args, files)),
         Command::Local(args) => {
@@ -76,7 +77,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let loaded = load(&config, &[])?;
             trace::filter(&loaded.settings.log.level)?;
             let plan = resolve::serve(loaded.settings)?;
-            println!("ok: {}", plan.summary());
+            let journal = records::look(&plan.records)?;
+            println!("ok: {}, {journal}", plan.summary());
             if live && !block_on(live::run(plan))? {
                 return Ok(ExitCode::FAILURE);
             }

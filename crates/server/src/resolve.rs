@@ -18,13 +18,16 @@ use openmic_engine::Owner;
 use openmic_graph::Credential;
 use openmic_graph::relay::RelayConfig;
 use openmic_hub::HubConfig;
+use openmic_journal::{Durability, JournalConfig, Keeping};
 use openmic_local::{ALL_ROLES, App, DEV_SECRET, FaultError, FaultPlan, LocalConfig};
 use reqwest::Certificate;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use crate::config::settings::{ApiKeyEntry, AppEntry, Auth, Listen, Local, Settings, Upstream};
-use crate::config::values::UpstreamKind;
+use crate::config::settings::{
+    ApiKeyEntry, AppEntry, Auth, Journal, Listen, Local, Settings, Upstream,
+};
+use crate::config::values::{self, UpstreamKind};
 use crate::tls::{self, TlsPlan};
 
 pub(crate) use endpoints::Endpoints;
@@ -78,6 +81,7 @@ pub(crate) struct Plan {
     /// `None`: notifications end here.
     pub(crate) relay: Option<RelayConfig>,
     pub(crate) hub: HubConfig,
+    pub(crate) records: Records,
     /// Bytes of the flight recorder.
     pub(crate) recorder: usize,
     /// The published secret is in use.
@@ -105,6 +109,15 @@ pub(crate) enum Place {
     Local(Box<LocalConfig>),
     /// Elsewhere.
     Graph(Box<Endpoints>),
+}
+
+/// Where the journal is.
+#[derive(Debug)]
+pub(crate) enum Records {
+    /// In a folder that stays.
+    Kept(JournalConfig),
+    /// In one that goes when the process ends.
+    Temporary,
 }
 
 impl Plan {
@@ -145,6 +158,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
         local,
         calls,
         relay,
+        journal,
         hub,
         recorder,
         callers,
@@ -170,6 +184,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
     };
     bounds::addresses(&listen, &place)?;
     bounds::recorder(&recorder)?;
+    bounds::journal(&journal)?;
     bounds::callers(&auth)?;
     let incoming_key = secret(
         "calls.incoming_key",
@@ -255,6 +270,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
             incoming_key,
         },
         relay,
+        records: Records::Kept(records(journal)),
         recorder: recorder.bytes,
         hub: HubConfig {
             shards: if hub.threads == 0 {
@@ -271,6 +287,22 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
         },
         dev,
     })
+}
+
+fn records(journal: Journal) -> JournalConfig {
+    JournalConfig {
+        folder: journal.folder,
+        durability: match journal.durability {
+            values::Durability::PowerLoss => Durability::PowerLoss,
+            values::Durability::ProcessCrash => Durability::ProcessCrash,
+            values::Durability::None => Durability::None,
+        },
+        keeping: Keeping {
+            min_free: journal.min_free.0,
+            retention: journal.retention.0,
+            ..Keeping::default()
+        },
+    }
 }
 
 /// The keys that callers may have in the place of a token.

@@ -1,5 +1,7 @@
 //! `openmic serve`: the engine, by default with the local calling service beside it.
 
+use std::process::ExitCode;
+
 use anyhow::Context as _;
 
 use crate::config::Loaded;
@@ -7,11 +9,14 @@ use crate::signals::Signals;
 use crate::wiring::Stack;
 use crate::{banner, descriptors, resolve, trace};
 
-/// Serves until a signal, then drains. `files` is the limit of open files.
+/// Exit code of a process whose journal failed: `EX_IOERR` of `sysexits.h`.
+const JOURNAL_FAILED: u8 = 74;
+
+/// Serves until a signal, then drains; or until the journal fails, then ends at once. `files` is the limit of open files.
 ///
 /// # Errors
 /// When the configuration cannot be run or a part does not start.
-pub(crate) async fn run(loaded: Loaded, files: u64) -> anyhow::Result<()> {
+pub(crate) async fn run(loaded: Loaded, files: u64) -> anyhow::Result<ExitCode> {
     let settings = loaded.settings;
     let text = trace::is_text(settings.log.format);
     let mut plan = resolve::serve(settings)?;
@@ -36,7 +41,18 @@ pub(crate) async fn run(loaded: Loaded, files: u64) -> anyhow::Result<()> {
     if let Some(callback) = stack.new_incoming_callback() {
         banner::tell_incoming(&callback);
     }
-    signals.first().await;
+    let failed = tokio::select! {
+        () = signals.first() => None,
+        why = stack.journal_failed() => Some(why),
+    };
+    if let Some(why) = failed {
+        // Nothing is hung up: a restart on the same folder takes the calls up again.
+        tracing::error!(
+            why,
+            "the journal failed; ending, so that a restart goes on from it"
+        );
+        return Ok(ExitCode::from(JOURNAL_FAILED));
+    }
     signals.end_at_the_next();
     tracing::info!("draining; a second signal ends at once");
     let drained = stack.drain().await;
@@ -45,5 +61,5 @@ pub(crate) async fn run(loaded: Loaded, files: u64) -> anyhow::Result<()> {
         connections_cut = drained.connections_cut,
         "drained"
     );
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -19,15 +19,18 @@ use openmic_engine::Engine;
 use openmic_graph::relay::{Relay, RelayConfig, RelayMetrics};
 use openmic_graph::{GraphClient, GraphConfig};
 use openmic_hub::Hub;
+use openmic_journal::Journal;
 use openmic_listen::{ListenMetrics, Listener, Running};
 use openmic_local::{LocalConfig, LocalService};
 use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use url::Url;
 
 use crate::banner::Addresses;
-use crate::resolve::{Endpoints, Place, Plan};
+use crate::records::{self, Opened};
+use crate::resolve::{Endpoints, Place, Plan, Records};
 use crate::tls::TlsPlan;
 use crate::{config, resolve, telemetry};
 
@@ -44,6 +47,9 @@ const KEYS_AGAIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Stack {
     engine: Engine,
+    journal: Journal,
+    /// The journal's folder, when it goes with the process.
+    temporary: Option<TempDir>,
     local: Option<LocalService>,
     readiness: Readiness,
     /// Of the public listener.
@@ -79,6 +85,12 @@ impl Stack {
         let public =
             Listener::bind(plan.public).context("the engine's HTTP surface [listen.public]")?;
         let admin = Listener::bind(plan.admin).context("metrics and probes [listen.admin]")?;
+        let records = mem::replace(&mut plan.records, Records::Temporary);
+        let Opened {
+            journal,
+            found,
+            temporary,
+        } = records::open(records).await?;
         let registry = telemetry::registry().context("the process's metrics")?;
         let scheme = plan.tls.scheme();
         let served = mem::replace(&mut plan.tls, TlsPlan::Off).start()?;
@@ -123,8 +135,10 @@ impl Stack {
             Some(url) => url.clone(),
             None => address_url(scheme, public.local_addr()),
         };
+        journal.metrics().register(&registry)?;
         let mut engine = Engine::builder(graph.clone(), plan.owner(), callback)
             .hub(hub)
+            .journal(journal.clone(), found)
             .command_deadline(plan.calls.command_deadline)
             .post_limit(plan.request_timeout)
             .max_calls(plan.calls.max_calls)
@@ -206,9 +220,13 @@ impl Stack {
                 background.spawn(again);
             }
         }
+        // Before the webhook listens: from now on it knows the calls of before.
+        background.spawn(records::take_up(engine.recover(), readiness.clone()));
         let admin_routes = admin_routes(registry, readiness.clone(), &edge_metrics);
         Ok(Self {
             engine,
+            journal,
+            temporary,
             local,
             readiness,
             scheme,
@@ -244,6 +262,12 @@ impl Stack {
         self.new_key.then(|| self.engine.incoming_callback())
     }
 
+    /// Resolves once the journal failed, with what its disk said. The process is to end then, without
+    /// hanging anything up: what it goes on from is what is durable.
+    pub(crate) async fn journal_failed(&self) -> String {
+        self.journal.failed().await
+    }
+
     /// Ends gracefully, within the configured deadline: unready, no new calls and commands, every
     /// call hung up, subscribers told to come back later (1012), requests answered. The admin
     /// listener goes last, so that probes see it.
@@ -270,6 +294,14 @@ impl Stack {
             tracing::warn!("the local calling service was cut short");
         }
         self.background.shutdown().await;
+        if time::timeout(left(), self.journal.close()).await.is_err() {
+            tracing::warn!("the journal was not closed in time; nothing of it is lost");
+        }
+        if let Some(folder) = self.temporary.take()
+            && let Err(error) = folder.close()
+        {
+            tracing::warn!(%error, "the journal's temporary folder stays");
+        }
         connections_cut += self.admin.stop(left().min(Duration::from_secs(1))).await;
         Drained {
             calls_left,
@@ -278,7 +310,7 @@ impl Stack {
     }
 }
 
-/// The default configuration on ports that are free: several of it run side by side.
+/// The default configuration on ports that are free, its journal in a temporary folder: several of it run side by side.
 ///
 /// # Errors
 /// When the default configuration cannot be run, which a test excludes.
@@ -290,7 +322,9 @@ pub(crate) fn on_free_ports() -> anyhow::Result<Plan> {
         ("local.rtp_ports", "any"),
     ];
     let flags = free.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    Ok(resolve::serve(config::load(None, [], &flags)?.settings)?)
+    let mut plan = resolve::serve(config::load(None, [], &flags)?.settings)?;
+    plan.records = Records::Temporary;
+    Ok(plan)
 }
 
 /// What the demo and the tests look at.

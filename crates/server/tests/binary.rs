@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "binary/journal.rs"]
+mod journal;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_openmic");
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
@@ -18,12 +22,21 @@ struct Program {
     child: Child,
     log: BufReader<ChildStderr>,
     listening: Value,
+    /// Where its journal is, unless the flags say otherwise.
+    _journal: TempDir,
 }
 
 impl Program {
     /// Starts it on free ports and waits for the event `listening`.
     fn start(command: &str, flags: &[&str]) -> Self {
-        let mut child = openmic()
+        Self::start_by(openmic(), command, flags)
+    }
+
+    /// As [`Program::start`], by a command line that `program` begins.
+    fn start_by(mut program: Command, command: &str, flags: &[&str]) -> Self {
+        let journal = tempfile::tempdir().unwrap();
+        let mut child = program
+            .env("OPENMIC__JOURNAL__FOLDER", journal.path())
             .args([command, "--admin", "127.0.0.1:0", "--local", "127.0.0.1:0"])
             .args(["--set", "local.rtp_ports=any"])
             .args(flags)
@@ -35,6 +48,7 @@ impl Program {
             child,
             log,
             listening: Value::Null,
+            _journal: journal,
         };
         program.listening = program.event("listening");
         program
@@ -257,6 +271,21 @@ async fn token(local: &Program) -> String {
     body["access_token"].as_str().unwrap().to_owned()
 }
 
+/// What a bot says to join a meeting.
+fn create(thread: &str) -> Value {
+    json!({
+        "callbackUri": "http://127.0.0.1:9/",
+        "requestedModalities": ["audio"],
+        "mediaConfig": {"@odata.type": "#microsoft.graph.serviceHostedMediaConfig"},
+        "chatInfo": {"threadId": thread, "messageId": "0"},
+        "meetingInfo": {
+            "@odata.type": "#microsoft.graph.organizerMeetingInfo",
+            "organizer": {"user": {"id": "33333333-3333-4333-8333-333333333333"}}
+        },
+        "tenantId": TENANT
+    })
+}
+
 #[tokio::test]
 async fn the_graph_file_leads_to_a_service_in_another_process() {
     let mut local = Program::start("local", &[]);
@@ -285,17 +314,7 @@ async fn the_graph_file_leads_to_a_service_in_another_process() {
     let token = token(&local).await;
     let http = reqwest::Client::new();
     let calls = engine.url("public", "/v1.0/communications/calls");
-    let create = json!({
-        "callbackUri": "http://127.0.0.1:9/",
-        "requestedModalities": ["audio"],
-        "mediaConfig": {"@odata.type": "#microsoft.graph.serviceHostedMediaConfig"},
-        "chatInfo": {"threadId": "19:two_processes@thread.v2", "messageId": "0"},
-        "meetingInfo": {
-            "@odata.type": "#microsoft.graph.organizerMeetingInfo",
-            "organizer": {"user": {"id": "33333333-3333-4333-8333-333333333333"}}
-        },
-        "tenantId": TENANT
-    });
+    let create = create("19:two_processes@thread.v2");
     let answer = http
         .post(&calls)
         .bearer_auth(&token)
@@ -382,7 +401,9 @@ async fn without_signing_keys_it_lives_and_is_not_ready() {
 #[test]
 fn for_people_there_is_a_banner_and_no_colour_in_a_pipe() {
     let arguments = ["serve", "--public", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let journal = tempfile::tempdir().unwrap();
     let mut child = openmic()
+        .env("OPENMIC__JOURNAL__FOLDER", journal.path())
         .args(arguments)
         .args([
             "--local",

@@ -212,6 +212,11 @@ impl<S: Store> Store for FaultyStore<S> {
         self.inner.idle()
     }
 
+    fn make_room(&mut self) -> Result<(), StoreError> {
+        self.faults.0.plan.lock().alive()?;
+        self.inner.make_room()
+    }
+
     fn space(&mut self) -> Result<Space, StoreError> {
         let plan = self.faults.0.plan.lock();
         plan.alive()?;

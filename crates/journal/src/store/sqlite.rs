@@ -1,5 +1,5 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +20,9 @@ const APPLICATION: i64 = 0x6f6d_6a6c;
 
 /// Versions from 3.7.0 on, below this one, can damage the write-ahead log.
 const MENDED: i32 = 3_051_003;
+
+/// The write-ahead log, beside the file.
+const LOG: &str = "journal.db-wal";
 
 /// The log is copied into the file once it has so many bytes and nothing else is to do ...
 const LOG_IDLE: u64 = 256 << 10;
@@ -109,7 +112,7 @@ impl SqliteStore {
     }
 
     fn log_bytes(&self) -> u64 {
-        let log = self.folder.join("journal.db-wal");
+        let log = self.folder.join(LOG);
         std::fs::metadata(log).map_or(0, |log| log.len())
     }
 
@@ -126,11 +129,102 @@ impl SqliteStore {
     }
 }
 
+/// What is at the place of a journal, found without touching it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Look {
+    /// Nothing; it can be made.
+    New,
+    /// A journal that can be opened.
+    Journal {
+        /// Its size in bytes, without what is not yet copied from its log.
+        bytes: u64,
+    },
+    /// A journal that a process has open.
+    InUse,
+}
+
+impl Look {
+    /// Looks at the place of a journal and changes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`] that opening it would meet.
+    pub fn at(folder: &Path) -> Result<Self, OpenError> {
+        let bad_folder = |cause| OpenError::Folder {
+            folder: folder.to_owned(),
+            cause,
+        };
+        // of a relative path without a folder the last ancestor is empty: where we are
+        let there = folder.ancestors().find(|place| place.exists());
+        let there = there.unwrap_or(Path::new("."));
+        if !there.is_dir() {
+            return Err(bad_folder(io::ErrorKind::NotADirectory.into()));
+        }
+        let rights = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        rustix::fs::access(there, rights).map_err(|errno| bad_folder(errno.into()))?;
+        let file = folder.join("journal.db");
+        let mut head = [0; 100];
+        let mut database = match File::open(&file) {
+            Ok(database) => database,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::New),
+            Err(error) => return Err(bad_folder(error)),
+        };
+        let bytes = database.metadata().map_err(bad_folder)?.len();
+        if bytes == 0 {
+            return Ok(Self::New);
+        }
+        // the header of a database: https://www.sqlite.org/fileformat2.html, 1.3
+        let damaged = |cause: &str| OpenError::Damaged {
+            file: file.clone(),
+            cause: cause.to_owned(),
+        };
+        database
+            .read_exact(&mut head)
+            .map_err(|_| damaged("it is shorter than a header"))?;
+        if !head.starts_with(b"SQLite format 3\0") {
+            return Err(damaged("it is no database"));
+        }
+        let number = |at: usize| {
+            let bytes = head[at..at + 4].try_into().unwrap_or_default();
+            i64::from(i32::from_be_bytes(bytes))
+        };
+        let (format, application) = (number(60), number(68));
+        // until it is first copied from the log the file has neither
+        let logged = std::fs::metadata(folder.join(LOG)).is_ok_and(|log| log.len() > 0);
+        if format > FORMAT {
+            return Err(Found::Newer(format).of(&file));
+        }
+        if application != APPLICATION && !(application == 0 && logged) {
+            return Err(Found::NotOurs.of(&file));
+        }
+        let lock = File::open(folder.join("lock"));
+        let held = lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+        Ok(if held {
+            Self::InUse
+        } else {
+            Self::Journal { bytes }
+        })
+    }
+}
+
 /// Opens a file for writing that only this user may read.
 fn private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     options.mode(0o600).open(path)
+}
+
+/// Takes `bytes` of the disk for a file.
+fn hold(mut file: File, bytes: u64) -> io::Result<()> {
+    let allocated = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes);
+    match allocated {
+        // a file system that cannot allocate takes what is written
+        Err(rustix::io::Errno::OPNOTSUPP) => {
+            io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
+            Ok(())
+        }
+        done => Ok(done?),
+    }
 }
 
 /// What was found wrong before the file's name is known.
@@ -401,6 +495,11 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    fn make_room(&mut self) -> Result<(), StoreError> {
+        // the log has a page as often as it was written, the file once
+        self.checkpoint()
+    }
+
     fn space(&mut self) -> Result<Space, StoreError> {
         let failed = |error: io::Error| StoreError::Failed(error.to_string());
         let disk = rustix::fs::statvfs(&self.folder).map_err(|error| failed(error.into()))?;
@@ -416,13 +515,11 @@ impl Store for SqliteStore {
             return true;
         }
         let path = self.folder.join("reserve");
-        let held = private(&path).and_then(|file| {
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
-            Ok(())
-        });
+        let held = private(&path).and_then(|file| hold(file, bytes));
         self.held = held.is_ok();
-        if !self.held && std::fs::remove_file(&path).is_err() {
-            tracing::debug!("no reserve was made");
+        if let Err(error) = held {
+            tracing::debug!(%error, "the journal's reserve cannot be held");
+            std::fs::remove_file(&path).unwrap_or_default();
         }
         self.held
     }

@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
-use openmic_journal::{Journal, JournalConfig, OpenError};
+use openmic_journal::{Full, Journal, JournalConfig, Keeping, Look, OpenError};
 
-use crate::facts::{begun, key};
+use crate::facts::{AT, at, begun, key, unmuting, verdict};
 
 async fn write_one(folder: &Path) {
     let (journal, _) = Journal::open(&JournalConfig::new(folder)).unwrap();
@@ -13,7 +14,26 @@ async fn write_one(folder: &Path) {
     journal.close().await;
 }
 
+/// Why it cannot be opened; who only looks is told the same.
 fn refused(folder: &Path) -> OpenError {
+    let seen = Look::at(folder);
+    let error = open_error(folder);
+    match seen {
+        Ok(seen) => assert_eq!((seen, in_use(&error)), (Look::InUse, true), "{error}"),
+        Err(seen) => assert_eq!(kind(&seen), kind(&error), "{seen}"),
+    }
+    error
+}
+
+fn in_use(error: &OpenError) -> bool {
+    matches!(error, OpenError::InUse { .. })
+}
+
+fn kind(error: &OpenError) -> std::mem::Discriminant<OpenError> {
+    std::mem::discriminant(error)
+}
+
+fn open_error(folder: &Path) -> OpenError {
     Journal::open(&JournalConfig::new(folder)).unwrap_err()
 }
 
@@ -157,4 +177,115 @@ fn a_folder_that_cannot_be_made_is_named() {
     let error = refused(&file.join("journal"));
     assert!(matches!(error, OpenError::Folder { .. }), "{error}");
     assert!(error.to_string().contains("cannot be written"), "{error}");
+}
+
+#[tokio::test]
+async fn who_looks_changes_nothing() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("a/b");
+    assert_eq!(Look::at(&folder).unwrap(), Look::New);
+    assert!(!parent.path().join("a").exists());
+    write_one(&folder).await;
+    let seen = Look::at(&folder).unwrap();
+    assert!(matches!(seen, Look::Journal { bytes: 1.. }), "{seen:?}");
+    let (_journal, recovery) = Journal::open(&JournalConfig::new(&folder)).unwrap();
+    assert_eq!(recovery.incarnation, 2);
+}
+
+/// A file system of its own, which only root can have.
+struct Mount(tempfile::TempDir);
+
+impl Mount {
+    fn new(options: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
+        let mounted = mount.arg(folder.path()).output();
+        if mounted.is_ok_and(|mounted| mounted.status.success()) {
+            return Some(Self(folder));
+        }
+        eprintln!("skipped: a tmpfs cannot be mounted here; root can");
+        None
+    }
+
+    fn remount(&self, options: &str) {
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-o", &format!("remount,{options}")]);
+        assert!(mount.arg(self.0.path()).status().unwrap().success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let mut unmount = std::process::Command::new("umount");
+        let done = unmount.arg("-l").arg(self.0.path()).status();
+        assert!(done.is_ok_and(|done| done.success()));
+    }
+}
+
+/// F-D6.
+#[tokio::test]
+async fn a_read_only_folder_is_named() {
+    let Some(mount) = Mount::new("size=4m") else {
+        return;
+    };
+    let folder = mount.0.path().join("journal");
+    write_one(&folder).await;
+    mount.remount("ro");
+    for place in [folder, mount.0.path().join("new")] {
+        let error = refused(&place);
+        assert!(matches!(error, OpenError::Folder { .. }), "{error}");
+        assert!(error.to_string().contains("Read-only"), "{error}");
+    }
+}
+
+/// F-D1, I-34, on a disk that really is full.
+#[tokio::test]
+async fn on_a_full_disk_verdicts_are_recorded_and_new_commands_refused_until_there_is_room() {
+    let Some(mount) = Mount::new("size=4m") else {
+        return;
+    };
+    let config = JournalConfig {
+        keeping: Keeping {
+            min_free: 1 << 20,
+            reserve: 512 << 10,
+            ..Keeping::default()
+        },
+        ..JournalConfig::new(mount.0.path().join("journal"))
+    };
+    let (journal, _) = Journal::open(&config).unwrap();
+    for number in 1..=64 {
+        journal.admits().unwrap();
+        let unmute = unmuting(number, number);
+        journal.append(key(number), &unmute).await.unwrap();
+    }
+
+    // somebody else fills it to the last byte
+    let filler = mount.0.path().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    let filled = std::io::copy(&mut std::io::repeat(1), &mut file).unwrap_err();
+    assert_eq!(filled.kind(), std::io::ErrorKind::StorageFull);
+    for number in 1..=64 {
+        let settled = at(AT, &[verdict(number)]);
+        let recorded = journal.append(key(number), &settled);
+        let recorded = tokio::time::timeout(Duration::from_secs(20), recorded).await;
+        recorded.expect("there is room for it").unwrap();
+    }
+    let full = journal.admits().unwrap_err();
+    assert!(matches!(full, Full::Disk { .. }), "{full}");
+    assert!(!config.folder.join("reserve").exists());
+
+    // what is open keeps its room
+    drop(file);
+    std::fs::remove_file(filler).unwrap();
+    while journal.admits().is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert!(config.folder.join("reserve").exists(), "it is held again");
+    journal.close().await;
+    let (_, recovery) = Journal::open(&config).unwrap();
+    assert_eq!((recovery.calls.len(), recovery.quarantined.len()), (64, 0));
+    for call in recovery.calls {
+        assert_eq!(call.book.open(), []);
+    }
 }

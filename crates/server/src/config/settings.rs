@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use url::Url;
 
-use super::values::{self, LogFormat, Period, PortRange, Sha256, TlsMode, UpstreamKind};
+use super::values::{self, Bytes, LogFormat, Period, PortRange, Sha256, TlsMode, UpstreamKind};
 
 /// Configuration of openmic.
 ///
@@ -61,6 +61,11 @@ pub(crate) struct Settings {
     /// their bot named.
     #[config(nested)]
     pub(crate) relay: Relay,
+
+    /// What of calls outlives a crash of this program: accepted commands, what was sent for them,
+    /// their verdicts.
+    #[config(nested)]
+    pub(crate) journal: Journal,
 
     /// The fan-out of rosters to WebSocket subscribers.
     #[config(nested)]
@@ -445,6 +450,31 @@ pub(crate) struct Relay {
     /// How long is still sent to a bot whose call has ended and is past `calls.retention`.
     #[config(default = "15s")]
     pub(crate) drain: Period,
+}
+
+#[derive(Debug, Config, Serialize)]
+pub(crate) struct Journal {
+    /// The folder it is in, made when it is missing, readable for this user alone. On a local disk,
+    /// and for one process at a time. A relative one is where the program runs.
+    #[config(default = "openmic-data")]
+    pub(crate) folder: PathBuf,
+
+    /// What an accepted command and its verdict survive. "power-loss": a killed process, a crash of
+    /// the system and loss of power, not the loss of the disk; two syncs of the disk for each
+    /// command, shared by all that run at once. "process-crash": a killed process only. "none": that
+    /// too, but after a crash of the system the whole journal may be damaged; for tests.
+    #[config(default = "power-loss")]
+    pub(crate) durability: values::Durability,
+
+    /// Below so much free space on its disk new calls and commands are answered 507, until there is
+    /// room again. What was accepted is still brought to its end.
+    #[config(default = "64MiB")]
+    pub(crate) min_free: Bytes,
+
+    /// How long ended calls, settled commands and first answers are kept, for whoever asks again
+    /// also after a restart; 1 h to 30 d.
+    #[config(default = "1d")]
+    pub(crate) retention: Period,
 }
 
 #[derive(Debug, Config, Serialize)]

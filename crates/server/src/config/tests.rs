@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use tempfile::NamedTempFile;
 
-use super::values::{LogFormat, Period, PeriodError, PortRange, UpstreamKind};
+use super::values::{Bytes, LogFormat, Period, PeriodError, PortRange, UpstreamKind};
 use super::*;
 
 fn file(text: &str) -> NamedTempFile {
@@ -308,6 +308,24 @@ fn the_graph_example_parses() {
     let loaded = load(Some(&repository("config/graph.toml")), [], &[]).unwrap();
     assert_eq!(loaded.settings.upstream.kind, UpstreamKind::Graph);
     assert_eq!(loaded.settings.log.format, LogFormat::Json);
+}
+
+#[test]
+fn sizes_are_written_with_their_unit() {
+    for (text, bytes) in [
+        ("64MiB", 64 << 20),
+        ("2 GiB", 2 << 30),
+        ("0B", 0),
+        ("1023KiB", 1023 << 10),
+    ] {
+        let size: Bytes = text.parse().unwrap();
+        assert_eq!(size, Bytes(bytes), "{text}");
+        assert_eq!(size.to_string(), text.replace(' ', ""));
+    }
+    for text in ["64", "64MB", "MiB", "-1MiB", "1.5GiB", "99999999999999GiB"] {
+        let refused = text.parse::<Bytes>().unwrap_err().to_string();
+        assert!(refused.contains("write it as \"64MiB\""), "{refused}");
+    }
 }
 
 #[test]

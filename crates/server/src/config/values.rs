@@ -108,6 +108,64 @@ impl<'de> Deserialize<'de> for Period {
     }
 }
 
+/// So many bytes, written as `64MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+/// Units of bytes, the largest first.
+const SIZES: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+
+/// The text is no size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no size; write it as \"64MiB\" or \"2GiB\"")]
+pub(crate) struct BytesError(String);
+
+impl FromStr for Bytes {
+    type Err = BytesError;
+
+    fn from_str(text: &str) -> Result<Self, BytesError> {
+        let bad = || BytesError(text.to_owned());
+        let written = text.trim();
+        let digits = written.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = written.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        let unit = unit.trim_start();
+        let (_, size) = SIZES
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(bad)?;
+        number.checked_mul(*size).map(Self).ok_or_else(bad)
+    }
+}
+
+impl Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = SIZES.iter().find(|(_, size)| self.0.is_multiple_of(*size));
+        let (unit, size) = whole.copied().unwrap_or(("B", 1));
+        if self.0 == 0 {
+            return f.write_str("0B");
+        }
+        write!(f, "{}{unit}", self.0 / size)
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer)
+    }
+}
+
 /// UDP ports: `7100-7999`, or `any`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PortRange(pub(crate) Option<(u16, u16)>);
@@ -214,6 +272,18 @@ pub(crate) enum TlsMode {
     Dev,
     /// With the operator's.
     Files,
+}
+
+/// What the journal survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Durability {
+    /// Whatever spares the disk.
+    PowerLoss,
+    /// A killed process.
+    ProcessCrash,
+    /// That too, but nothing is synced.
+    None,
 }
 
 /// How log lines are written.

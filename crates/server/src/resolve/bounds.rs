@@ -2,15 +2,19 @@
 //! not call them good.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{Invalid, Place, invalid};
-use crate::config::settings::{Auth, Listen, Recorder};
+use crate::config::settings::{Auth, Journal, Listen, Recorder};
 
 /// Below it a flight recorder holds nothing of use.
 const LEAST_RECORDER: usize = 1024 * 1024;
+/// How long the journal may keep what has ended.
+const RETENTION: RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(720);
 /// What every client sends with a token fits.
 const LEAST_HEADER: usize = 4096;
 
@@ -108,6 +112,18 @@ pub(super) fn recorder(recorder: &Recorder) -> Result<(), Invalid> {
             recorder.bytes
         ),
     ))
+}
+
+/// Whether the journal has a place, and keeps what it is for.
+pub(super) fn journal(journal: &Journal) -> Result<(), Invalid> {
+    if journal.folder.as_os_str().is_empty() {
+        let problem = "is empty; name a folder on a local disk that this user may write";
+        return Err(invalid("journal.folder", problem));
+    }
+    if !RETENTION.contains(&journal.retention.0) {
+        return Err(invalid("journal.retention", "must be from 1h to 30d"));
+    }
+    Ok(())
 }
 
 /// Whether some token can be taken.

@@ -79,6 +79,34 @@ fn faults_stay_on_loopback_in_the_dev_profile() {
 }
 
 #[test]
+fn the_journal_is_as_configured() {
+    let Records::Kept(default) = resolved(&[]).unwrap().records else {
+        panic!("it is kept")
+    };
+    let built_in = Keeping::default();
+    assert_eq!(default.folder, Path::new("openmic-data"));
+    assert_eq!(default.durability, Durability::PowerLoss);
+    assert_eq!(default.keeping.min_free, built_in.min_free);
+    assert_eq!(default.keeping.retention, built_in.retention);
+    let other = resolved(&[
+        ("journal.folder", "/srv/openmic"),
+        ("journal.durability", "process-crash"),
+        ("journal.min_free", "2GiB"),
+        ("journal.retention", "2d"),
+    ]);
+    let Records::Kept(other) = other.unwrap().records else {
+        panic!("it is kept")
+    };
+    assert_eq!(other.folder, Path::new("/srv/openmic"));
+    assert_eq!(other.durability, Durability::ProcessCrash);
+    assert_eq!(other.keeping.min_free, 2 << 30);
+    assert_eq!(other.keeping.retention, Duration::from_hours(48));
+    let short = refusal(&[("journal.retention", "59min")]);
+    assert_eq!(short, "journal.retention: must be from 1h to 30d");
+    assert!(refusal(&[("journal.folder", "")]).starts_with("journal.folder: is empty"));
+}
+
+#[test]
 fn dev_credentials_stay_on_loopback() {
     let open = refusal(&[("listen.public", "0.0.0.0:7080")]);
     assert!(

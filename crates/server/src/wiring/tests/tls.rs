@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use super::*;
 
 /// A stack with a dev certificate whose authority lands in a directory of its own.
-async fn stack(directory: &tempfile::TempDir) -> Stack {
+async fn stack(directory: &TempDir) -> Stack {
     let mut plan = plan();
     plan.tls = TlsPlan::Dev {
         names: Vec::new(),

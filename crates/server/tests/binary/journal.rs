@@ -1,0 +1,108 @@
+//! The journal of the real binary: its folder, its failure, its full disk.
+
+use super::*;
+
+/// Joins a meeting; the status and body of the answer, or nothing when the server is gone.
+async fn join(engine: &Program, thread: &str) -> Option<(u16, Value)> {
+    let request = reqwest::Client::new()
+        .post(engine.url("public", "/v1.0/communications/calls"))
+        .bearer_auth(token(engine).await)
+        .json(&create(thread));
+    let answer = request.send().await.ok()?;
+    Some((answer.status().as_u16(), answer.json().await.ok()?))
+}
+
+fn folder_flag(folder: &TempDir) -> String {
+    format!("journal.folder={}", folder.path().display())
+}
+
+/// F-N7.
+#[test]
+fn a_second_process_on_the_folder_is_refused_in_plain_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let flag = folder_flag(&folder);
+    let flags = ["--public", "127.0.0.1:0", "--set", &flag];
+    let _first = Program::start("serve", &flags);
+    let ports = ["--admin", "127.0.0.1:0", "--local", "127.0.0.1:0"];
+    let (code, _, stderr) = output(&[&["serve"], &ports[..], &flags[..]].concat());
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(
+        stderr.contains("openmic: journal.folder: the journal in")
+            && stderr.contains("is in use by another process. Stop that one"),
+        "{stderr}"
+    );
+}
+
+/// F-D6.
+#[test]
+fn config_check_looks_at_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let flag = folder_flag(&folder);
+    let (code, stdout, _) = output(&["config", "check", "--set", &flag]);
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("(new), durability power-loss"), "{stdout}");
+
+    let first = Program::start("serve", &["--public", "127.0.0.1:0", "--set", &flag]);
+    let (code, stdout, _) = output(&["config", "check", "--set", &flag]);
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("in use by a running process"), "{stdout}");
+    drop(first);
+
+    let (code, _, stderr) = output(&["config", "check", "--set", "journal.folder=/dev/null/a"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.starts_with("openmic: journal.folder: the journal's folder /dev/null/a cannot be"),
+        "{stderr}"
+    );
+}
+
+/// F-D1.
+#[tokio::test]
+async fn without_room_on_the_disk_a_create_is_507_and_nothing_is_sent() {
+    let engine = Program::start(
+        "serve",
+        &[
+            "--public",
+            "127.0.0.1:0",
+            "--set",
+            "journal.min_free=9999999GiB",
+        ],
+    );
+    let (status, body) = join(&engine, "19:full@thread.v2").await.unwrap();
+    assert_eq!(status, 507, "{body}");
+    assert_eq!(body["error"]["code"], "storage_full", "{body}");
+    let (_, metrics) = get(engine.url("admin", "/metrics")).await;
+    assert!(metrics.contains("\nopenmic_local_calls 0\n"), "{metrics}");
+    assert!(metrics.contains("\nopenmic_journal_full 1\n"), "{metrics}");
+}
+
+/// F-D2: the system refuses a write, the process ends with 74 and hangs nothing up; started again
+/// where the disk works it goes on from what is durable.
+#[tokio::test]
+async fn a_write_that_fails_ends_the_process_with_74_and_a_restart_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let flag = folder_flag(&folder);
+    let flags = ["--public", "127.0.0.1:0", "--set", &flag];
+    // 150 kB in a file and no more: what would be the signal becomes an error of the write
+    let mut limited = Command::new("sh");
+    let script = "trap '' XFSZ; ulimit -f 300; exec \"$@\"";
+    limited.args(["-c", script, "sh", BINARY]);
+    let mut engine = Program::start_by(limited, "serve", &flags);
+    let mut joined = 0;
+    for number in 0..1000 {
+        match join(&engine, &format!("19:{number}@thread.v2")).await {
+            Some((201, _)) => joined += 1,
+            _ => break,
+        }
+    }
+    assert_eq!(engine.exit_code(), Some(74));
+    assert!((1..1000).contains(&joined), "{joined}");
+
+    let mut engine = Program::start("serve", &flags);
+    let done = engine.event("the calls of before are taken up");
+    // this local service is new and has none of them
+    assert!(done["open"].as_u64().unwrap() >= joined, "{done}");
+    assert_eq!(done["closed"], done["open"], "{done}");
+    assert_eq!(get(engine.url("admin", "/readyz")).await.0, 200);
+    assert_eq!(join(&engine, "19:again@thread.v2").await.unwrap().0, 201);
+}
