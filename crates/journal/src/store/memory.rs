@@ -125,10 +125,6 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn make_room(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
     fn space(&mut self) -> Result<Space, StoreError> {
         Ok(Space {
             free: u64::MAX,
