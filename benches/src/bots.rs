@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use openmic::local::{LocalConfig, LocalService};
-use openmic::{Bot, BotConfig, Call, Join, Phase, Verdict};
+use openmic::{Bot, BotConfig, Call, Durability, Join, Journal, JournalConfig, Phase, Verdict};
 use openmic_listen::{Limits, Listener, Running};
+use tempfile::TempDir;
 
 use crate::at_once;
 
@@ -18,6 +19,8 @@ pub struct Bots {
     bot: Bot,
     webhook: Running,
     service: LocalService,
+    /// The journal, and the folder it is in.
+    journal: Option<(Journal, TempDir)>,
 }
 
 impl Bots {
@@ -26,11 +29,36 @@ impl Bots {
     /// # Errors
     /// When a part does not start or a call is not established.
     pub async fn join(count: usize) -> anyhow::Result<Self> {
+        Self::join_with(count, None).await
+    }
+
+    /// As [`Bots::join`], with a journal in the system's temporary folder.
+    ///
+    /// # Errors
+    /// As [`Bots::join`], or when the journal does not open.
+    pub async fn join_durable(count: usize, durability: Durability) -> anyhow::Result<Self> {
+        Self::join_with(count, Some(durability)).await
+    }
+
+    async fn join_with(count: usize, durability: Option<Durability>) -> anyhow::Result<Self> {
         let metrics = prometheus::Registry::new();
         let service = LocalService::start(LocalConfig::ephemeral(), &metrics).await?;
         let listener = Listener::bind(([127, 0, 0, 1], 0).into())?;
         let public_url = format!("http://{}", listener.local_addr()).parse()?;
-        let bot = Bot::new(BotConfig::local(&service, public_url))?;
+        let config = BotConfig::local(&service, public_url);
+        let (bot, journal) = match durability {
+            None => (Bot::new(config)?, None),
+            Some(durability) => {
+                let folder = tempfile::tempdir()?;
+                let (journal, found) = Journal::open(&JournalConfig {
+                    durability,
+                    ..JournalConfig::new(folder.path())
+                })?;
+                let kept = journal.clone();
+                let bot = Bot::with(config, |engine| engine.journal(kept, found))?;
+                (bot, Some((journal, folder)))
+            }
+        };
         bot.register(&metrics)?;
         let webhook = listener.serve(bot.callback_routes(), Limits::default());
         let mut calls = Vec::new();
@@ -56,6 +84,7 @@ impl Bots {
             bot,
             webhook,
             service,
+            journal,
         })
     }
 
@@ -91,6 +120,10 @@ impl Bots {
         drop(self.bot);
         self.webhook.stop(Duration::from_secs(1)).await;
         self.service.stop().await;
+        if let Some((journal, folder)) = self.journal {
+            journal.close().await;
+            folder.close()?;
+        }
         Ok(())
     }
 }
