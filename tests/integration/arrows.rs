@@ -155,3 +155,35 @@ fn no_file_is_a_maze() {
         "what second noun lives in there? {long:#?}"
     );
 }
+
+#[test]
+fn no_build_has_planted_bugs_unless_it_is_asked_for_them() {
+    let metadata = MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .exec()
+        .unwrap();
+    let seeded = |features: &[String]| features.iter().any(|one| one.contains("seeded-bugs"));
+    for node in &metadata.resolve.as_ref().unwrap().nodes {
+        let features: Vec<_> = node.features.iter().map(ToString::to_string).collect();
+        assert!(!seeded(&features), "{} has planted bugs", node.id);
+    }
+    let asks = |package: &&cargo_metadata::Package| {
+        let depends = package.dependencies.iter().any(|one| seeded(&one.features));
+        depends
+            || package
+                .features
+                .keys()
+                .any(|feature| feature == "seeded-bugs")
+    };
+    let names: BTreeSet<_> = metadata
+        .workspace_packages()
+        .into_iter()
+        .filter(asks)
+        .map(|package| package.name.to_string())
+        .collect();
+    assert_eq!(
+        names,
+        BTreeSet::from(["openmic-model".to_owned(), "openmic-simulator".to_owned()]),
+        "the feature, and who can ask for it"
+    );
+}

@@ -57,8 +57,15 @@ impl Doubts {
         unproven || self.open.iter().any(|doubt| doubt.action == action)
     }
 
-    /// The POST of `attempt` may act at any moment before `until`.
-    pub(crate) fn raise(&mut self, attempt: AttemptId, action: Action, until: Time, now: Time) {
+    /// The POST of `attempt` may act at any moment before `until`. Of one from before a crash only
+    /// its time says that it is over.
+    pub(crate) fn raise(
+        &mut self,
+        attempt: Option<AttemptId>,
+        action: Action,
+        until: Time,
+        now: Time,
+    ) {
         if seeded::is(Bug::ForgetDoubt) {
             return;
         }
@@ -78,7 +85,7 @@ impl Doubts {
             return;
         }
         self.open.push(Doubt {
-            attempt: Some(attempt),
+            attempt,
             action,
             until,
         });

@@ -273,7 +273,7 @@ impl Model {
         if may_act_later && !closed && !post.proven {
             let until = post.sent + self.config.post_limit;
             self.doubts
-                .raise(post.attempt, post.action, until, context.now);
+                .raise(Some(post.attempt), post.action, until, context.now);
         }
         acted && !post.proven
     }

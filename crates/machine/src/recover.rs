@@ -111,7 +111,7 @@ impl Model {
         let may_act = post.haunted || !post.is_over();
         if may_act {
             let until = now + self.config.post_limit;
-            self.doubts.raise(0, post.action, until, now);
+            self.doubts.raise(None, post.action, until, now);
         }
         if may_act || (post.reached > 0 && !post.confirmed) {
             self.doubts.unprove(post.action);

@@ -36,7 +36,7 @@ bugs! {
     IgnoreRetryAfter = "ignore-retry-after",
     /// Machine: who left leaves no tombstone.
     DropTombstones = "drop-tombstones",
-    /// Machine: what a Graph that is asked twice answers for the command before counts again.
+    /// Machine: a command that has its verdict gets another.
     SecondVerdict = "second-verdict",
     /// Machine: a command equal to the one under way sends a POST of its own.
     EqualOpensSecond = "equal-opens-second",
@@ -48,7 +48,7 @@ bugs! {
     SeqReset = "seq-reset",
     /// Machine: notifications that wait for their POST's answer are kept without bound.
     UnboundedPark = "unbounded-park",
-    /// Machine: an older POST of the other action is taken for over once it is answered.
+    /// Machine: a POST that may still act is forgotten.
     ForgetDoubt = "forget-doubt",
     /// Machine: after a crash what was under way is posted again without looking.
     BlindRecovery = "blind-recovery",
@@ -64,14 +64,10 @@ bugs! {
     Overtake = "overtake",
     /// Journal: a record is called durable before it is committed.
     AckBeforeSync = "ack-before-sync",
-    /// Journal: commits are not synced to the disk.
-    SkipSync = "skip-sync",
     /// Auth: the algorithm is taken from the token's header.
     AlgFromHeader = "alg-from-header",
     /// Engine: a webhook's tenant is not compared with the call's.
     TenantNotCompared = "tenant-not-compared",
-    /// Edge: a request is known again by its key alone, whatever it asks.
-    WrongRepeatKey = "wrong-repeat-key",
     /// Hub: a subscriber that fell behind goes on with the latest delta.
     SkipDelta = "skip-delta",
 }

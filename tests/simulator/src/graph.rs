@@ -335,6 +335,10 @@ impl Graph {
             action,
         });
         if world.strikes(Fault::Fails) {
+            if world.random.percent(30) {
+                self.posts[at].status = OperationStatus::Failed;
+                return reply(world, PostOutcome::Answered(self.shown(at)));
+            }
             self.posts[at].told_running = true;
             let later = (answer + world.delay()).min(limit);
             world.agenda.put(later, Doing::Fail(at));
@@ -371,6 +375,9 @@ impl Graph {
             acts += world.random.below(9000);
         }
         world.agenda.put(acts.min(limit), Doing::Act(at));
+        if running && world.random.percent(20) {
+            Self::notify(world, Event::OperationNotice(self.shown(at)));
+        }
         let mut shown = self.shown(at);
         if null {
             shown.id = None;

@@ -9,7 +9,7 @@ use openmic_checker::{Answer, End, Gauge, Note, What};
 use openmic_machine::{AttemptId, Config, Effect, Event, Machine, Phase, PostOutcome, Read, Time};
 use openmic_model::{
     AppId, Book, CallId, CallIntent, CallKind, Change, CommandId, OperationStatus, Origin,
-    Participant, Record, RosterUpdate, TenantId, WallTime,
+    Participant, Record, RosterUpdate, TenantId, Verdict, WallTime,
 };
 
 use crate::agenda::Millis;
@@ -143,6 +143,15 @@ impl Process {
         if book.ended().is_some() || !book.is_opened() {
             // The engine looks for a call that it may have created, and hangs it up.
             around.graph.end(around.world);
+            for (_, open) in book.open() {
+                let verdict = Verdict::CallEnded { result: None };
+                around.tally.verdict(&verdict);
+                around.write(Record::Verdict {
+                    command: open.command,
+                    action: open.action,
+                    verdict,
+                });
+            }
             return Ok(None);
         }
         let epoch = book.next_epoch(around.wall);

@@ -1,6 +1,7 @@
 //! What many lives came to, as a file to publish figures from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -84,5 +85,26 @@ impl Report {
             unmutes_per_second: tally.unmutes as f64 / seconds.max(1e-9),
             violations: 0,
         }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (hit, pairs) = self.pairs;
+        write!(
+            f,
+            "{} unmutes in {} lives, {} crashes, {} violations, {:.0} unmutes/s on {} threads, \
+             {hit} of {pairs} pairs of state and event;",
+            self.unmutes,
+            self.lives,
+            self.crashes,
+            self.violations,
+            self.unmutes_per_second,
+            self.threads
+        )?;
+        for (word, (_, part)) in &self.verdicts {
+            write!(f, " {word} {:.2}%", part * 100.0)?;
+        }
+        Ok(())
     }
 }

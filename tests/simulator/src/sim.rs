@@ -140,13 +140,17 @@ impl<'a> Sim<'a> {
                 world.agenda.put(at, Doing::HostSets(muted));
             }
         }
-        if world.random.percent(12) {
+        if world.random.percent(18) {
             let at = at(&mut world.random);
             world.agenda.put(at, Doing::RemoteEnd);
         }
         if world.random.percent(6) {
             let at = at(&mut world.random);
             world.agenda.put(at, Doing::HangUp);
+            if world.random.percent(30) {
+                let again = at + world.random.below(3000);
+                world.agenda.put(again, Doing::HangUp);
+            }
         }
         for _ in 0..world.random.below(4) {
             let at = at(&mut world.random);
