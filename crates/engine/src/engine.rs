@@ -14,7 +14,6 @@ use openmic_graph::relay::Relay;
 use openmic_hub::Hub;
 use openmic_journal::{Full, Journal, LookupError, Recovery, Repeated};
 use openmic_machine::{Config, Phase, Time};
-use openmic_model::seeded::{self, Bug};
 use openmic_model::{AppId, CallId, OperationId, Repeat, TenantId};
 use openmic_wire::create::{self, CreateCall, MediaConfig};
 use openmic_wire::errand::{Body, Errand, Place};
@@ -336,8 +335,7 @@ impl Engine {
         if call.is_none() && !for_app {
             return refuse("unknown_call");
         }
-        let foreign = tenant.is_some_and(|tenant| *tenant != owner.tenant);
-        if foreign && !seeded::is(Bug::TenantNotCompared) {
+        if tenant.is_some_and(|tenant| *tenant != owner.tenant) {
             return refuse("wrong_tenant");
         }
         match call {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use openmic_model::WallTime;
-use openmic_model::seeded::{self, Bug};
 use tokio::sync::oneshot;
 
 use crate::error::StoreError;
@@ -75,11 +74,6 @@ impl Writer {
             }
             self.staged.add(item.load);
             self.told.push(item.told);
-        }
-        if seeded::is(Bug::AckBeforeSync) {
-            for told in self.told.drain(..) {
-                told.send(()).unwrap_or_default();
-            }
         }
         self.flush()
     }

@@ -62,12 +62,8 @@ bugs! {
     EffectBeforeRecord = "effect-before-record",
     /// Engine: what rests on no record of its own overtakes what waits.
     Overtake = "overtake",
-    /// Journal: a record is called durable before it is committed.
-    AckBeforeSync = "ack-before-sync",
     /// Auth: the algorithm is taken from the token's header.
     AlgFromHeader = "alg-from-header",
-    /// Engine: a webhook's tenant is not compared with the call's.
-    TenantNotCompared = "tenant-not-compared",
     /// Hub: a subscriber that fell behind goes on with the latest delta.
     SkipDelta = "skip-delta",
 }

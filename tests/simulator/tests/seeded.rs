@@ -15,7 +15,7 @@ const HERE: [(Bug, &[&str]); 17] = [
     (Bug::DropTombstones, &["I-15"]),
     (Bug::SecondVerdict, &["I-2"]),
     (Bug::EqualOpensSecond, &["I-5", "I-9"]),
-    (Bug::VerdictConflated, &["I-3"]),
+    (Bug::VerdictConflated, &["I-3", "I-5", "I-8"]),
     (Bug::VerdictUnwritten, &["I-2"]),
     (Bug::SeqReset, &["I-10", "I-11"]),
     (Bug::UnboundedPark, &["I-19"]),
