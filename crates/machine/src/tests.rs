@@ -8,6 +8,7 @@ mod intents;
 mod ledger;
 mod lifecycle;
 mod records;
+mod recovery;
 mod roster;
 mod rumour;
 mod sim;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use openmic_model::{
     Action, CallFacts, CallKind, CallState, ClientContext, CommandId, DeltaEntry, Evidence,
     Identity, IdentityKind, Operation, OperationId, OperationStatus, Participant, ParticipantId,
-    ResultInfo, RosterSeen, RosterUpdate, Verdict,
+    Record, ResultInfo, RosterSeen, RosterUpdate, Verdict, WallTime,
 };
 
 use super::ledger::Ledger;
@@ -60,6 +60,24 @@ impl Rig {
             Time::ZERO,
             &mut rig.log,
         );
+        rig
+    }
+
+    /// A call that outlived its process.
+    pub(crate) fn recover(restored: openmic_model::Restored, wall: WallTime) -> Self {
+        let mut rig = Self::start(Self::plain());
+        rig.log.clear();
+        let accepted = restored.open.iter().map(|(_, accepted)| accepted.clone());
+        let attempt = restored.last.iter().map(|last| Record::Attempt {
+            lead: last.lead,
+            number: last.number,
+            action: last.action,
+        });
+        let records = accepted.map(Box::new).map(Record::Accepted).chain(attempt);
+        let written: Vec<_> = records.map(Effect::Record).collect();
+        rig.ledger.cut(&written);
+        let config = Self::plain();
+        rig.machine = Machine::recover(config, restored, Time::ZERO, wall, &mut rig.log);
         rig
     }
 
