@@ -87,7 +87,7 @@ fn lines_of_one_call_come_in_their_order_and_whole() {
 }
 
 /// What an ordinary event costs the actor. Prints it; the limit is that of an unoptimised build on
-/// a busy machine, optimised it is some fifty times less.
+/// a busy machine.
 #[test]
 fn writing_an_ordinary_event_costs_little() {
     let recorder = recorder(DEFAULT_BYTES);
