@@ -5,6 +5,8 @@ mod audio;
 mod between;
 mod hook;
 mod program;
+mod random;
+mod roster;
 mod server;
 mod service;
 
@@ -12,6 +14,8 @@ pub use audio::{Ear, Packet, Voice, offer, service_address};
 pub use between::{Between, Passed, Stop};
 pub use hook::{Hook, Posted};
 pub use program::{Program, missing_gst_elements, missing_programs, silences};
+pub use random::Random;
+pub use roster::HeldRoster;
 pub use server::{Said, Server};
 pub use service::{Bot, Person, Service};
 
