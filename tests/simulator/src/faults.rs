@@ -115,7 +115,7 @@ impl Rates {
         // Each kills the process, and lives should not be nothing but that.
         rates.cap(Fault::DiskError, 50);
         rates.cap(Fault::HookFlood, 200);
-        rates.cap(Fault::ForgedEnd, 0); // until terminated is verified
+        rates.cap(Fault::ForgedEnd, 5000);
         rates
     }
 
