@@ -438,6 +438,13 @@ async fn f_w10_another_tenants_token_says_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_w13_an_end_that_is_none_ends_nothing() {
+    let stage = confirmed_under(&["false_end nth=1"], 1).await;
+    told(&stage, "terminated", 1).await;
+    assert!(stage.call.mute().await.unwrap().is_success(), "it lives");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rosters_with_holes_old_ones_and_none_with_numbers() {
     confirmed_under(&["roster_gap", "stale_roster"], 1).await;
     confirmed_under(&["missing_numbers"], 1).await;

@@ -1,30 +1,18 @@
 //! Each invariant accepts a good history and rejects a bad one.
 
+mod story;
+
 use std::collections::BTreeSet;
 
-use openmic_model::{Action, CommandId, Evidence, OperationId, RosterSeen, Version};
+use openmic_model::{Action, CommandId, OperationId};
 
 use crate::{
     Answer, CallChecker, Checker, End, Entry, Gauge, INVARIANTS, Limits, Note, What, command_of,
 };
-
-const ONE: CommandId = CommandId::new(1);
-const TWO: CommandId = CommandId::new(2);
-const CONFIRMED: End = End::Confirmed {
-    evidence: Evidence::Roster,
-    roster: RosterSeen::Fresh,
+use story::{
+    CONFIRMED, ONE, Story, TWO, accepted, after, answered, begun, decided, ended, frame, intent,
+    muted, now, sent, shown, took, unmuted,
 };
-
-/// What happened, each so many milliseconds after the one before.
-type Story = Vec<(u64, What)>;
-
-fn now(what: impl IntoIterator<Item = What>) -> Story {
-    what.into_iter().map(|what| (1, what)).collect()
-}
-
-fn after(millis: u64, what: What) -> Story {
-    vec![(millis, what)]
-}
 
 /// The invariant that breaks first.
 fn judge(story: &[(u64, What)]) -> Option<&'static str> {
@@ -37,115 +25,6 @@ fn judge(story: &[(u64, What)]) -> Option<&'static str> {
         }
     }
     checker.finish().err().map(|breach| breach.invariant)
-}
-
-fn accepted(command: CommandId, action: Action) -> What {
-    What::Accepted {
-        command,
-        action,
-        within: 30_000,
-    }
-}
-
-/// Accepted, its record and the intent of its first POST durable.
-fn begun(command: CommandId, action: Action) -> Story {
-    now([
-        accepted(command, action),
-        What::Written(Note::Accepted { command }),
-        What::Written(Note::Attempt {
-            lead: command,
-            number: 1,
-        }),
-        What::Durable { records: 2 },
-        What::Acknowledged { command },
-    ])
-}
-
-fn intent(lead: CommandId, number: u8) -> Story {
-    now([
-        What::Written(Note::Attempt { lead, number }),
-        What::Durable { records: 1 },
-    ])
-}
-
-fn sent(lead: CommandId, number: u8) -> What {
-    What::Sent {
-        lead,
-        number,
-        action: Action::Unmute,
-    }
-}
-
-fn answered(lead: CommandId, number: u8, answer: Answer) -> What {
-    What::Answered {
-        lead,
-        number,
-        answer,
-    }
-}
-
-fn took(lead: CommandId, muted: bool) -> What {
-    What::Took {
-        by: Some((lead, 1)),
-        muted,
-    }
-}
-
-/// The start: muted, by nobody.
-fn muted() -> What {
-    What::Took {
-        by: None,
-        muted: true,
-    }
-}
-
-fn decided(command: CommandId, end: End) -> Story {
-    now([
-        What::Written(Note::Verdict { command, end }),
-        What::Durable { records: 1 },
-    ])
-}
-
-fn ended(command: CommandId, end: End) -> Story {
-    [decided(command, end), now([What::Told { command, end }])].concat()
-}
-
-/// A whole unmute, well done.
-fn unmuted() -> Story {
-    [
-        now([muted()]),
-        begun(ONE, Action::Unmute),
-        now([
-            sent(ONE, 1),
-            What::Reached {
-                lead: ONE,
-                number: 1,
-                action: Action::Unmute,
-            },
-            took(ONE, false),
-            answered(ONE, 1, Answer::Completed),
-        ]),
-        ended(ONE, CONFIRMED),
-    ]
-    .concat()
-}
-
-fn frame(seq: u64, whole: bool, stated: u64, holds: u64) -> What {
-    What::Frame {
-        subscriber: 7,
-        version: Version { epoch: 5, seq },
-        whole,
-        stated: Some(stated),
-        holds: Some(holds),
-    }
-}
-
-fn shown(number: u64, there: bool) -> What {
-    What::Shown {
-        participant: 3,
-        number: Some(number),
-        there,
-    }
 }
 
 /// A story that holds, and one that breaks the invariant.
