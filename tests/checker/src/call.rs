@@ -135,6 +135,8 @@ pub(crate) struct Call {
     pub(crate) refused: Option<Order>,
     pub(crate) truth: Option<Truth>,
     pub(crate) host_acted: bool,
+    /// When somebody else last changed the own entry.
+    pub(crate) host_at: Option<u64>,
     pub(crate) success: Option<Success>,
     pub(crate) roster: Option<u64>,
     pub(crate) changed_at: u64,
@@ -519,6 +521,9 @@ impl Call {
                 truth.muted = muted;
                 truth.by = by;
                 self.host_acted |= by.is_none();
+                if by.is_none() {
+                    self.host_at = Some(self.now);
+                }
             }
             none => {
                 *none = Some(Truth {
