@@ -15,6 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode, header};
 use openmic_checker::{Answer, What};
 use openmic_listen::{Limits, Listener, Running};
+use openmic_model::CommandId;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -277,6 +278,25 @@ fn nobody() -> Response {
     StatusCode::BAD_GATEWAY.into_response()
 }
 
+/// A POST whose sender hears no answer: it is dead, or gave up.
+struct Unheard {
+    seen: Seen,
+    post: Option<(String, CommandId, u8)>,
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        if let Some((call, lead, number)) = self.post.take() {
+            let what = What::Answered {
+                lead,
+                number,
+                answer: Answer::Ambiguous,
+            };
+            self.seen.note(&call, what);
+        }
+    }
+}
+
 /// A request of the engine to the service.
 async fn graph(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let Some(request) = Whole::of(request).await else {
@@ -314,6 +334,10 @@ async fn graph(State(shared): State<Arc<Shared>>, request: Request) -> Response 
             return nobody();
         }
     }
+    let mut unheard = acts.as_ref().map(|(call, lead, number, _)| Unheard {
+        seen: shared.seen.clone(),
+        post: Some((call.clone(), *lead, *number)),
+    });
     if creates && shared.trap.passes(Point::Create) {
         return nobody();
     }
@@ -334,6 +358,9 @@ async fn graph(State(shared): State<Arc<Shared>>, request: Request) -> Response 
             answer: answer(status, &told),
         };
         shared.seen.note(call, what);
+        if let Some(unheard) = &mut unheard {
+            unheard.post = None;
+        }
         let trap = Arc::clone(&shared.trap);
         tokio::spawn(async move {
             // the answer is on its way meanwhile
