@@ -1,4 +1,5 @@
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -163,12 +164,16 @@ impl Journal {
         let shared = Arc::new(Shared::new(&keeping));
         shared.expect(&recovery);
         let writer = Writer::new(log, Arc::clone(&shared));
+        let of_writer = Arc::clone(&shared);
         let (done, ended) = watch::channel(false);
         let failed = |error: std::io::Error| StoreError::Failed(error.to_string());
         thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {
-                writer.run();
+                // Else whoever waits for a ticket would wait for ever.
+                if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+                    of_writer.fail(&StoreError::Failed("its writer panicked".to_owned()));
+                }
                 done.send_replace(true);
             })
             .map_err(failed)?;

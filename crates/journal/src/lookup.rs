@@ -109,7 +109,7 @@ fn command(
     }))
 }
 
-/// The latest of what came under a scope.
+/// The latest of what came under a scope. The clock may have been set back since.
 pub(crate) fn repeated(
     reader: &mut dyn Reader,
     scope: &[u8; 32],
@@ -118,7 +118,7 @@ pub(crate) fn repeated(
     let latest = rows
         .iter()
         .filter_map(whole)
-        .max_by_key(|(row, _)| (row.at, row.number));
+        .max_by_key(|(row, _)| (row.number, row.at));
     Ok(match latest {
         Some((_, Record::Accepted(accepted))) => {
             let Some(asked) = accepted.asked else {

@@ -163,7 +163,8 @@ pub trait Reader: fmt::Debug + Send {
     /// [`StoreError`].
     fn operation(&mut self, operation: &str, limit: usize) -> Result<Vec<Row>, StoreError>;
 
-    /// Rows of a scope, at most `limit`, in no order.
+    /// The latest rows of a scope, at most `limit`, by their number and then by their time: all of
+    /// them are of one call, or begin one. The latest first.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -3,7 +3,7 @@
 //! | request | what is found again |
 //! |---|---|
 //! | mute, unmute | the command by its records; a repeat gets its operation, and waits for a verdict that is not there yet |
-//! | create | the answer as it was given; without one the call, when it came to be |
+//! | create | the answer as it was given; without one the call, when it came to be; told to come again, it may |
 //! | any other | the answer as it was given; begun and not answered, nobody knows what came of it: 502, and nothing is sent |
 //!
 //! Whole answers hold whatever Graph answered; they lie in the journal's folder for a day.
@@ -232,11 +232,14 @@ impl Durable {
 
     async fn look(&self, asked: &Asked) -> Result<Option<Kept>, LookupError> {
         let Repeat { scope, print } = asked.repeat;
+        let mut free = None;
         if let Some(kept) = self.journal.answer(scope).await? {
-            if kept.print != print {
-                return Ok(Some(Kept::fleeting(super::mismatch())));
-            }
             match serde_json::from_slice::<Stored>(&kept.body) {
+                // Nothing came of it, so that another request may have its key.
+                Ok(Stored::Free) => free = Some(kept.at),
+                _ if kept.print != print => {
+                    return Ok(Some(Kept::fleeting(super::mismatch())));
+                }
                 Ok(stored) => {
                     if let Some(again) = stored.again() {
                         return Ok(Some(again));
@@ -248,6 +251,12 @@ impl Durable {
         let Some(repeated) = self.engine.repeated(scope).await? else {
             return Ok(None);
         };
+        if let (Repeated::Call(call), Some(free)) = (&repeated, free)
+            && call.at <= free
+        {
+            // It came to nothing, and the caller was told to come again.
+            return Ok(None);
+        }
         if repeated
             .repeat()
             .is_some_and(|repeat| repeat.print != print)
@@ -336,8 +345,8 @@ impl Durable {
     pub(super) async fn end(&self, asked: &Asked, kept: &Kept) {
         let worth = match asked.kind {
             Kind::Harmless => false,
-            Kind::Errand => true,
-            Kind::Create => !kept.asks_to_come_again(),
+            // One that came to nothing, too: that a call was wanted is written down before.
+            Kind::Errand | Kind::Create => true,
             // Its records tell the rest.
             Kind::Command => kept.refusal.is_some() && !kept.asks_to_come_again(),
         };

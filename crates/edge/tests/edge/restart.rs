@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use openmic_engine::Phase;
@@ -19,7 +20,7 @@ use url::Url;
 
 use crate::harness::{Answer, Between, Plan, Rig, meeting, pass_on, read};
 
-/// Stands before the local service, counts POSTs to one place and can hold them.
+/// Stands before the local service, counts POSTs to one place and can hold them or turn them down.
 #[derive(Clone)]
 struct Stile {
     to: String,
@@ -27,6 +28,7 @@ struct Stile {
     http: reqwest::Client,
     came: Arc<watch::Sender<usize>>,
     open: watch::Receiver<bool>,
+    lacks_role: watch::Receiver<bool>,
 }
 
 async fn turn(State(stile): State<Stile>, request: Request) -> Response {
@@ -34,6 +36,14 @@ async fn turn(State(stile): State<Stile>, request: Request) -> Response {
         stile.came.send_modify(|count| *count += 1);
         let mut open = stile.open.clone();
         open.wait_for(|open| *open).await.unwrap();
+        if *stile.lacks_role.borrow() {
+            let error = json!({"error": {"code": "7503", "message": "A role is lacking."}});
+            return Response::builder()
+                .status(StatusCode::FORBIDDEN)
+                .header("content-type", "application/json")
+                .body(Body::from(error.to_string()))
+                .unwrap();
+        }
     }
     pass_on(&stile.http, &stile.to, request).await
 }
@@ -42,6 +52,7 @@ struct Held {
     rig: Rig,
     came: watch::Receiver<usize>,
     open: watch::Sender<bool>,
+    lacks_role: watch::Sender<bool>,
     _folder: TempDir,
 }
 
@@ -51,6 +62,7 @@ impl Held {
         let folder = tempfile::tempdir().unwrap();
         let (came, count) = watch::channel(0);
         let (opener, open) = watch::channel(true);
+        let (turner, lacks_role) = watch::channel(false);
         let came = Arc::new(came);
         let between: Between = Box::new(move |to| {
             let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -61,6 +73,7 @@ impl Held {
                 http: reqwest::Client::new(),
                 came,
                 open,
+                lacks_role,
             };
             let router = Router::new().fallback(turn).with_state(stile);
             (url, listener.serve(router, Limits::default()))
@@ -75,6 +88,7 @@ impl Held {
             rig,
             came: count,
             open: opener,
+            lacks_role: turner,
             _folder: folder,
         }
     }
@@ -236,6 +250,36 @@ async fn a_create_that_a_crash_cut_short_is_in_doubt() {
     let message = second.body["error"]["message"].as_str().unwrap();
     assert!(message.contains("Use a new key"), "{message}");
     assert_eq!(held.came(), 1, "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_create_that_was_told_to_come_again_may_come_again() {
+    let mut held = Held::at("/calls").await;
+    let body = meeting("19:meeting_anew@thread.v2");
+    let calls = "/v1.0/communications/calls";
+    held.lacks_role.send_replace(true);
+    for (restarts, came) in [(false, 1), (false, 2), (true, 3)] {
+        if restarts {
+            held.rig.crash().await;
+        }
+        let turned_down = keyed(&held.rig, calls, "anew", &body).await;
+        assert_eq!(turned_down.code(), "7503", "{turned_down:?}");
+        assert_eq!(held.came(), came, "it was asked anew");
+    }
+    let other = meeting("19:meeting_mended@thread.v2");
+    let mended = keyed(&held.rig, calls, "anew", &other).await;
+    assert_eq!(mended.code(), "7503", "nothing has the key: {mended:?}");
+    // One that a crash cuts short is in doubt, whatever became of those before it.
+    held.lacks_role.send_replace(false);
+    held.open.send_replace(false);
+    let cut = held.rig.request(Method::POST, calls).json(&body);
+    let cut = tokio::spawn(cut.header("idempotency-key", "anew").send());
+    held.came.wait_for(|count| *count == 5).await.unwrap();
+    held.rig.crash().await;
+    cut.abort();
+    let doubt = keyed(&held.rig, calls, "anew", &body).await;
+    assert_eq!(doubt.status, StatusCode::BAD_GATEWAY, "{doubt:?}");
+    assert_eq!(held.came(), 5, "nothing was sent");
 }
 
 #[tokio::test]

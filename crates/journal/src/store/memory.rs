@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -164,11 +165,14 @@ impl Reader for MemoryStore {
 
     fn scope(&mut self, scope: &[u8; 32], limit: usize) -> Result<Vec<Row>, StoreError> {
         let image = self.0.lock();
-        let of_scope = image.scopes.range((*scope, CallKey(0), 0)..).take(limit);
-        Ok(of_scope
+        let of_scope = image.scopes.range((*scope, CallKey(0), 0)..);
+        let mut rows: Vec<_> = of_scope
             .take_while(|(is, ..)| is == scope)
             .filter_map(|(_, call, number)| image.rows.get(&(*call, *number)).cloned())
-            .collect())
+            .collect();
+        rows.sort_by_key(|row| Reverse((row.number, row.at)));
+        rows.truncate(limit);
+        Ok(rows)
     }
 
     fn answer(&mut self, scope: &[u8; 32]) -> Result<Option<AnswerRow>, StoreError> {

@@ -570,7 +570,10 @@ impl Reader for SqliteReader {
     }
 
     fn scope(&mut self, scope: &[u8; 32], limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.rows("scope = ?1 LIMIT ?2", params![scope, most(limit)])
+        self.rows(
+            "scope = ?1 ORDER BY number DESC, at DESC LIMIT ?2",
+            params![scope, most(limit)],
+        )
     }
 
     fn answer(&mut self, scope: &[u8; 32]) -> Result<Option<AnswerRow>, StoreError> {

@@ -1,8 +1,8 @@
 //! The disk fails: F-D1 to F-D5.
 
 use openmic_journal::{
-    CommitFault, Durability, Faults, FaultyStore, Full, Journal, Keeping, Log, Lost, MemoryStore,
-    SqliteStore, Store, StoreError,
+    Change, CommitFault, Durability, Faults, FaultyStore, Full, Journal, Keeping, Log, Lost,
+    MemoryStore, Reader, Scan, Space, SqliteStore, Store, StoreError,
 };
 use openmic_model::CallKey;
 
@@ -88,6 +88,60 @@ async fn a_failed_sync_poisons_the_journal_and_is_not_tried_again() {
     let (_, recovery) = Log::open(faulty(&memory, &faults), keeping).unwrap();
     let command = &recovery.calls[0].records[..5];
     assert_eq!(command, unmuting(1, 10));
+}
+
+/// A store with a mistake in it.
+#[derive(Debug)]
+struct Mistaken(MemoryStore, u32);
+
+impl Store for Mistaken {
+    fn scan(&mut self, into: &mut dyn Scan) -> Result<(), StoreError> {
+        self.0.scan(into)
+    }
+
+    fn incarnation(&mut self) -> Result<u64, StoreError> {
+        self.0.incarnation()
+    }
+
+    fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError> {
+        self.1 += 1;
+        assert!(self.1 < 3, "a test asked for it");
+        self.0.commit(batch)
+    }
+
+    fn idle(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn space(&mut self) -> Result<Space, StoreError> {
+        self.0.space()
+    }
+
+    fn reserve(&mut self, bytes: u64) -> bool {
+        self.0.reserve(bytes)
+    }
+
+    fn release(&mut self) -> bool {
+        self.0.release()
+    }
+
+    fn reader(&mut self) -> Result<Box<dyn Reader>, StoreError> {
+        self.0.reader()
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_fails_the_journal_and_nobody_waits_for_ever() {
+    let store = Box::new(Mistaken(MemoryStore::new(), 0));
+    let (journal, _) = Journal::start(store, Keeping::default()).unwrap();
+    journal.append(key(1), &begun(1)).await.unwrap();
+    let lost = journal.append(key(1), &at(AT, &[closed()])).await;
+    assert_eq!(lost, Err(Lost));
+    assert!(journal.failed().await.contains("panicked"));
+    assert_eq!(journal.admits(), Err(Full::Failed));
+    let late = journal.append(key(2), &begun(2)).await;
+    assert_eq!(late, Err(Lost));
+    journal.close().await;
 }
 
 #[test]

@@ -92,6 +92,20 @@ async fn the_latest_request_of_a_scope_is_found() {
     assert_eq!(command.accepted.asked.unwrap().operation, operation(11));
     assert_eq!(command.verdict, Some((later(3), confirmed())));
     assert_eq!(journal.repeated(scope(6)).await.unwrap(), None);
+
+    // Some callers send the same `client-request-id` with everything.
+    for command in 100..300 {
+        let accepted = [accepted(command, Some(scope(5))), verdict(command)];
+        journal
+            .append(key(1), &at(later(3), &accepted))
+            .await
+            .unwrap();
+    }
+    let found = journal.repeated(scope(5)).await.unwrap();
+    let Some(Repeated::Command(command)) = found else {
+        panic!("{found:?}")
+    };
+    assert_eq!(command.accepted.asked.unwrap().operation, operation(299));
 }
 
 #[tokio::test]
