@@ -73,6 +73,13 @@ impl<T, W> Outbox<T, W> {
         Some(held.step)
     }
 
+    /// Forgets the steps that may be performed, and tells what the next one waits for. For whoever
+    /// clears up behind an actor that broke, perhaps in the midst of performing.
+    pub(crate) fn abandon(&mut self) -> Option<&mut W> {
+        while self.take().is_some() {}
+        self.awaited()
+    }
+
     /// Whether no more letters should be taken.
     pub(crate) fn is_full(&self) -> bool {
         self.weight >= CAPACITY
@@ -117,6 +124,23 @@ mod tests {
         assert_eq!(all(&mut outbox), [3, 4]);
         assert!(outbox.is_empty());
         assert_eq!(outbox.push(5, 1, None), Some(5), "at once again");
+    }
+
+    #[test]
+    fn what_is_abandoned_half_way_still_waits_for_its_records() {
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.push(1, 1, Some("first")), None);
+        assert_eq!(outbox.push(2, 1, None), None);
+        assert_eq!(outbox.push(3, 1, Some("second")), None);
+        assert_eq!(outbox.push(4, 1, Some("third")), None);
+        outbox.durable();
+        assert_eq!(outbox.take(), Some(1), "its performance broke");
+        assert_eq!(outbox.abandon(), Some(&mut "second"));
+        outbox.durable();
+        assert_eq!(outbox.abandon(), Some(&mut "third"));
+        outbox.durable();
+        assert_eq!(outbox.abandon(), None);
+        assert!(outbox.is_empty());
     }
 
     #[test]

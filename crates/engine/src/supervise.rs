@@ -102,10 +102,9 @@ fn tell(engine: &Inner, call: &Shared, lanes: &mut Lanes, broken: &Broken) {
 /// Gives what has no verdict its verdict, and tells it once it is written down.
 async fn settle_rest(engine: &Inner, call: &Shared, lanes: &mut Lanes) -> Result<(), Lost> {
     // What was decided is told as it was decided, so that must be durable as well.
-    while let Some(ticket) = lanes.outbox.awaited() {
+    while let Some(ticket) = lanes.outbox.abandon() {
         ticket.await?;
         lanes.outbox.durable();
-        while lanes.outbox.take().is_some() {}
     }
     let ended = call.ended_verdict();
     let broken = call.operations.broken(&ended);

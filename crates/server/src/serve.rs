@@ -1,5 +1,6 @@
 //! `openmic serve`: the engine, by default with the local calling service beside it.
 
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -12,7 +13,8 @@ use crate::{banner, descriptors, resolve, trace};
 /// Exit code of a process whose journal failed: `EX_IOERR` of `sysexits.h`.
 const JOURNAL_FAILED: u8 = 74;
 
-/// Serves until a signal, then drains; or until the journal fails, then ends at once. `files` is the limit of open files.
+/// Serves until a signal, then drains; or until the journal fails, then ends at once, also out of a
+/// drain. `files` is the limit of open files.
 ///
 /// # Errors
 /// When the configuration cannot be run or a part does not start.
@@ -41,25 +43,31 @@ pub(crate) async fn run(loaded: Loaded, files: u64) -> anyhow::Result<ExitCode> 
     if let Some(callback) = stack.new_incoming_callback() {
         banner::tell_incoming(&callback);
     }
-    let failed = tokio::select! {
-        () = signals.first() => None,
-        why = stack.journal_failed() => Some(why),
-    };
-    if let Some(why) = failed {
-        // Nothing is hung up: a restart on the same folder takes the calls up again.
-        tracing::error!(
-            why,
-            "the journal failed; ending, so that a restart goes on from it"
-        );
-        return Ok(ExitCode::from(JOURNAL_FAILED));
+    let mut failed = pin!(stack.journal_failed());
+    tokio::select! {
+        () = signals.first() => {}
+        why = &mut failed => return Ok(end(&why)),
     }
     signals.end_at_the_next();
     tracing::info!("draining; a second signal ends at once");
-    let drained = stack.drain().await;
+    let drained = tokio::select! {
+        biased; // what was not written down was not drained
+        why = failed => return Ok(end(&why)),
+        drained = stack.drain() => drained,
+    };
     tracing::info!(
         calls_left = drained.calls_left,
         connections_cut = drained.connections_cut,
         "drained"
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// The journal failed. Nothing is hung up: a restart on the same folder takes the calls up again.
+fn end(why: &str) -> ExitCode {
+    tracing::error!(
+        why,
+        "the journal failed; ending, so that a restart goes on from it"
+    );
+    ExitCode::from(JOURNAL_FAILED)
 }

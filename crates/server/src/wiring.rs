@@ -264,8 +264,9 @@ impl Stack {
 
     /// Resolves once the journal failed, with what its disk said. The process is to end then, without
     /// hanging anything up: what it goes on from is what is durable.
-    pub(crate) async fn journal_failed(&self) -> String {
-        self.journal.failed().await
+    pub(crate) fn journal_failed(&self) -> impl Future<Output = String> + use<> {
+        let journal = self.journal.clone();
+        async move { journal.failed().await }
     }
 
     /// Ends gracefully, within the configured deadline: unready, no new calls and commands, every

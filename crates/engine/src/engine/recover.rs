@@ -2,9 +2,10 @@
 //!
 //! All of them are known at once: their callback keys work, their operations can be read, their
 //! commands and notifications wait in their mailboxes. Then each is looked at, in turn and no
-//! faster than the upstream is to be asked: first those whose time to speak is over, then those
-//! with open commands, and before the others those for which something came meanwhile. A call that Graph still has is adopted and goes on as any other, with what
-//! was under way settled by the machine; one that it has not is closed.
+//! faster than the upstream is to be asked: first those whose time to speak is over, then those for
+//! which something came meanwhile, then those with open commands. A call that Graph still has is
+//! adopted and goes on as any other, with what was under way settled by the machine; one that it has
+//! not is closed.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -118,6 +119,16 @@ struct Waiting {
     book: Book,
     epoch: u64,
     pending: bool,
+    /// Its time to speak is over, and the bot may be heard.
+    lapsed: bool,
+}
+
+impl Waiting {
+    /// Its place among those that wait; the lowest goes first. A hot microphone before all else,
+    /// then what somebody waits for.
+    fn place(&self) -> (bool, bool, bool) {
+        (!self.lapsed, self.inbox.is_empty(), !self.pending)
+    }
 }
 
 impl Engine {
@@ -150,7 +161,6 @@ impl Inner {
             quarantined: quarantined.len(),
             ..Recovered::default()
         };
-        let now = Journal::now();
         let mut waiting = Vec::with_capacity(calls.len());
         for call in calls {
             if let Some(call) = self.know(call) {
@@ -165,12 +175,7 @@ impl Inner {
             .iter()
             .filter(|call| call.book.id().is_none())
             .count();
-        // A hot microphone first, then those that somebody waits for.
-        waiting.sort_by_key(|call| {
-            let window = call.book.restored().window;
-            let lapsed = window.is_some_and(|window| window.left(now).is_zero());
-            (!lapsed, !call.pending)
-        });
+        waiting.sort_by_key(Waiting::place);
         if progress.open + progress.quarantined > 0 {
             tracing::info!(
                 open = progress.open,
@@ -243,11 +248,13 @@ impl Inner {
         }
         self.registry.insert(&call);
         self.metrics.begun();
+        let window = book.restored().window;
         Some(Waiting {
             call,
             inbox,
             topic,
             pending: !book.open().is_empty(),
+            lapsed: window.is_some_and(|window| window.left(now).is_zero()),
             book,
             epoch,
         })
@@ -278,6 +285,7 @@ impl Inner {
             book,
             epoch,
             pending,
+            ..
         } = waiting;
         let lost = book.id().is_none();
         let intent = book.intent();
@@ -373,8 +381,7 @@ async fn look_at_all(engine: Arc<Inner>, mut waiting: VecDeque<Waiting>) {
     loop {
         // Somebody waits for these by now, or something is told of them.
         if turns.is_multiple_of(LOOK_AGAIN) {
-            let asked = |call: &Waiting| !call.inbox.is_empty();
-            waiting.make_contiguous().sort_by_key(|call| !asked(call));
+            waiting.make_contiguous().sort_by_key(Waiting::place);
         }
         turns += 1;
         let Some(call) = waiting.pop_front() else {

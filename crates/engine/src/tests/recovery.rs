@@ -1,6 +1,7 @@
 //! Taking up many calls, in the right order and no faster than allowed; and what comes for them
 //! meanwhile.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -74,6 +75,23 @@ fn accepted(number: u128) -> (WallTime, Record) {
     )
 }
 
+/// An unmute whose time to speak is over.
+fn lapsed() -> [(WallTime, Record); 3] {
+    let unmuted = Record::Verdict {
+        command: CommandId::new(3),
+        action: Action::Unmute,
+        verdict: Verdict::Confirmed {
+            evidence: Evidence::Roster,
+            roster: RosterSeen::Fresh,
+        },
+    };
+    let lapsed = Record::Window {
+        until: Some(wall(Duration::from_millis(500))),
+    };
+    let at = wall(Duration::from_secs(1));
+    [accepted(3), (at, unmuted), (at, lapsed)]
+}
+
 fn key(number: usize) -> CallKey {
     CallKey(0xabc0_0000 + number as u128)
 }
@@ -99,24 +117,12 @@ fn looked_at(life: &Life) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hot_microphone_first_then_those_that_somebody_waits_for() {
     let house = House::new().await;
-    let lapsed = Record::Window {
-        until: Some(wall(Duration::from_millis(500))),
-    };
-    let unmuted = Record::Verdict {
-        command: CommandId::new(3),
-        action: Action::Unmute,
-        verdict: Verdict::Confirmed {
-            evidence: Evidence::Roster,
-            roster: RosterSeen::Fresh,
-        },
-    };
-    let at = wall(Duration::from_secs(1));
     house
         .left((1..=80).map(|number| {
             let mut records = opened(number, None);
             match number {
                 79 => records.push(accepted(2)),
-                80 => records.extend([accepted(3), (at, unmuted.clone()), (at, lapsed.clone())]),
+                80 => records.extend(lapsed()),
                 _ => {}
             }
             (number, records)
@@ -158,6 +164,25 @@ async fn a_call_that_somebody_asks_for_has_its_turn_sooner() {
     );
     assert!(!life.recovering().borrow().is_done());
     assert!(looked_at(&life).len() < 150);
+    life.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_who_asks_goes_before_a_hot_microphone() {
+    let house = House::new().await;
+    let lapsed = (1..=80).map(|number| (number, [opened(number, None), lapsed().into()].concat()));
+    house.left(lapsed.chain([(81, opened(81, None))])).await;
+    let rate = NonZeroU32::new(50).unwrap();
+    let life = house.open_with(|builder| builder.tune(brisk).recovery_rate(rate), |_| ());
+    let mut progress = life.recovering();
+    let key = format!("{:032x}", key(81).0);
+    life.tell(&key, &roster(&id(81), 1, true));
+    within(progress.wait_for(Recovered::is_done)).await.unwrap();
+    let before: BTreeSet<_> = looked_at(&life)
+        .into_iter()
+        .take_while(|call| call != "call-81")
+        .collect();
+    assert!(before.len() > 70, "{}", before.len());
     life.crash().await;
 }
 

@@ -106,3 +106,21 @@ async fn a_write_that_fails_ends_the_process_with_74_and_a_restart_goes_on() {
     assert_eq!(get(engine.url("admin", "/readyz")).await.0, 200);
     assert_eq!(join(&engine, "19:again@thread.v2").await.unwrap().0, 201);
 }
+
+/// F-D2, while it drains: what ends the calls cannot be written down any more.
+#[tokio::test]
+async fn a_write_that_fails_while_draining_is_74_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let flag = folder_flag(&folder);
+    let mut deaf = Command::new("sh");
+    deaf.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", BINARY]);
+    let flags = ["--public", "127.0.0.1:0", "--set", &flag];
+    let mut engine = Program::start_by(deaf, "serve", &flags);
+    assert_eq!(join(&engine, "19:last@thread.v2").await.unwrap().0, 201);
+    let pid = engine.child.id().to_string();
+    let mut limit = Command::new("prlimit");
+    limit.args(["--fsize=1", "--pid", &pid]);
+    assert!(limit.status().unwrap().success());
+    engine.signal("-TERM");
+    assert_eq!(engine.exit_code(), Some(74));
+}
