@@ -341,11 +341,8 @@ impl Inner {
             unproven: !book.is_opened(),
             probe,
         };
-        let opening = if lost {
-            Vec::new()
-        } else {
-            vec![Record::Epoch(epoch)]
-        };
+        // Of a lost one too: should it show, whoever watches it sees versions of this epoch.
+        let opening = vec![Record::Epoch(epoch)];
         let lanes = Lanes {
             inbox,
             jobs: JoinSet::new(),
