@@ -62,7 +62,8 @@ pub struct Keeping {
     pub retention: Duration,
     /// Settled commands kept of one open call; the oldest go first. Default 4,096.
     pub settled: usize,
-    /// Bytes of kept answers; the oldest go first. Default 256 MiB.
+    /// Bytes of kept answers, each with some 512 besides its own; the oldest go first. Default
+    /// 256 MiB.
     pub answers: u64,
 }
 

@@ -17,6 +17,10 @@ use needless::needless;
 /// Open calls looked at in one [`Log::sweep`].
 const SWEPT_AT_ONCE: usize = 16;
 
+/// What a kept answer costs besides its own bytes, roughly, in memory and on the disk. Some are a
+/// single word.
+const OF_ANSWER: u64 = 512;
+
 /// Settled commands over [`Keeping::settled`] before a call is looked at for them.
 const SLACK: usize = 256;
 
@@ -184,6 +188,7 @@ impl Log {
 
     fn remember_answer(&mut self, at: WallTime, scope: [u8; 32], bytes: u64) {
         self.forget_answer(&scope);
+        let bytes = bytes + OF_ANSWER;
         self.answers.insert(scope, (at, bytes));
         self.oldest_answers.insert((at, scope));
         self.answer_bytes += bytes;

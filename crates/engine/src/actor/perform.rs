@@ -112,7 +112,8 @@ impl Actor {
                     {
                         tracing::warn!(
                             verdict = verdict.as_str(),
-                            "the bot could not be muted on joining; it may be heard"
+                            "the bot could not be muted on joining or at the end of its time to speak; \
+                             it may be heard"
                         );
                     }
                     Origin::Machine => {}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use openmic_model::{CommandId, Record, Verdict, WallTime};
+use openmic_model::{CommandId, Posted, Record, Verdict, WallTime};
 
 use crate::config::Keeping;
 
@@ -16,8 +16,8 @@ struct Settled {
 ///
 /// Commands settled longer ago than the retention, or more of them than are kept, with their
 /// attempts. Never the command that was accepted last; nor, of each action, the one that leads the
-/// latest series of POSTs and the one that was confirmed last. Of epochs and windows the last is
-/// enough.
+/// latest series of POSTs, the one whose POST was the last that another followed before it was known
+/// to have ended, and the one that was confirmed last. Of epochs and windows the last is enough.
 pub(super) fn needless(
     rows: &[(u64, WallTime, Record)],
     now: WallTime,
@@ -26,11 +26,31 @@ pub(super) fn needless(
     let mut settled = Vec::new();
     let mut stays = BTreeMap::new();
     let mut last = BTreeMap::new();
+    // Of each action the latest POST, and whether it is known to have ended.
+    let mut posts = BTreeMap::new();
     for (number, at, record) in rows {
         match record {
             Record::Accepted(is) => drop(stays.insert(("accepted", ""), is.command)),
-            Record::Attempt { lead, action, .. } => {
-                stays.insert(("lead", action.as_str()), *lead);
+            Record::Attempt {
+                lead,
+                number,
+                action,
+            } => {
+                let action = action.as_str();
+                stays.insert(("lead", action), *lead);
+                if let Some((older, _, false)) = posts.insert(action, (*lead, *number, false)) {
+                    stays.insert(("haunts", action), older);
+                }
+            }
+            Record::Outcome {
+                lead,
+                number,
+                outcome,
+            } => {
+                let mut posts = posts.values_mut();
+                if let Some(post) = posts.find(|post| (post.0, post.1) == (*lead, *number)) {
+                    post.2 = matches!(outcome, Posted::Ended { .. } | Posted::NoEffect);
+                }
             }
             Record::Verdict {
                 command,

@@ -152,7 +152,7 @@ fn ended_calls_and_answers_go_after_the_retention_and_not_before() {
 fn answers_are_bounded_by_their_bytes() {
     let memory = MemoryStore::new();
     let keeping = Keeping {
-        answers: 1000,
+        answers: 3000,
         ..Keeping::default()
     };
     let (mut log, _) = Log::open(Box::new(memory.clone()), keeping).unwrap();
@@ -170,6 +170,15 @@ fn answers_are_bounded_by_their_bytes() {
         format!("{memory:?}"),
         "MemoryStore { rows: 0, answers: 1, .. }",
         "one that is larger is alone"
+    );
+    for number in 0..20 {
+        log.keep_answer(later(3), scope(number), [0; 32], vec![1]);
+        log.commit().unwrap();
+    }
+    assert_eq!(
+        format!("{memory:?}"),
+        "MemoryStore { rows: 0, answers: 5, .. }",
+        "those of a word cost something, too"
     );
 }
 
@@ -191,8 +200,8 @@ fn settled_commands_of_an_open_call_go_after_the_retention() {
     // the retention of the first five is over
     assert_eq!(log.sweep(WallTime(later(29).0 + 1)).unwrap(), 15);
     log.commit().unwrap();
-    // that of all, and the last one stays
-    assert_eq!(log.sweep(later(100)).unwrap(), 12);
+    // that of all; the last one stays, and the one before it, whose POST is not known to have ended
+    assert_eq!(log.sweep(later(100)).unwrap(), 9);
     log.commit().unwrap();
     assert_eq!(log.sweep(later(100)).unwrap(), 0);
     let (_, recovery) = Log::open(Box::new(memory), Keeping::default()).unwrap();
