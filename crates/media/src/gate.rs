@@ -133,7 +133,7 @@ pub struct Counters {
 /// The first packet that was forwarded after an open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
-    /// Which open; as returned by [`crate::Leg::open`].
+    /// Which open; as returned by `Leg::open`.
     pub epoch: u64,
     /// From the open until the packet was handed to the kernel for the last receiver.
     pub after_open: Duration,
