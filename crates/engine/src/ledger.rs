@@ -49,7 +49,7 @@ impl Ledger {
                 debug_assert!(false, "{contradiction}: {record:?}");
                 continue;
             }
-            awaited |= !matches!(record, Record::Outcome { .. });
+            awaited |= !matches!(record, Record::Outcome { .. } | Record::Leaving);
             batch.push((now, record));
         }
         if batch.is_empty() {

@@ -66,7 +66,12 @@ impl Machine {
         wall: WallTime,
         effects: &mut Vec<Effect>,
     ) -> Self {
-        Self::begin(Model::restored(config, restored, wall), now, effects)
+        let leaving = restored.leaving;
+        let mut machine = Self::begin(Model::restored(config, restored, wall), now, effects);
+        if leaving {
+            machine.handle(&Event::HangUp, now, effects);
+        }
+        machine
     }
 
     fn begin(model: Model, now: Time, effects: &mut Vec<Effect>) -> Self {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use openmic_model::{
-    Action, CallFacts, CallKind, CallState, CommandId, EndCause, Operation, ParticipantId,
+    Action, CallFacts, CallKind, CallState, CommandId, EndCause, Operation, ParticipantId, Record,
     ResultInfo, Verdict, Version,
 };
 use statig::Outcome::{Handled, Super, Transition};
@@ -457,6 +457,7 @@ impl Model {
     #[action]
     fn say_goodbye(&mut self, tries: &mut u8, context: &mut Turn<'_>) {
         context.timers.clear_all();
+        context.effects.push(Effect::Record(Record::Leaving));
         self.settle_open(&Verdict::CallEnded { result: None }, context);
         self.hang_up(tries, context);
     }

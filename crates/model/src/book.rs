@@ -69,6 +69,7 @@ pub struct Book {
     last: Option<LastAttempt>,
     opposite: Option<LastAttempt>,
     window: Option<Window>,
+    leaving: bool,
     ended: Option<(WallTime, EndCause)>,
 }
 
@@ -157,6 +158,7 @@ impl Book {
             Record::Window { until } => {
                 self.window = until.map(|until| Window { at, until });
             }
+            Record::Leaving => self.leaving = true,
             Record::Closed { cause } => {
                 if !self.open.is_empty() {
                     return Err(Contradiction::EndedOpen(self.open.len()));
@@ -286,6 +288,7 @@ impl Book {
             last: self.last.clone(),
             opposite: self.opposite.clone(),
             window: self.window,
+            leaving: self.leaving,
         }
     }
 }
@@ -398,6 +401,14 @@ mod tests {
         let twice = [&good[..], &[verdict(1)]].concat();
         let contradiction = Contradiction::NotOpen(CommandId::new(1));
         assert_eq!(fold(&twice), Err(contradiction));
+    }
+
+    #[test]
+    fn a_call_that_was_being_hung_up_is_known_to_be() {
+        let fold = |records: &[Record]| fold(records).unwrap().restored();
+        assert!(!fold(&[intent(), opened("call")]).leaving);
+        let left = [intent(), opened("call"), Record::Leaving, Record::Leaving];
+        assert!(fold(&left).leaving);
     }
 
     #[test]

@@ -92,6 +92,9 @@ pub enum Record {
         /// The end.
         until: Option<WallTime>,
     },
+    /// The bot hangs up. Rides with the verdicts that rest on it; a call that has it and is not
+    /// closed is hung up by whoever takes it up.
+    Leaving,
     /// The call is over. The last record of a call.
     Closed {
         /// What ended it.
@@ -111,6 +114,7 @@ impl Record {
             Self::Outcome { .. } => "outcome",
             Self::Verdict { .. } => "verdict",
             Self::Window { .. } => "window",
+            Self::Leaving => "leaving",
             Self::Closed { .. } => "closed",
         }
     }
@@ -263,6 +267,9 @@ pub struct Restored {
     pub opposite: Option<LastAttempt>,
     /// The time to speak in that is still to end.
     pub window: Option<Window>,
+    /// The bot was hanging up.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 /// A time to speak in, as it was written down.

@@ -325,7 +325,7 @@ impl Process {
                 }
             }
             if let Effect::Record(record) = effect {
-                let lossy = matches!(record, Record::Outcome { .. });
+                let lossy = matches!(record, Record::Outcome { .. } | Record::Leaving);
                 if let Record::Verdict { verdict, .. } = record {
                     around.tally.verdict(verdict);
                 }

@@ -84,7 +84,9 @@ pub(super) fn needless(
         Record::Verdict { command, .. } => gone.contains(command),
         Record::Epoch(_) => last["epoch"] != *number,
         Record::Window { .. } => last["window"] != *number,
-        Record::Intent(_) | Record::Opened { .. } | Record::Closed { .. } => false,
+        Record::Intent(_) | Record::Opened { .. } | Record::Leaving | Record::Closed { .. } => {
+            false
+        }
     };
     rows.iter()
         .filter(goes)

@@ -127,7 +127,7 @@ impl Ledger {
                 *settled = true;
                 self.untold.insert(*command);
             }
-            Record::Window { .. } => {}
+            Record::Window { .. } | Record::Leaving => {}
             Record::Intent(_)
             | Record::Opened { .. }
             | Record::Epoch(_)

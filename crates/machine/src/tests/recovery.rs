@@ -6,7 +6,7 @@ use openmic_model::{
 };
 
 use super::rig::{Rig, confirmed, millis, own, secs};
-use crate::{Event, Phase, Read};
+use crate::{Effect, Event, Phase, Read};
 
 const COMMAND: CommandId = CommandId::new(9);
 
@@ -28,6 +28,7 @@ fn unsent() -> Restored {
         last: None,
         opposite: None,
         window: None,
+        leaving: false,
     }
 }
 
@@ -114,4 +115,18 @@ fn a_clock_set_back_lengthens_nothing_beyond_what_it_had() {
     let mut rig = recover(sent(None), 0);
     rig.pass(secs(30));
     assert_eq!(rig.verdict(COMMAND), Verdict::Unconfirmed);
+}
+
+#[test]
+fn a_call_that_was_being_hung_up_is_hung_up() {
+    let restored = Restored {
+        leaving: true,
+        ..sent(None)
+    };
+    let rig = Rig::recover(restored, WallTime(10_000));
+    assert_eq!(rig.phase(), Phase::Terminating);
+    assert_eq!(rig.posts(), 0, "nothing is unmuted any more");
+    assert!(rig.log.contains(&Effect::HangUp));
+    let ended = Verdict::CallEnded { result: None };
+    assert_eq!(rig.verdict(COMMAND), ended);
 }
