@@ -388,7 +388,8 @@ impl From<&Record> for Note {
             Record::Intent(_)
             | Record::Opened { .. }
             | Record::Outcome { .. }
-            | Record::Window { .. } => Self::Other,
+            | Record::Window { .. }
+            | Record::Leaving => Self::Other,
         }
     }
 }
