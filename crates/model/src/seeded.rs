@@ -1,7 +1,7 @@
 //! Deliberate defects, for testing the tests. They exist in builds with the feature
 //! `seeded-bugs` only; in any other [`is`] is a constant `false` and the hooks compile to nothing.
 //!
-//! In a build that has them one is chosen at run time, by [`plant`] or by the environment variable
+//! In a build that has them one is chosen at run time, by `plant` or by the environment variable
 //! `OPENMIC_SEEDED_BUG`. The tests demand that each is found, and that nothing is found without.
 
 macro_rules! bugs {
