@@ -218,7 +218,8 @@ async fn find(engine: &Inner, call: &Arc<Shared>, lanes: &mut Lanes) -> Option<C
     }
 }
 
-async fn hang_up(engine: &Inner, id: &CallId) {
+/// Ends a call that has no actor, with a few tries.
+pub(crate) async fn hang_up(engine: &Inner, id: &CallId) {
     for pause in PAUSES {
         if engine.upstream.hang_up(id).await != Ack::Failed {
             return;

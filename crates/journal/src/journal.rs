@@ -424,8 +424,14 @@ impl Shared {
         self.metrics
             .quarantined
             .set(quarantined.unwrap_or(i64::MAX));
-        for (_, why) in &recovery.quarantined {
-            tracing::error!(%why, "a call in the journal cannot be recovered; its records stay");
+        for (key, why) in &recovery.quarantined {
+            let mut ids = recovery.adrift.iter().filter(|(of, _)| of == key);
+            let call = ids.next().map(|(_, id)| id.as_str());
+            tracing::error!(
+                call,
+                %why,
+                "a call in the journal cannot be recovered; its records stay"
+            );
         }
     }
 }

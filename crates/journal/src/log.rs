@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use openmic_model::{Book, CallKey, CommandId, OperationId, Record, WallTime};
+use openmic_model::{Book, CallId, CallKey, CommandId, OperationId, Record, WallTime};
 
 use crate::codec::{Draft, Note};
 use crate::config::Keeping;
@@ -33,6 +33,9 @@ pub struct Recovery {
     /// Calls whose records are damaged or contradict each other, and what is wrong. Their rows
     /// stay as they are.
     pub quarantined: Vec<(CallKey, String)>,
+    /// Ids of those among the quarantined that are not over, as far as their records can be read:
+    /// such a call may still be up, with nobody to mute it.
+    pub adrift: Vec<(CallKey, CallId)>,
     /// How often this journal was opened, this time included.
     pub incarnation: u64,
 }
@@ -165,6 +168,8 @@ impl Log {
                 Err(why) => {
                     kept.quarantined = true;
                     recovery.quarantined.push((key, why));
+                    let adrift = adrift(&of_call.records).into_iter().map(|id| (key, id));
+                    recovery.adrift.extend(adrift);
                 }
                 Ok(book) => {
                     if let Some((at, _)) = book.ended() {
@@ -183,6 +188,8 @@ impl Log {
         for (at, scope, bytes) in found.answers {
             self.remember_answer(at, scope, bytes);
         }
+        let Recovery { calls, adrift, .. } = &mut recovery;
+        adrift.retain(|(_, id)| calls.iter().all(|call| call.book.id() != Some(id)));
         recovery
     }
 
@@ -463,6 +470,19 @@ struct FoundCall {
     last: u64,
     /// The first that is wrong.
     damage: Option<String>,
+}
+
+/// The ids that a call's whole records give it, unless they also tell its end.
+fn adrift(records: &[(WallTime, Record)]) -> Vec<CallId> {
+    let mut ids = Vec::new();
+    for (_, record) in records {
+        match record {
+            Record::Opened { id, .. } if !ids.contains(id) => ids.push(id.clone()),
+            Record::Closed { .. } => return Vec::new(),
+            _ => {}
+        }
+    }
+    ids
 }
 
 impl Scan for Found {

@@ -1,7 +1,8 @@
 //! What is asked of the journal long after it was written.
 
 use openmic_model::{
-    Accepted, CallId, CallIntent, CallKey, OperationId, Record, Repeat, Verdict, WallTime,
+    Accepted, AppId, CallId, CallIntent, CallKey, OperationId, Record, Repeat, TenantId, Verdict,
+    WallTime,
 };
 
 use crate::error::StoreError;
@@ -20,6 +21,8 @@ pub struct KeptCommand {
     pub key: CallKey,
     /// The call's id, once it had one.
     pub call: Option<CallId>,
+    /// The app and tenant whose call it was.
+    pub owner: Option<(AppId, TenantId)>,
     /// When it was accepted.
     pub at: WallTime,
     /// As it was accepted.
@@ -100,9 +103,11 @@ fn command(
         } if *command == accepted.command => Some((row.at, verdict.clone())),
         _ => None,
     });
+    let Head { call, owner } = head(reader, row.call)?;
     Ok(Some(KeptCommand {
         key: row.call,
-        call: call_id(reader, row.call)?,
+        call,
+        owner,
         at: row.at,
         accepted: (**accepted).clone(),
         verdict,
@@ -128,7 +133,7 @@ pub(crate) fn repeated(
         }
         Some((row, Record::Intent(intent))) => Some(Repeated::Call(Box::new(KeptCall {
             key: row.call,
-            call: call_id(reader, row.call)?,
+            call: head(reader, row.call)?.call,
             at: row.at,
             intent: *intent,
         }))),
@@ -148,17 +153,30 @@ pub(crate) fn answer(
     }))
 }
 
-fn call_id(reader: &mut dyn Reader, key: CallKey) -> Result<Option<CallId>, StoreError> {
-    let head = reader.call(key, HEAD)?;
-    let mut id = None;
-    for (_, record) in head.iter().filter_map(whole) {
+/// What the first rows of a call tell of it.
+#[derive(Default)]
+struct Head {
+    call: Option<CallId>,
+    owner: Option<(AppId, TenantId)>,
+}
+
+fn head(reader: &mut dyn Reader, key: CallKey) -> Result<Head, StoreError> {
+    let rows = reader.call(key, HEAD)?;
+    let mut head = Head::default();
+    for (_, record) in rows.iter().filter_map(whole) {
         match record {
-            Record::Opened { id: opened, .. } => return Ok(Some(opened)),
-            Record::Intent(intent) => id = intent.offered,
+            Record::Opened { id, .. } => {
+                head.call = Some(id);
+                break;
+            }
+            Record::Intent(intent) => {
+                head.call = intent.offered;
+                head.owner = Some((intent.app, intent.tenant));
+            }
             _ => {}
         }
     }
-    Ok(id)
+    Ok(head)
 }
 
 fn whole(row: &Row) -> Option<(&Row, Record)> {

@@ -16,7 +16,7 @@ use openmic_graph::Pace;
 use openmic_hub::{CallFrame, Topic};
 use openmic_journal::{Journal, RecoveredCall, Recovery};
 use openmic_machine::{Event, Machine, Phase, Refusal};
-use openmic_model::{Book, CallIntent, Record};
+use openmic_model::{Book, CallId, CallIntent, Record};
 use openmic_wire::raw::Named;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -31,7 +31,7 @@ use crate::mail::Mail;
 use crate::outbox::Outbox;
 use crate::recorder::Sent;
 use crate::recorder::entry::How;
-use crate::supervise::{Lanes, supervise};
+use crate::supervise::{Lanes, hang_up, supervise};
 use crate::upstream::PATIENCE;
 
 /// Calls that are looked at and have not been answered for.
@@ -154,7 +154,10 @@ impl Inner {
     fn take_up(self: &Arc<Self>, found: Recovery) {
         let begun = Instant::now();
         let Recovery {
-            calls, quarantined, ..
+            calls,
+            quarantined,
+            adrift,
+            ..
         } = found;
         let mut progress = Recovered {
             open: calls.len(),
@@ -187,6 +190,10 @@ impl Inner {
             );
         }
         self.recovery.send_replace(progress);
+        if !adrift.is_empty() {
+            let adrift = adrift.into_iter().map(|(_, id)| id).collect();
+            tokio::spawn(hang_up_adrift(Arc::clone(self), adrift));
+        }
         if !waiting.is_empty() {
             tokio::spawn(look_at_all(Arc::clone(self), waiting.into()));
         }
@@ -366,6 +373,18 @@ impl Inner {
             taken_up: Some(taken_up),
         };
         tokio::spawn(supervise(actor, lanes, orphan_patience));
+    }
+}
+
+/// Ends calls whose records cannot be read: nobody finds them here any more, so that a microphone
+/// left open in one would stay so, its time to speak over or not.
+async fn hang_up_adrift(engine: Arc<Inner>, calls: Vec<CallId>) {
+    for call in calls {
+        tracing::warn!(
+            call = call.as_str(),
+            "hanging up a call whose records cannot be read: it may be heard, and nobody can mute it"
+        );
+        hang_up(&engine, &call).await;
     }
 }
 

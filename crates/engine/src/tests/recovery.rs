@@ -8,8 +8,8 @@ use std::time::Duration;
 use openmic_journal::{Faults, Journal};
 use openmic_machine::{Config, Phase};
 use openmic_model::{
-    Accepted, Action, AppId, Asked, CallId, CallIntent, CallKey, CallKind, CommandId, Evidence,
-    NamedCallback, OperationId, Origin, Record, RosterSeen, TenantId, Verdict, WallTime,
+    Accepted, Action, AppId, Asked, CallId, CallIntent, CallKey, CallKind, CommandId, EndCause,
+    Evidence, NamedCallback, OperationId, Origin, Record, RosterSeen, TenantId, Verdict, WallTime,
 };
 use openmic_wire::notification;
 use serde_json::json;
@@ -211,6 +211,35 @@ async fn f_d4_a_call_whose_records_break_the_machine_is_put_aside_and_the_others
         assert_eq!((life.stage.gauge(), life.stage.in_flight()), (1, 0));
         life.crash().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_d4_a_call_whose_records_contradict_each_other_is_hung_up_and_the_others_go_on() {
+    let house = House::new().await;
+    let mut broken = opened(1, None);
+    broken.push((
+        wall(Duration::ZERO),
+        Record::Verdict {
+            command: CommandId::new(9),
+            action: Action::Unmute,
+            verdict: Verdict::Already,
+        },
+    ));
+    let mut over = opened(3, None);
+    let verdict = broken[3].clone();
+    let cause = EndCause::HungUp;
+    over.extend([verdict, (wall(Duration::ZERO), Record::Closed { cause })]);
+    house
+        .left([(1, broken), (2, opened(2, None)), (3, over)])
+        .await;
+    let life = house.open(brisk);
+    let recovered = life.recovered().await;
+    assert_eq!((recovered.adopted, recovered.quarantined), (1, 2));
+    let seen = house.graph.answered(Route::Delete, 1).await;
+    assert_eq!(seen.call, "call-1");
+    assert!(life.engine().call(&id(2)).is_some());
+    life.crash().await;
+    assert_eq!(house.graph.count(Route::Delete), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

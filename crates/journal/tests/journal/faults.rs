@@ -223,6 +223,9 @@ fn a_call_with_a_flipped_bit_is_quarantined_and_the_others_start() {
             let (quarantined, why) = &recovery.quarantined[0];
             assert_eq!(*quarantined, key(2));
             assert!(why.contains(&format!("row {number}")), "{why}");
+            let named = recovery.adrift.first().map(|(key, id)| (*key, id.as_str()));
+            let known = (number != 2).then_some((key(2), "call-2"));
+            assert_eq!(named, known, "row 2 has its id");
             let open: Vec<_> = recovery.calls.iter().map(|call| call.key).collect();
             assert_eq!(open, [key(1), key(3)]);
         }
