@@ -146,13 +146,15 @@ impl Gate {
                 let call = engine.call(id).filter(|call| sees(call.owner()));
                 Err(call.map_or_else(Refusal::no_call, |_| log::off()))
             }
-            Who::Owner | Who::Watcher | Who::Callee => {
+            Who::Owner | Who::Keeper | Who::Watcher | Who::Callee => {
                 let may = |call: &Call| match self.who {
                     Who::Watcher => caller.sees(call.owner(), engine),
                     _ => caller.owns(call.owner()),
                 };
                 let id = id.ok_or_else(Refusal::no_call)?;
-                let call = engine.call(id).filter(may);
+                let there = engine.call(id);
+                let forgotten = there.is_none() && matches!(self.who, Who::Keeper);
+                let call = there.filter(may);
                 let rings = engine.ringing(id).filter(|_| caller.owns(engine.owner()));
                 if call.is_some() || rings.is_some() {
                     tracing::Span::current().record("call", id.as_str());
@@ -165,6 +167,7 @@ impl Gate {
                     (Who::Callee, None, Some(rings)) => Ok(Entered::Callee(Callee::Rings(rings))),
                     (_, Some(call), _) => Ok(Entered::Call(call)),
                     (_, None, Some(_)) => Err(ring::not_answered()),
+                    (_, None, None) if forgotten => Ok(Entered::All),
                     (_, None, None) => Err(Refusal::no_call()),
                 }
             }

@@ -7,6 +7,7 @@ use axum::Extension;
 use axum::extract::{Path, RawQuery, Request, State};
 use http::{HeaderName, HeaderValue, StatusCode};
 use openmic_engine::{Call, CommandError, CommandOptions, OperationRecord};
+use openmic_journal::LookupError;
 use openmic_model::{Action, CallId, OperationId, Repeat, Verdict};
 use openmic_wire::action::{self, ActionError};
 use openmic_wire::operation::{self, Casing};
@@ -14,6 +15,7 @@ use openmic_wire::resource::Resource;
 
 use crate::answer::{Answer, Refusal, json};
 use crate::body;
+use crate::caller::Caller;
 use crate::graph::{bytes, location, rebase};
 use crate::prefer;
 use crate::surface::{Api, Base};
@@ -147,17 +149,28 @@ impl From<ActionError> for Refusal {
 /// `GET /communications/calls/{call}/operations/{operation}`: the engine's own, else Graph's.
 pub(crate) async fn operation(
     State(api): State<Arc<Api>>,
-    Extension(call): Extension<Call>,
+    call: Option<Extension<Call>>,
+    Extension(caller): Extension<Caller>,
     Extension(base): Extension<Base>,
-    Path((_, operation)): Path<(String, String)>,
+    Path((named, operation)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let id = OperationId::parse(&operation).map_err(|_| no_operation())?;
-    let own = api.engine.operation(call.id(), &id).await;
-    let own = own.map_err(|error| {
+    let mute = |error: LookupError| {
         let message = format!("The journal cannot be asked for the operation: {error}");
         Refusal::unavailable(message, Duration::from_secs(1))
-    })?;
+    };
+    let id = OperationId::parse(&operation);
+    let Some(Extension(call)) = call else {
+        // The call is forgotten; what it was told of its commands is kept for longer.
+        let call = CallId::parse(&named).map_err(|_| Refusal::no_call())?;
+        let id = id.map_err(|_| Refusal::no_call())?;
+        let kept = api.engine.kept_operation(&call, &id).await.map_err(mute)?;
+        let kept = kept.filter(|(owner, _)| caller.owns(owner));
+        let (_, record) = kept.ok_or_else(Refusal::no_call)?;
+        return Ok(json(StatusCode::OK, encode(&record, &base), None));
+    };
+    let id = id.map_err(|_| no_operation())?;
+    let own = api.engine.operation(call.id(), &id).await.map_err(mute)?;
     if let Some(record) = own {
         return Ok(json(StatusCode::OK, encode(&record, &base), None));
     }

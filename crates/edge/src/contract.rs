@@ -265,7 +265,7 @@ fn contract() -> Contract {
         let rule = rule(&route);
         let failures = match rule.map(|rule| rule.who) {
             Some(Who::Served) => SERVED,
-            Some(Who::Owner | Who::Watcher | Who::Callee) => CALL,
+            Some(Who::Owner | Who::Keeper | Who::Watcher | Who::Callee) => CALL,
             // Of one that rings there is no log.
             Some(Who::Reader) => &CALL[..1],
             Some(Who::Application) | None => &[][..],

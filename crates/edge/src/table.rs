@@ -16,6 +16,9 @@ pub(crate) enum Who {
     /// The application, of the same tenant, whose call is named by `{call}`. An operator is not:
     /// what can be done to a call is its bot's.
     Owner,
+    /// As `Owner`; also of a call that is forgotten but for what the journal keeps: then the handler
+    /// asks whose it was.
+    Keeper,
     /// As `Owner`; the call may also ring, and not be answered yet.
     Callee,
     /// The owner of the call named by `{call}`, or an operator.
@@ -87,7 +90,7 @@ table! {
     POST   "/v1.0/communications/calls/{call}/updateRecordingStatus"                     Owner       errand::update_recording_status;
     POST   "/v1.0/communications/calls/{call}/changeScreenSharingRole"                   Owner       errand::change_screen_sharing_role;
     POST   "/v1.0/communications/calls/{call}/addLargeGalleryView"                       Owner       errand::add_large_gallery_view;
-    GET    "/v1.0/communications/calls/{call}/operations/{operation}"                    Owner       command::operation;
+    GET    "/v1.0/communications/calls/{call}/operations/{operation}"                    Keeper      command::operation;
     GET    "/v1.0/communications/calls/{call}/participants"                              Owner       graph::participants;
     POST   "/v1.0/communications/calls/{call}/participants/invite"                       Owner       errand::invite;
     POST   "/v1.0/communications/calls/{call}/participants/muteAll"                      Owner       errand::mute_all;

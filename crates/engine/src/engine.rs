@@ -392,6 +392,26 @@ impl Engine {
         Ok(kept.and_then(OperationRecord::kept))
     }
 
+    /// The same of a call that is forgotten here, and whose call it was: as long as the journal keeps
+    /// it.
+    ///
+    /// # Errors
+    /// [`LookupError`] when the journal cannot be asked.
+    pub async fn kept_operation(
+        &self,
+        call: &CallId,
+        operation: &OperationId,
+    ) -> Result<Option<(Owner, OperationRecord)>, LookupError> {
+        let Some(journal) = &self.inner.journal else {
+            return Ok(None);
+        };
+        let kept = journal.operation(call, operation).await?;
+        Ok(kept.and_then(|kept| {
+            let (app, tenant) = kept.owner.clone()?;
+            Some((Owner { app, tenant }, OperationRecord::kept(kept)?))
+        }))
+    }
+
     /// What a request came to that is known by `scope`, also before a crash: the latest command or
     /// call under it.
     ///

@@ -71,7 +71,9 @@ fn expected(who: Who) -> [Gate; 7] {
         Who::Served => [
             Unknown, Unknown, Forbidden, Forbidden, Forbidden, Open, Forbidden,
         ],
-        Who::Owner | Who::Callee => [Unknown, Unknown, NoCall, NoCall, NoCall, Open, NoCall],
+        Who::Owner | Who::Keeper | Who::Callee => {
+            [Unknown, Unknown, NoCall, NoCall, NoCall, Open, NoCall]
+        }
         Who::Watcher | Who::Reader => [Unknown, Unknown, NoCall, NoCall, NoCall, Open, Open],
         Who::Application => [Unknown, Unknown, Open, Open, Open, Open, Open],
     }

@@ -115,6 +115,42 @@ fn again(answer: &Answer) -> bool {
     answer.header("idempotent-replay") == "true"
 }
 
+/// I-1: also after the call's end and a restart, and to its own application only.
+#[tokio::test]
+async fn an_operation_of_an_ended_call_is_read_after_a_restart() {
+    let mut held = Held::at("/unmute").await;
+    let id = held.muted("19:meeting_kept@thread.v2").await;
+    let path = format!("/v1.0/communications/calls/{id}");
+    let body = json!({"clientContext": "mine"});
+    let first = held.rig.post(&format!("{path}/unmute"), body).await;
+    assert_eq!(first.status, StatusCode::OK, "{first:?}");
+    let call = held.rig.engine.call(&id).unwrap();
+    let ended = held.rig.delete(&path).await;
+    assert_eq!(ended.status, StatusCode::NO_CONTENT, "{ended:?}");
+    call.until(|status| status.phase == Phase::Terminated).await;
+    drop(call);
+    held.rig.crash().await;
+
+    assert!(held.rig.engine.call(&id).is_none());
+    let operation = first.body["id"].as_str().unwrap();
+    let place = format!("{path}/operations/{operation}");
+    let kept = held.rig.get(&place).await;
+    assert_eq!(kept.status, StatusCode::OK, "{kept:?}");
+    for member in ["id", "status", "clientContext"] {
+        assert_eq!(kept.body[member], first.body[member]);
+    }
+    let unknown = held.rig.get(&format!("{path}/operations/{id}")).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND, "{unknown:?}");
+    let url = format!("{}{place}", held.rig.base);
+    let foreign = held.rig.http.get(url);
+    let foreign = read(foreign.bearer_auth(held.rig.other_app().await)).await;
+    assert_eq!(foreign.status, StatusCode::NOT_FOUND, "{foreign:?}");
+    assert_eq!(
+        foreign.body["error"]["message"],
+        unknown.body["error"]["message"]
+    );
+}
+
 #[tokio::test]
 async fn a_repeated_unmute_gets_its_first_operation_and_verdict() {
     let mut held = Held::at("/unmute").await;

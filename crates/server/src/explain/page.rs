@@ -120,8 +120,8 @@ fn write(page: &mut String, story: &Story, all: bool, ink: &Ink) -> std::fmt::Re
             .map_or_else(String::new, |took| format!(" after {took:.1} ms"));
         let posts = match command.posts {
             0 => String::new(),
-            1 => ", one POST".to_owned(),
-            posts => format!(", {posts} POSTs"),
+            1 => ", one try".to_owned(),
+            posts => format!(", {posts} tries"),
         };
         writeln!(
             page,

@@ -72,6 +72,8 @@ pub(super) struct Command {
     pub(super) asked: WallTime,
     /// By when the verdict is due.
     pub(super) due: Option<WallTime>,
+    /// POSTs that were wanted: also those that our own client held back, such as while Graph
+    /// throttles another call.
     pub(super) posts: u32,
     /// What proved it, in the order in which it came.
     pub(super) evidence: Vec<String>,
@@ -352,7 +354,7 @@ impl<'a> Teller<'a> {
                     let posts = known.posts;
                     if posts > 1 {
                         let command = words::short(*command);
-                        self.odd(entry, format!("POST number {posts} for {command}"));
+                        self.odd(entry, format!("try {posts} of {command}"));
                     }
                 }
                 Act::Settle {

@@ -36,7 +36,7 @@ fn a_confirmed_unmute_is_told_with_its_evidence() {
             "Graph answered the POST: operation completed (after",
             "the bot unmuted",
             "unmuting -> unmuted",
-            "one POST: confirmed, the roster came last",
+            "one try: confirmed, the roster came last",
             "Unusual\n  nothing\n",
         ],
     );
@@ -51,9 +51,9 @@ fn what_is_unusual_is_named() {
     says(
         &told,
         &[
-            "3 POSTs: unconfirmed",
-            "Graph throttled the POST, to come again after 50 ms",
-            "POST number 2 for",
+            "3 tries: unconfirmed",
+            "Graph throttles: the POST is to come again after 50 ms",
+            "try 2 of",
             "the POST's answer was lost",
             "time passed: the time to post again has come",
         ],

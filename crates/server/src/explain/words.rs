@@ -121,12 +121,12 @@ fn posted(outcome: &PostOutcome) -> String {
         PostOutcome::Gone => "Graph answered the POST: there is no such call".to_owned(),
         PostOutcome::Throttled { after: Some(after) } => {
             format!(
-                "Graph throttled the POST, to come again after {}",
+                "Graph throttles: the POST is to come again after {}",
                 took(*after)
             )
         }
         PostOutcome::Throttled { after: None } => {
-            "Graph throttled the POST, and did not say until when".to_owned()
+            "Graph throttles the POST, and does not say until when".to_owned()
         }
         PostOutcome::NotSent => "the POST was not sent; it had no effect".to_owned(),
         PostOutcome::Ambiguous => {
