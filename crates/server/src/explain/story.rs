@@ -321,7 +321,8 @@ impl<'a> Teller<'a> {
             Event::OperationRead { read, .. } => !matches!(read, Read::Found(_)),
             Event::SelfRead { read, .. } => !matches!(read, Read::Found(_)),
             Event::RosterRead { read, .. } => !matches!(read, Read::Found(_)),
-            Event::CallRead { read, .. } => !matches!(read, Read::Found(_)),
+            // So an end is made sure of.
+            Event::CallRead { read, .. } => !matches!(read, Read::Found(_) | Read::Gone),
             Event::KeptAlive(ack) | Event::HungUp(ack) => *ack != Ack::Done,
             _ => false,
         };
