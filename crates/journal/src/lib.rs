@@ -33,6 +33,7 @@
 //! A write or sync that fails is never tried again: all tickets are lost, [`Journal::failed`]
 //! resolves, and the process is to end.
 
+mod age;
 mod codec;
 mod config;
 mod error;

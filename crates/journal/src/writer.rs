@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use openmic_model::WallTime;
 use tokio::sync::oneshot;
 
+use crate::age::AgeClock;
 use crate::error::StoreError;
 use crate::journal::Shared;
 use crate::log::Log;
@@ -131,7 +132,10 @@ impl Writer {
         if self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
             self.look();
         }
-        if self.swept.is_none_or(|at| now.since(at) >= SWEEP) {
+        if self
+            .swept
+            .is_none_or(|at| now < at || now.since(at) >= SWEEP)
+        {
             match self.log.sweep(now) {
                 Ok(0) => self.swept = Some(now),
                 // there may be more: the next turn goes on
@@ -151,11 +155,12 @@ impl Writer {
     /// Writes until the queue is closed and empty, or the disk fails.
     pub(crate) fn run(mut self) {
         let mut tries = 0;
+        let mut clock = AgeClock::new(wall_clock());
         loop {
             let (batch, closed) = self.shared.queue.take(IDLE);
             let idle = batch.is_empty();
             let mut flushed = if idle {
-                self.keep_house(wall_clock(), true)
+                self.keep_house(clock.read(wall_clock()), true)
             } else {
                 self.write(batch)
             };
@@ -175,7 +180,7 @@ impl Writer {
             }
             if !idle {
                 // a journal that is never idle is swept all the same
-                if self.keep_house(wall_clock(), false) == Flushed::Failed {
+                if self.keep_house(clock.read(wall_clock()), false) == Flushed::Failed {
                     return;
                 }
             }

@@ -118,6 +118,7 @@ fn make(file: &Path) {
         Record::Window {
             until: Some(WallTime(AT.0 + 20_000)),
         },
+        Record::Leaving,
     ];
     log.append(key(3), &at(AT, &records));
     // every verdict, origin and outcome, and the end of each kind
