@@ -119,9 +119,9 @@ impl History {
             roster.apply(&Change::Upsert(participant(number, false)));
         }
         Self {
-            call: CallId::parse("call-1").expect("a short id"),
+            call: CallId::parse("c").expect("a short id"),
             version: Version {
-                epoch: 1_764_000_000_000,
+                epoch: 1,
                 seq: 1_000_000,
             },
             roster,
@@ -151,7 +151,7 @@ fn participant(number: usize, muted: bool) -> Arc<Participant> {
         },
         is_muted: muted,
         in_lobby: false,
-        roster_sequence_number: Some(1_000_000),
+        roster_sequence_number: Some(1),
         streams: vec![MediaStream {
             media_type: "audio".to_owned(),
             label: None,

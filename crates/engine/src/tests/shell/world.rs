@@ -490,9 +490,9 @@ impl World {
 
     /// How many calls are up of which the engine knew for good. One whose create had no answer and
     /// of which no notification came is nobody's: Graph ends it when no keepAlive comes.
-    pub(super) fn left_up(&self) -> usize {
-        let known = |leg: &&Leg| leg.up && leg.opened;
-        self.legs.values().filter(known).count()
+    pub(super) fn left_up(&self, calls: &[CallId]) -> usize {
+        let legs = calls.iter().filter_map(|id| self.legs.get(id.as_str()));
+        legs.filter(|leg| leg.up && leg.opened).count()
     }
 
     /// How many calls are up.
