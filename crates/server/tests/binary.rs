@@ -2,119 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "binary/freeze.rs"]
+mod freeze;
 #[path = "binary/journal.rs"]
 mod journal;
+#[path = "binary/program.rs"]
+mod program;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_openmic");
+use program::{BINARY, Program, openmic, output, signal};
+
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 const APP: &str = "22222222-2222-4222-8222-222222222222";
-
-/// A running openmic; killed when dropped.
-struct Program {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    listening: Value,
-    /// Where its journal is, unless the flags say otherwise.
-    _journal: TempDir,
-}
-
-impl Program {
-    /// Starts it on free ports and waits for the event `listening`.
-    fn start(command: &str, flags: &[&str]) -> Self {
-        Self::start_by(openmic(), command, flags)
-    }
-
-    /// As [`Program::start`], by a command line that `program` begins.
-    fn start_by(mut program: Command, command: &str, flags: &[&str]) -> Self {
-        let journal = tempfile::tempdir().unwrap();
-        let mut child = program
-            .env("OPENMIC__JOURNAL__FOLDER", journal.path())
-            .args([command, "--admin", "127.0.0.1:0", "--local", "127.0.0.1:0"])
-            .args(["--set", "local.rtp_ports=any"])
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut program = Self {
-            child,
-            log,
-            listening: Value::Null,
-            _journal: journal,
-        };
-        program.listening = program.event("listening");
-        program
-    }
-
-    /// Reads the log up to an event.
-    fn event(&mut self, message: &str) -> Value {
-        let mut seen = String::new();
-        loop {
-            let mut line = String::new();
-            let read = self.log.read_line(&mut line).unwrap();
-            assert!(read > 0, "the log ended without \"{message}\":\n{seen}");
-            let event: Value = serde_json::from_str(&line)
-                .unwrap_or_else(|error| panic!("not a JSON log line ({error}): {line}"));
-            if event["message"] == message {
-                return event;
-            }
-            seen.push_str(&line);
-        }
-    }
-
-    fn url(&self, part: &str, path: &str) -> String {
-        format!("{}{path}", self.listening[part].as_str().unwrap())
-    }
-
-    fn signal(&self, name: &str) {
-        assert!(signal(self.child.id(), name));
-    }
-
-    fn exit_code(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It has ended already where the test went well.
-        self.child
-            .kill()
-            .and_then(|()| self.child.wait())
-            .map(drop)
-            .unwrap_or_default();
-    }
-}
-
-/// Signals a process; false when it is gone. The shell's own `kill`: the program of that name is not
-/// in small images.
-fn signal(pid: u32, name: &str) -> bool {
-    Command::new("sh")
-        .args(["-c", "kill \"$1\" \"$2\"", "sh", name, &pid.to_string()])
-        .stderr(Stdio::null())
-        .status()
-        .unwrap()
-        .success()
-}
-
-/// The binary without the settings of whoever runs the tests.
-fn openmic() -> Command {
-    let mut command = Command::new(BINARY);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("OPENMIC_") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
 
 /// An address that was free a moment ago, for what must be known before the start.
 fn free_address() -> String {
@@ -123,16 +29,6 @@ fn free_address() -> String {
         .local_addr()
         .unwrap()
         .to_string()
-}
-
-fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = openmic().args(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code(), text(stdout), text(stderr))
 }
 
 async fn get(url: String) -> (u16, String) {
