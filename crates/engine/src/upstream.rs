@@ -179,9 +179,13 @@ impl Upstream {
             Ok(operation) => PostOutcome::Answered(operation),
             Err(ActError::Refused(said)) => PostOutcome::Refused(refusal(&said)),
             Err(ActError::Gone) => PostOutcome::Gone,
-            Err(ActError::Throttled { retry_after, .. }) => {
-                PostOutcome::Throttled { after: retry_after }
-            }
+            Err(ActError::Throttled {
+                refusal: said,
+                retry_after,
+            }) => PostOutcome::Throttled {
+                after: retry_after,
+                refusal: refusal(&said),
+            },
             Err(ActError::NotSent(cause)) => {
                 tracing::debug!(error = chain(&cause), "not sent");
                 PostOutcome::NotSent

@@ -17,10 +17,11 @@ pub enum ActError {
     #[error("the call does not exist any more")]
     Gone,
     /// 429 or 503; it had no effect.
-    #[error("Graph throttles ({status})")]
+    #[error("Graph throttles")]
     Throttled {
-        /// 429 or 503.
-        status: u16,
+        /// What Graph said; its status is 429 or 503.
+        #[source]
+        refusal: Refusal,
         /// `Retry-After`, when the answer had one. Not clamped to any deadline.
         retry_after: Option<Duration>,
     },
@@ -46,7 +47,7 @@ pub(crate) fn outcome(answer: Result<Answer, RequestError>) -> Result<Operation,
             retry_after,
         }) => {
             return Err(ActError::Throttled {
-                status: refusal.status,
+                refusal,
                 retry_after,
             });
         }

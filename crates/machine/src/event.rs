@@ -158,6 +158,9 @@ pub enum PostOutcome {
     Throttled {
         /// `Retry-After`, when the answer had one.
         after: Option<Duration>,
+        /// What the answer said besides: the verdict of whoever has no time for that.
+        #[serde(default = "Refusal::throttled")]
+        refusal: Refusal,
     },
     /// No byte left: no effect.
     NotSent,
@@ -231,6 +234,11 @@ impl Refusal {
             code: code.to_owned(),
             message: message.to_owned(),
         }
+    }
+
+    /// A 429 of which nothing more is known.
+    pub fn throttled() -> Self {
+        Self::new(429, "tooManyRequests", "Graph throttles the application.")
     }
 
     /// The verdict of whoever is refused.

@@ -251,10 +251,13 @@ impl Model {
             number: post.number,
             outcome: outcome.posted(),
         }));
-        if let PostOutcome::Throttled { after } = outcome {
+        if let PostOutcome::Throttled { after, refusal } = outcome {
             // Also when nobody waits for the POST any more: the next one is under it, too.
             let at = context.now + PAUSE.max(after.unwrap_or_default());
             self.not_until = self.not_until.max(Some(at));
+            if let Some(after) = after {
+                self.hold(context.now + *after, refusal);
+            }
         }
         let (acted, may_act_later) = match outcome {
             PostOutcome::Ambiguous => (true, true),

@@ -41,6 +41,7 @@ mod effect;
 mod event;
 mod facts;
 mod gather;
+mod held;
 mod machine;
 mod merge;
 mod model;

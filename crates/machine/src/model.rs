@@ -17,6 +17,7 @@ use crate::doubt::Doubts;
 use crate::effect::{Effect, Ending, Phase, QueryId};
 use crate::event::{Ack, AttemptId, Event, PostOutcome, Read};
 use crate::facts::Asked;
+use crate::held::Held;
 use crate::merge::Merge;
 use crate::recover::Remains;
 use crate::rumour::Rumour;
@@ -124,6 +125,8 @@ pub(crate) struct Model {
     pub(crate) outstanding: Option<Outstanding>,
     /// No POST before this moment: Graph's `Retry-After`.
     pub(crate) not_until: Option<Time>,
+    /// How long Graph itself asked to wait, and with what words.
+    pub(crate) held: Option<Box<Held>>,
     pub(crate) doubts: Doubts,
     pub(crate) parked: VecDeque<Operation>,
     pub(crate) next_attempt: AttemptId,
@@ -521,6 +524,7 @@ impl Model {
             waiting: None,
             outstanding: None,
             not_until: None,
+            held: None,
             doubts: Doubts::default(),
             parked: VecDeque::new(),
             next_attempt: 1,

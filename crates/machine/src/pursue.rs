@@ -19,8 +19,24 @@ use crate::time::{Time, Timer};
 pub(crate) const PAUSE: Duration = Duration::from_millis(250);
 
 impl Model {
+    /// Posts for `intent`, where that is needed and in time; the state of it. Else nobody waits
+    /// for it any more.
+    pub(crate) fn start(
+        &mut self,
+        mut intent: Intent,
+        is: Action,
+        context: &mut Turn<'_>,
+    ) -> Option<State> {
+        if !self.needs_post(intent.action, is, context.now) {
+            self.settle_all(&mut intent.commands, &Verdict::Already, false, context);
+            return None;
+        }
+        self.refuse_held(&mut intent.commands, context);
+        (!intent.commands.is_empty()).then(|| self.launch(intent, context))
+    }
+
     /// Posts for `intent`, or waits until Graph lets it, and returns the state of it.
-    pub(crate) fn launch(&mut self, intent: Intent, context: &mut Turn<'_>) -> State {
+    fn launch(&mut self, intent: Intent, context: &mut Turn<'_>) -> State {
         let lead = intent.commands[0].id;
         let against = intent.action.opposite();
         let mut attempt = Box::new(Attempt {
@@ -285,7 +301,9 @@ impl Model {
                 attempt.fruitless = attempt.fruitless.saturating_add(1);
                 let pause = match outcome {
                     _ if seeded::is(Bug::IgnoreRetryAfter) => PAUSE,
-                    PostOutcome::Throttled { after: Some(after) } => PAUSE.max(*after),
+                    PostOutcome::Throttled {
+                        after: Some(after), ..
+                    } => PAUSE.max(*after),
                     _ => doubling,
                 };
                 let at = context.now + pause;
@@ -313,7 +331,15 @@ impl Model {
             return self.leave(attempt, context);
         }
         match attempt.judge(self.config.max_attempts, context.now) {
-            Judgement::Wait => Handled,
+            Judgement::Wait => {
+                if attempt.http == Http::Backoff && !attempt.may_have_acted() {
+                    self.refuse_held(&mut attempt.commands, context);
+                }
+                if attempt.commands.is_empty() {
+                    return self.leave(attempt, context);
+                }
+                Handled
+            }
             Judgement::Again => {
                 self.post(attempt, context);
                 Handled
@@ -365,12 +391,10 @@ impl Model {
         }
         let is = if muted { Action::Mute } else { Action::Unmute };
         if self.outstanding.is_none()
-            && let Some(mut intent) = self.waiting.take()
+            && let Some(intent) = self.waiting.take()
+            && let Some(state) = self.start(intent, is, context)
         {
-            if self.needs_post(intent.action, is, context.now) {
-                return Transition(self.launch(intent, context));
-            }
-            self.settle_all(&mut intent.commands, &Verdict::Already, false, context);
+            return Transition(state);
         }
         Transition(base(muted))
     }

@@ -98,12 +98,10 @@ impl Model {
         let Some(intent) = self.waiting.take() else {
             return Handled;
         };
-        if self.needs_post(intent.action, is, context.now) {
-            return Transition(self.launch(intent, context));
+        match self.start(intent, is, context) {
+            Some(state) => Transition(state),
+            None => Handled,
         }
-        let mut commands = intent.commands;
-        self.settle_all(&mut commands, &Verdict::Already, false, context);
-        Handled
     }
 
     /// Whether the bot may be other than `action` asks. What the roster says is not enough while

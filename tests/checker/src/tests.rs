@@ -306,6 +306,20 @@ fn cases() -> Vec<Case> {
                 end(End::Refused { status: 403 }),
             ],
         ),
+        {
+            let pause = || {
+                let after = Some(90_000);
+                let answer = answered(ONE, 1, Answer::Throttled { after });
+                now([sent(ONE, 1), answer])
+            };
+            let busy = || end(End::Refused { status: 429 });
+            let late = || after(30_000, What::Calm);
+            case(
+                "I-7",
+                &[unmute(), pause(), busy()],
+                &[unmute(), pause(), late(), end(End::Expired)],
+            )
+        },
         case(
             "I-8",
             &[unmuted()],

@@ -314,7 +314,8 @@ impl Graph {
                 _ => Some(world.random.below(6000)),
             };
             let after = after.map(Duration::from_millis);
-            return reply(world, PostOutcome::Throttled { after });
+            let refusal = Refusal::throttled();
+            return reply(world, PostOutcome::Throttled { after, refusal });
         }
         if world.strikes(Fault::Refused) {
             let (status, code) = match world.random.below(3) {

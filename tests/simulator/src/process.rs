@@ -574,7 +574,7 @@ fn answer_of(outcome: &PostOutcome) -> Answer {
         },
         PostOutcome::Refused(_) => Answer::Refused,
         PostOutcome::Gone => Answer::Gone,
-        PostOutcome::Throttled { after } => Answer::Throttled {
+        PostOutcome::Throttled { after, .. } => Answer::Throttled {
             after: after.map(whole),
         },
         PostOutcome::NotSent => Answer::NotSent,

@@ -239,14 +239,14 @@ async fn throttling_says_when_to_come_again() {
         (Reply::new(429, "").with("Retry-After", "soon"), 429, None),
     ] {
         let Err(ActError::Throttled {
-            status: was,
+            refusal,
             retry_after,
         }) = once(reply).await
         else {
             panic!("{status} is not throttling");
         };
         assert_eq!(
-            (was, retry_after),
+            (refusal.status, retry_after),
             (status, pause.map(Duration::from_secs_f64))
         );
     }

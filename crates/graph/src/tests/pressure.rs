@@ -54,12 +54,16 @@ async fn one_throttled_request_holds_all_others_but_hang_ups() {
         .act(&call(), Action::Unmute, &context(), soon())
         .await;
     let Err(ActError::Throttled {
-        status: 429,
+        refusal,
         retry_after: Some(left),
     }) = held
     else {
         panic!("{held:?}");
     };
+    assert_eq!(
+        (refusal.status, refusal.message.as_str()),
+        (429, "Too many.")
+    );
     assert!(
         left > Duration::from_secs(20) && left <= Duration::from_secs(30),
         "{left:?}"

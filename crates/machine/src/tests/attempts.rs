@@ -5,7 +5,7 @@ use openmic_model::{Action, Evidence, OperationStatus, Verdict};
 use super::rig::{
     Rig, confirmed, count, entry, millis, operation, own, person, plain_roster, secs, unseen,
 };
-use crate::{Config, Effect, Event, Phase, PostOutcome, Read};
+use crate::{Config, Effect, Event, Phase, PostOutcome, Read, Refusal};
 
 fn pending() -> Rig {
     let mut rig = Rig::at_rest(true);
@@ -16,6 +16,7 @@ fn pending() -> Rig {
 fn throttled(after: Option<u64>) -> PostOutcome {
     PostOutcome::Throttled {
         after: after.map(secs),
+        refusal: Refusal::throttled(),
     }
 }
 
@@ -44,13 +45,77 @@ fn retry_after_within_the_deadline_is_waited_for() {
 }
 
 #[test]
-fn retry_after_beyond_the_deadline_expires() {
+fn retry_after_beyond_the_deadline_is_refused_at_once_with_graphs_words() {
     let mut rig = pending();
-    rig.posted(throttled(Some(120)));
-    rig.pass(secs(30));
-    assert_eq!(rig.verdict(rig.latest), Verdict::Expired);
+    rig.posted(PostOutcome::Throttled {
+        after: Some(secs(120)),
+        refusal: Refusal::new(503, "serviceNotAvailable", "Busy."),
+    });
+    let verdict = rig.verdict(rig.latest);
+    let Verdict::Refused {
+        status,
+        code,
+        message,
+    } = &verdict
+    else {
+        panic!("{verdict:?}");
+    };
+    assert_eq!((*status, code.as_str()), (503, "serviceNotAvailable"));
+    assert!(message.starts_with("Busy. "), "{message}");
+    assert!(message.contains("in 120 s"), "{message}");
+    assert_eq!(rig.phase(), Phase::Muted);
     rig.pass(secs(200));
     assert_eq!(rig.posts(), 1);
+}
+
+fn is_refused(rig: &Rig, command: openmic_model::CommandId) -> bool {
+    matches!(
+        rig.verdict(command),
+        Verdict::Refused { status: 429, ref code, .. } if code == "tooManyRequests"
+    )
+}
+
+#[test]
+fn who_has_time_for_the_pause_waits_and_who_has_none_is_refused() {
+    let mut rig = pending();
+    let patient = rig.latest;
+    rig.command_within(Action::Unmute, secs(5));
+    let hasty = rig.latest;
+    rig.posted(throttled(Some(10)));
+    assert!(is_refused(&rig, hasty));
+    assert!(rig.verdicts(patient).is_empty());
+    // Who comes later is under the same pause.
+    rig.command_within(Action::Unmute, secs(9));
+    assert!(is_refused(&rig, rig.latest));
+    rig.command_within(Action::Mute, secs(9));
+    assert_eq!(rig.verdict(rig.latest), Verdict::Already);
+    assert_eq!(rig.verdict(patient), Verdict::Superseded);
+    rig.command_within(Action::Unmute, secs(9));
+    assert!(is_refused(&rig, rig.latest));
+    assert_eq!(rig.phase(), Phase::Muted);
+    rig.command_within(Action::Unmute, secs(11));
+    assert_eq!(rig.posts(), 1);
+    rig.pass(secs(10));
+    assert_eq!(rig.posts(), 2);
+}
+
+/// What an earlier POST did may show yet, which a refusal would deny.
+#[test]
+fn a_command_that_may_have_acted_is_not_refused_for_a_pause() {
+    let mut rig = posted_twice();
+    rig.posted(throttled(Some(120)));
+    assert!(rig.verdicts(rig.latest).is_empty());
+    rig.pass(secs(30));
+    assert_eq!(rig.verdict(rig.latest), Verdict::Unconfirmed);
+}
+
+#[test]
+fn a_pause_of_its_own_beyond_the_deadline_expires() {
+    let mut rig = Rig::at_rest(true);
+    rig.command_within(Action::Unmute, millis(200));
+    rig.posted(throttled(None));
+    rig.pass(millis(200));
+    assert_eq!(rig.verdict(rig.latest), Verdict::Expired);
 }
 
 #[test]

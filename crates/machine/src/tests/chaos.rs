@@ -244,6 +244,7 @@ impl Watch {
                     Outcome::Gone => PostOutcome::Gone,
                     Outcome::Throttled(after) => PostOutcome::Throttled {
                         after: after.map(secs),
+                        refusal: Refusal::throttled(),
                     },
                     Outcome::NotSent => PostOutcome::NotSent,
                     Outcome::Ambiguous => PostOutcome::Ambiguous,

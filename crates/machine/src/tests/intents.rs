@@ -123,6 +123,7 @@ fn an_overtaken_post_without_effect_leaves_nothing_to_undo() {
         PostOutcome::NotSent,
         PostOutcome::Throttled {
             after: Some(secs(9)),
+            refusal: Refusal::throttled(),
         },
         PostOutcome::Refused(no()),
     ] {

@@ -107,7 +107,13 @@ fn the_mute_on_joining_is_written_down_too() {
 fn what_had_no_effect_is_told_apart() {
     for (outcome, posted) in [
         (PostOutcome::NotSent, Posted::NoEffect),
-        (PostOutcome::Throttled { after: None }, Posted::NoEffect),
+        (
+            PostOutcome::Throttled {
+                after: None,
+                refusal: Refusal::throttled(),
+            },
+            Posted::NoEffect,
+        ),
         (
             PostOutcome::Refused(Refusal::new(403, "8566", "no")),
             Posted::NoEffect,

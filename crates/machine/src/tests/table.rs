@@ -7,7 +7,7 @@ use openmic_model::{Action, CallKind, CallState, OperationStatus, Verdict};
 use super::rig::{Rig, created, millis, own, person, secs};
 use crate::attempt::{Http, Op};
 use crate::model::State;
-use crate::{Config, Effect, Event, Phase, PostOutcome};
+use crate::{Config, Effect, Event, Phase, PostOutcome, Refusal};
 
 pub(crate) mod events;
 
@@ -123,6 +123,7 @@ fn backoff(action: Action) -> Rig {
         action,
         PostOutcome::Throttled {
             after: Some(secs(3)),
+            refusal: Refusal::throttled(),
         },
     )
 }

@@ -119,13 +119,15 @@ fn posted(outcome: &PostOutcome) -> String {
             refusal.status, refusal.code, refusal.message
         ),
         PostOutcome::Gone => "Graph answered the POST: there is no such call".to_owned(),
-        PostOutcome::Throttled { after: Some(after) } => {
+        PostOutcome::Throttled {
+            after: Some(after), ..
+        } => {
             format!(
                 "Graph throttles: the POST is to come again after {}",
                 took(*after)
             )
         }
-        PostOutcome::Throttled { after: None } => {
+        PostOutcome::Throttled { after: None, .. } => {
             "Graph throttles the POST, and does not say until when".to_owned()
         }
         PostOutcome::NotSent => "the POST was not sent; it had no effect".to_owned(),

@@ -117,11 +117,20 @@ pub(crate) fn i6_nothing_undoes_it(call: &Call, what: &What) -> Judged {
     })
 }
 
-/// `Expired` means that no POST for it reached Graph.
+/// `Expired` means that no POST for it reached Graph, and that there was hope to the last.
 pub(crate) fn i7_expired_was_never_sent(call: &Call, decision: &Decision<'_>) -> Judged {
     if decision.end != End::Expired {
         return Ok(());
     }
+    let command = decision.command;
+    let held = call.throttled_until.filter(|_| !command.crashed);
+    let hopeless = held.filter(|until| *until > command.deadline());
+    demand(hopeless.is_none(), "I-7", || {
+        format!(
+            "{} waited for its end, though Graph asked for a pause beyond it",
+            decision.id
+        )
+    })?;
     let accepted = decision.command.accepted;
     let reached = posts_of(call, decision.command.action, accepted)
         .find(|post| post.reached && !post.answer.is_some_and(crate::Answer::is_without_effect));
@@ -130,8 +139,9 @@ pub(crate) fn i7_expired_was_never_sent(call: &Call, decision: &Decision<'_>) ->
     })
 }
 
-/// `Refused` means that Graph refused it, or its operation failed; or that the call turned out to
-/// be one to one, and nothing was sent.
+/// `Refused` means that Graph refused it, or its operation failed, or that it asked for a pause for
+/// which the command has no time; or that the call turned out to be one to one, and nothing was
+/// sent.
 pub(crate) fn i7_refused_was_refused(call: &Call, decision: &Decision<'_>) -> Judged {
     let End::Refused { status } = decision.end else {
         return Ok(());
@@ -145,7 +155,16 @@ pub(crate) fn i7_refused_was_refused(call: &Call, decision: &Decision<'_>) -> Ju
     }
     let from = decision.command.joined.unwrap_or(decision.command.accepted);
     let said = call.refused.is_some_and(|at| at >= from);
-    demand(said, "I-7", || {
+    // A pause that an earlier command was asked to make binds this one.
+    let paused = matches!(status, 429 | 503)
+        && if call.journal {
+            let due = decision.command.deadline();
+            let pause = call.throttled_until;
+            pause.is_some_and(|until| decision.command.crashed || until >= due)
+        } else {
+            call.refused.is_some()
+        };
+    demand(said || paused, "I-7", || {
         format!("{} is refused, and Graph did not", decision.id)
     })
 }

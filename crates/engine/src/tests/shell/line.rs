@@ -147,7 +147,8 @@ impl Line {
             Err(Trouble::Throttled(after)) => {
                 let millis = after.map(|after| u64::try_from(after.as_millis()).unwrap());
                 let answer = Answer::Throttled { after: millis };
-                (PostOutcome::Throttled { after }, answer)
+                let refusal = Refusal::throttled();
+                (PostOutcome::Throttled { after, refusal }, answer)
             }
             Err(Trouble::Ambiguous) => (PostOutcome::Ambiguous, Answer::Ambiguous),
         };

@@ -248,7 +248,8 @@ impl Graph {
                     .random
                     .chance(70)
                     .then(|| millis(self.random.below(6000)));
-                outcome(self, answer, PostOutcome::Throttled { after });
+                let refusal = Refusal::throttled();
+                outcome(self, answer, PostOutcome::Throttled { after, refusal });
             }
             2 => {
                 let refusal = Refusal::new(403, "8566", "no");

@@ -170,6 +170,7 @@ fn answers() -> Vec<Trigger> {
                 rig,
                 PostOutcome::Throttled {
                     after: Some(secs(2)),
+                    refusal: Refusal::throttled(),
                 },
             )
         }),
