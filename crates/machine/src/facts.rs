@@ -53,6 +53,12 @@ impl Model {
             .is_some_and(|state| state.rank() == CallState::Established.rank())
     }
 
+    /// Taken up after a crash, the call may be long established, and Graph has not said so yet: its
+    /// roster can be the first that answers.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.taken_up && self.graph.is_none()
+    }
+
     pub(crate) fn is_terminated(&self) -> bool {
         self.graph == Some(CallState::Terminated)
     }

@@ -149,6 +149,8 @@ pub(crate) struct Model {
     pub(crate) remains: Option<Box<Remains>>,
     /// Recovered, and no GET has shown the own entry since: a notification may be from before.
     pub(crate) blind: bool,
+    /// Another process had the call before.
+    pub(crate) taken_up: bool,
     /// The attempt that was under way when the process ended, until it goes on.
     pub(crate) resumed: Option<Box<Attempt>>,
     /// The time to speak in that is still to end.
@@ -237,7 +239,7 @@ impl Model {
                 speak_for,
             } => {
                 let open = self.take(*id, *action, *within, *speak_for, context.now);
-                if self.is_up() || self.blind {
+                if self.is_up() || self.blind || self.is_unsure() {
                     self.join_resumed(open, context);
                 } else {
                     open.refuse(not_established(), context);
@@ -538,6 +540,7 @@ impl Model {
             patience: None,
             remains: None,
             blind: false,
+            taken_up: false,
             resumed: None,
             window: None,
             spoken: 0,

@@ -65,6 +65,7 @@ impl Model {
         }
         model.exists = true;
         model.blind = true;
+        model.taken_up = true;
         model.me.clone_from(&restored.me);
         if restored.commanded {
             // Only an established call takes commands, and to join muted is one.
@@ -276,7 +277,7 @@ impl Model {
 
     /// The call could not be read, and nobody knows whether it is up.
     pub(crate) fn call_unread(&self, context: &mut Turn<'_>) {
-        if self.blind && self.patience.is_none() {
+        if (self.blind || self.is_unsure()) && self.patience.is_none() {
             context.timers.hasten(Timer::Patience, context.now + AGAIN);
         }
     }

@@ -1,8 +1,8 @@
 //! An unmute whose process is killed at each point of its way, taken up again.
 
 use openmic_model::{
-    Accepted, Action, CallKind, CommandId, Evidence, LastAttempt, Origin, Posted, Restored,
-    Verdict, WallTime,
+    Accepted, Action, CallKind, CallState, CommandId, Evidence, LastAttempt, Origin, Posted,
+    Restored, Verdict, WallTime,
 };
 
 use super::rig::{Rig, confirmed, millis, own, secs};
@@ -115,6 +115,29 @@ fn a_clock_set_back_lengthens_nothing_beyond_what_it_had() {
     let mut rig = recover(sent(None), 0);
     rig.pass(secs(30));
     assert_eq!(rig.verdict(COMMAND), Verdict::Unconfirmed);
+}
+
+#[test]
+fn a_command_waits_until_it_is_known_whether_the_call_was_established() {
+    let untouched = Restored {
+        commanded: false,
+        open: Vec::new(),
+        ..unsent()
+    };
+    let mut rig = recover(untouched, 10_000);
+    // The roster answers first, and says nothing of how far the call is.
+    listed(&mut rig, true);
+    rig.command(Action::Unmute);
+    rig.open(rig.latest);
+    assert_eq!(rig.posts(), 0);
+    let read = Read::Found(super::rig::facts(CallState::Established));
+    let asked = rig.log.iter().find_map(|effect| match effect {
+        Effect::ReadCall { query } => Some(*query),
+        _ => None,
+    });
+    let query = asked.expect("the call is asked for at once");
+    rig.fire(Event::CallRead { query, read });
+    assert_eq!(rig.posts(), 1);
 }
 
 #[test]
