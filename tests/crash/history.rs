@@ -253,31 +253,39 @@ impl Judge {
     }
 
     /// Says of commands whose names nobody was told that they were accepted, by what is seen of
-    /// them.
+    /// them. Which request a command came by nobody knows, so it counts from the first of its call.
     fn name(&mut self, mut nameless: Vec<Nameless>, entries: &mut Vec<Entry>) {
         self.known
             .extend(entries.iter().filter_map(|entry| match entry.what {
                 What::Accepted { command, .. } => Some(command),
                 _ => None,
             }));
-        let mut accepted = Vec::new();
-        for entry in entries.iter() {
-            let (command, action) = match entry.what {
-                What::Sent { lead, action, .. } => (lead, Some(action)),
-                What::Told { command, .. } => (command, None),
-                _ => continue,
-            };
-            let fits = |one: &Nameless| {
-                one.call == entry.call && action.is_none_or(|action| action == one.action)
-            };
+        let mut first: BTreeMap<String, u64> = BTreeMap::new();
+        for one in &nameless {
+            let at = first.entry(one.call.clone()).or_insert(one.asked);
+            *at = one.asked.min(*at);
+        }
+        // A POST tells its action, a verdict does not: those that can be told apart come first.
+        let told = |entry: &Entry| match entry.what {
+            What::Sent { lead, action, .. } => Some((entry.call.clone(), lead, Some(action))),
+            What::Told { command, .. } => Some((entry.call.clone(), command, None)),
+            _ => None,
+        };
+        let (posted, ended): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .filter_map(told)
+            .partition(|(.., action)| action.is_some());
+        for (call, command, action) in posted.into_iter().chain(ended) {
+            let fits =
+                |one: &Nameless| one.call == call && action.is_none_or(|told| told == one.action);
             if !self.known.contains(&command)
                 && let Some(at) = nameless.iter().position(fits)
             {
                 let one = nameless.swap_remove(at);
                 self.known.insert(command);
-                accepted.push(Entry {
-                    at: one.asked,
-                    call: one.call,
+                entries.push(Entry {
+                    at: first[&call],
+                    call,
                     what: What::Accepted {
                         command,
                         action: one.action,
@@ -286,7 +294,6 @@ impl Judge {
                 });
             }
         }
-        entries.extend(accepted);
     }
 
     /// The call is over.
