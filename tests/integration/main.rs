@@ -9,6 +9,7 @@ mod cycles;
 mod door;
 mod encoders;
 mod faults;
+mod flood;
 mod incoming;
 mod readme;
 mod relay;

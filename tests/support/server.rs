@@ -151,6 +151,11 @@ impl Server {
         &self.addresses[2]
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it prints; may be kept beyond its end.
     pub fn said(&self) -> Said {
         self.said.clone()

@@ -6,6 +6,8 @@
 mod freeze;
 #[path = "binary/journal.rs"]
 mod journal;
+#[path = "binary/log.rs"]
+mod log;
 #[path = "binary/program.rs"]
 mod program;
 
@@ -146,6 +148,23 @@ async fn while_draining_it_is_not_ready_and_a_second_signal_ends_at_once() {
     program.event("second signal: ending at once");
     assert_eq!(program.exit_code(), Some(1));
     insist.join().unwrap();
+}
+
+/// Settings of an engine on `public` that trusts `local` and makes its calls at `graph`.
+fn apart(local: &Program, graph: &str, public: &str) -> Vec<String> {
+    let keys = local.url("local", "/v1/.well-known/OpenIdConfiguration");
+    vec![
+        "upstream.kind=graph".to_owned(),
+        format!("upstream.tenant={TENANT}"),
+        format!("upstream.app={APP}"),
+        "upstream.secret=local-dev-secret".to_owned(),
+        format!("upstream.base_url={graph}"),
+        format!("upstream.authority={}", local.url("local", "")),
+        format!("upstream.openid_configuration_url={keys}"),
+        format!("upstream.public_url=http://{public}"),
+        format!("auth.openid_configuration_url={keys}"),
+        "auth.audiences=https://graph.microsoft.com".to_owned(),
+    ]
 }
 
 /// A token of the local service's dev app.

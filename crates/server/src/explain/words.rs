@@ -11,6 +11,8 @@ use openmic_model::{
 };
 use openmic_wire::call::state_word;
 
+use crate::live;
+
 /// A command, so that people can tell it from others.
 pub(super) fn short(command: CommandId) -> String {
     let mut text = command.to_string();
@@ -39,13 +41,13 @@ pub(super) fn event(event: &Event, me: Option<&ParticipantId>, due: &[Timer]) ->
     match event {
         Event::Created { facts, .. } => format!("Graph took the call{}", told(facts)),
         Event::CreateFailed { refusal, definite } => {
-            let (status, code) = (refusal.status, &refusal.code);
             let known = if *definite {
                 "Graph refused the call"
             } else {
                 "nobody knows whether the call came to be"
             };
-            format!("{known}: {status} {code}: {}", refusal.message)
+            let said = said(refusal.status, &refusal.code, &refusal.message);
+            format!("{known}: {said}")
         }
         Event::Command {
             id,
@@ -111,13 +113,18 @@ pub(super) const fn done(action: Action) -> &'static str {
     }
 }
 
+/// A refusal, in a line: its words are another's.
+fn said(status: u16, code: &str, message: &str) -> String {
+    live::shown(&format!("{status} {code}: {message}"))
+}
+
 fn posted(outcome: &PostOutcome) -> String {
     match outcome {
         PostOutcome::Answered(found) => format!("Graph answered the POST: {}", operation(found)),
-        PostOutcome::Refused(refusal) => format!(
-            "Graph refused the POST: {} {}: {}",
-            refusal.status, refusal.code, refusal.message
-        ),
+        PostOutcome::Refused(refusal) => {
+            let said = said(refusal.status, &refusal.code, &refusal.message);
+            format!("Graph refused the POST: {said}")
+        }
         PostOutcome::Gone => "Graph answered the POST: there is no such call".to_owned(),
         PostOutcome::Throttled {
             after: Some(after), ..
@@ -272,7 +279,7 @@ pub(super) fn verdict(verdict: &Verdict) -> String {
             status,
             code,
             message,
-        } => format!("refused, {status} {code}: {message}"),
+        } => format!("refused, {}", said(*status, code, message)),
         Verdict::Unconfirmed => "unconfirmed: nobody can tell whether it took effect".to_owned(),
         Verdict::Expired => "expired: it could not be sent in time".to_owned(),
         Verdict::Superseded => "superseded by a newer opposite command".to_owned(),

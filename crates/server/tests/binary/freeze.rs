@@ -51,21 +51,9 @@ impl Drop for Frozen {
 impl Pair {
     async fn start(thread: &str, settings: &[&str]) -> Self {
         let local = Program::start("local", &[]);
-        let keys = local.url("local", "/v1/.well-known/OpenIdConfiguration");
         let public = free_address();
-        let wiring = [
-            "upstream.kind=graph".to_owned(),
-            format!("upstream.tenant={TENANT}"),
-            format!("upstream.app={APP}"),
-            "upstream.secret=local-dev-secret".to_owned(),
-            format!("upstream.base_url={}", local.url("local", "/v1.0")),
-            format!("upstream.authority={}", local.url("local", "")),
-            format!("upstream.openid_configuration_url={keys}"),
-            format!("upstream.public_url=http://{public}"),
-            format!("auth.openid_configuration_url={keys}"),
-            "auth.audiences=https://graph.microsoft.com".to_owned(),
-            "relay.enabled=false".to_owned(),
-        ];
+        let mut wiring = apart(&local, &local.url("local", "/v1.0"), &public);
+        wiring.push("relay.enabled=false".to_owned());
         let mut flags = vec!["--public", &public];
         let settings = settings.iter().copied();
         let all = wiring.iter().map(String::as_str).chain(settings);
