@@ -44,6 +44,17 @@ pub enum OpenError {
         /// The file.
         file: PathBuf,
     },
+    /// Where it lies there can be no write-ahead log.
+    #[error(
+        "the file system of the journal {} cannot keep a write-ahead log (SQLite answers \"{mode}\"), \
+         as some of a network cannot. Give a folder on a local disk", .file.display()
+    )]
+    NoLog {
+        /// The file.
+        file: PathBuf,
+        /// How SQLite would keep it instead.
+        mode: String,
+    },
     /// The file as a whole is damaged, not only rows in it.
     #[error(
         "the journal {} is damaged: {cause}. Nothing was changed. Copy the folder, then \

@@ -49,7 +49,7 @@ mod writer;
 pub use config::{Durability, JournalConfig, Keeping};
 pub use error::{Full, LookupError, Lost, OpenError, StoreError};
 pub use journal::Journal;
-pub use log::{Log, RecoveredCall, Recovery};
+pub use log::{Log, RecoveredCall, Recovery, Swept};
 pub use lookup::{KeptAnswer, KeptCall, KeptCommand, Repeated};
 pub use metrics::JournalMetrics;
 pub use store::faulty::{CommitFault, Faults, FaultyStore};

@@ -11,11 +11,10 @@ use crate::error::StoreError;
 use crate::store::{AnswerRow, Change, Reader, Row, Scan, Space, Store, Unreadable};
 
 mod needless;
+mod sweep;
 
-use needless::needless;
-
-/// Open calls looked at in one [`Log::sweep`].
-const SWEPT_AT_ONCE: usize = 16;
+use sweep::Round;
+pub use sweep::Swept;
 
 /// What a kept answer costs besides its own bytes, roughly, in memory and on the disk. Some are a
 /// single word.
@@ -90,8 +89,8 @@ pub struct Log {
     oldest_answers: BTreeSet<(WallTime, [u8; 32])>,
     answer_bytes: u64,
     staged: Vec<Change>,
-    /// The call after which the next sweep begins.
-    swept: Option<CallKey>,
+    /// How far the sweeping is.
+    round: Round,
     failed: Option<StoreError>,
     full: bool,
 }
@@ -129,7 +128,7 @@ impl Log {
             oldest_answers: BTreeSet::new(),
             answer_bytes: 0,
             staged: vec![Change::Incarnation(incarnation)],
-            swept: None,
+            round: Round::default(),
             failed: None,
             full: false,
         };
@@ -333,91 +332,6 @@ impl Log {
             Ok(()) | Err(StoreError::Full) => Ok(()),
             Err(error) => Err(self.fail(error)),
         }
-    }
-
-    /// Stages the deletion of what is kept no longer, a bounded part of it at a time, and returns
-    /// how many rows and calls that is. What is quarantined stays.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn sweep(&mut self, now: WallTime) -> Result<usize, StoreError> {
-        let retention = self.keeping.retention;
-        let before = self.staged.len();
-        while let Some((at, call)) = self.ended.first().copied()
-            && now.since(at) > retention
-            && self.staged.len() - before < SWEPT_AT_ONCE
-        {
-            self.ended.remove(&(at, call));
-            self.calls.remove(&call);
-            self.staged.push(Change::DropCall(call));
-        }
-        while let Some((at, scope)) = self.oldest_answers.first().copied()
-            && now.since(at) > retention
-            && self.staged.len() - before < 16 * SWEPT_AT_ONCE
-        {
-            self.forget_answer(&scope);
-            self.staged.push(Change::DropAnswer(scope));
-        }
-        let mut dropped = self.staged.len() - before;
-        for call in self.due(now) {
-            dropped += self.thin(call, now)?;
-        }
-        Ok(dropped)
-    }
-
-    /// The next open calls that hold settled commands which are kept no longer.
-    fn due(&mut self, now: WallTime) -> Vec<CallKey> {
-        let keeping = self.keeping;
-        let due = |kept: &Kept| {
-            let old = kept
-                .oldest
-                .is_some_and(|at| now.since(at) > keeping.retention);
-            !kept.quarantined && (old || kept.settled > keeping.settled + SLACK)
-        };
-        let from = self.swept.map_or(0, |key| key.0.wrapping_add(1));
-        let (later, first) = (self.calls.range(CallKey(from)..), self.calls.iter());
-        let mut found: Vec<_> = later
-            .chain(first.take_while(|(key, _)| key.0 < from))
-            .filter(|(_, kept)| due(kept))
-            .map(|(key, _)| *key)
-            .take(SWEPT_AT_ONCE)
-            .collect();
-        found.dedup();
-        self.swept = found.last().copied();
-        found
-    }
-
-    fn thin(&mut self, call: CallKey, now: WallTime) -> Result<usize, StoreError> {
-        let mut rows = Vec::new();
-        for row in self.reader.call(call, usize::MAX)? {
-            match row.record() {
-                Ok(record) => rows.push((row.number, row.at, record)),
-                Err(why) => {
-                    // what became unreadable while it was open stays as it is for whoever mends it
-                    tracing::error!(%why, "a call's records in the journal are damaged");
-                    self.calls.entry(call).or_default().quarantined = true;
-                    return Ok(0);
-                }
-            }
-        }
-        let numbers = needless(&rows, now, &self.keeping);
-        if let Some(kept) = self.calls.get_mut(&call) {
-            (kept.settled, kept.oldest) = (0, None);
-            let mut stays = rows.iter().filter(|(number, ..)| !numbers.contains(number));
-            // those that stay although they are old are no reason to look again
-            let verdicts = stays.by_ref().filter_map(|(_, at, record)| {
-                let young = now.since(*at) <= self.keeping.retention;
-                (young && matches!(record, Record::Verdict { .. })).then_some(*at)
-            });
-            for at in verdicts {
-                kept.count(at);
-            }
-        }
-        let dropped = numbers.len();
-        if dropped > 0 {
-            self.staged.push(Change::Drop { call, numbers });
-        }
-        Ok(dropped)
     }
 
     /// Another way in, for lookups.

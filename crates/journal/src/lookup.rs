@@ -161,7 +161,7 @@ struct Head {
 }
 
 fn head(reader: &mut dyn Reader, key: CallKey) -> Result<Head, StoreError> {
-    let rows = reader.call(key, HEAD)?;
+    let rows = reader.call(key, 0, HEAD)?;
     let mut head = Head::default();
     for (_, record) in rows.iter().filter_map(whole) {
         match record {

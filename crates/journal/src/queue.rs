@@ -11,7 +11,8 @@ use crate::codec::{Draft, Note};
 use crate::error::Full;
 use crate::ticket::Ticket;
 
-/// Records that may wait, those included that what was accepted may still bring. About 80 MiB.
+/// Records that may wait before nothing new is accepted, those included that commands which were
+/// accepted may still bring. About 80 MiB. What calls bring has a place besides.
 const MOST_RECORDS: usize = 262_144;
 
 /// Bytes that may wait before nothing new is accepted.
@@ -20,8 +21,12 @@ const MOST_BYTES: usize = 64 << 20;
 /// What an open command may still bring: three attempts, their outcomes, a window, the verdict.
 const OF_COMMAND: usize = 8;
 
-/// What an open call may still bring besides: an epoch, its end.
+/// What an open call may still bring besides: an epoch, its end. That place is kept for each, so that
+/// it is not the journal that bounds how many there are.
 const OF_CALL: usize = 2;
+
+/// Bytes of one of these, and more.
+const OF_CALL_BYTES: usize = 512;
 
 /// One commit takes so many records, and ...
 const BATCH_RECORDS: usize = 256;
@@ -89,6 +94,8 @@ struct State {
     waiting: Load,
     open_commands: usize,
     open_calls: usize,
+    /// The most that were open since nothing waited: what waits may be theirs.
+    most_calls: usize,
     closed: bool,
 }
 
@@ -104,17 +111,19 @@ impl Queue {
     pub(crate) fn expect(&self, calls: usize, commands: usize) {
         let mut state = self.state.lock();
         state.open_calls = calls;
+        state.most_calls = calls;
         state.open_commands = commands;
     }
 
-    /// Takes an append in. Refused only when the journal was closed, or twice as much waits as
-    /// [`Queue::admits`] lets in, which happens only to who does not ask it.
+    /// Takes an append in. Refused only when the journal was closed, or so much more waits than
+    /// [`Queue::admits`] lets in that whoever brought it did not ask.
     pub(crate) fn push(&self, work: Work) -> Ticket {
         let load = work.load();
         let (told, receiver) = oneshot::channel();
         let mut state = self.state.lock();
-        let most = state.waiting.records + load.records > 2 * MOST_RECORDS
-            || state.waiting.bytes + load.bytes > 4 * MOST_BYTES;
+        let of_calls = state.most_calls * OF_CALL;
+        let most = state.waiting.records + load.records > 2 * MOST_RECORDS + of_calls
+            || state.waiting.bytes + load.bytes > 4 * MOST_BYTES + of_calls * OF_CALL_BYTES;
         if state.closed || most {
             return Ticket::known(Err(crate::error::Lost));
         }
@@ -133,7 +142,7 @@ impl Queue {
     /// Whether something new may be accepted, so that all it may bring finds room.
     pub(crate) fn admits(&self) -> Result<(), Full> {
         let state = self.state.lock();
-        let to_come = state.open_commands * OF_COMMAND + state.open_calls * OF_CALL;
+        let to_come = state.open_commands * OF_COMMAND;
         let queued = state.waiting.records;
         if queued + to_come + OF_COMMAND > MOST_RECORDS || state.waiting.bytes > MOST_BYTES {
             return Err(Full::Behind { queued });
@@ -168,7 +177,11 @@ impl Queue {
 
     /// So much became durable.
     pub(crate) fn done(&self, load: Load) {
-        self.state.lock().waiting.sub(load);
+        let mut state = self.state.lock();
+        state.waiting.sub(load);
+        if state.waiting.records == 0 {
+            state.most_calls = state.open_calls;
+        }
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -194,7 +207,10 @@ impl Queue {
 impl State {
     fn count(&mut self, note: &Note) {
         match note {
-            Note::Intent { .. } => self.open_calls += 1,
+            Note::Intent { .. } => {
+                self.open_calls += 1;
+                self.most_calls = self.most_calls.max(self.open_calls);
+            }
             Note::Accepted(_) => self.open_commands += 1,
             Note::Verdict(_) => self.open_commands = self.open_commands.saturating_sub(1),
             Note::Closed => self.open_calls = self.open_calls.saturating_sub(1),
@@ -215,5 +231,60 @@ impl State {
             batch.extend(self.items.pop_front());
         }
         batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(count: usize, note: impl Fn() -> Note) -> Work {
+        let draft = || Draft {
+            at: WallTime(0),
+            body: vec![b' '; 300],
+            note: note(),
+        };
+        Work::Records(
+            CallKey(1),
+            std::iter::repeat_with(draft).take(count).collect(),
+        )
+    }
+
+    #[test]
+    fn a_million_calls_may_be_open_and_all_end_while_the_disk_is_slow() {
+        const CALLS: usize = 1_000_000;
+        let queue = Queue::default();
+        queue.expect(CALLS, 0);
+        queue.admits().unwrap();
+        for _ in 0..CALLS / 1000 {
+            // nothing is taken out meanwhile
+            let epochs = queue.push(records(1000, || Note::Other));
+            let ends = queue.push(records(1000, || Note::Closed));
+            assert!(
+                [epochs, ends]
+                    .iter_mut()
+                    .all(|ticket| ticket.now().is_none())
+            );
+        }
+        // what waits holds up what is new, and what was there had its place
+        assert!(matches!(queue.admits(), Err(Full::Behind { .. })));
+        for _ in 0..CALLS / 1000 {
+            queue.done(Load {
+                records: 2000,
+                bytes: 600_000,
+            });
+        }
+        queue.admits().unwrap();
+    }
+
+    #[test]
+    fn who_does_not_ask_is_refused_in_the_end() {
+        let queue = Queue::default();
+        let mut refused = 0;
+        for _ in 0..600 {
+            let mut ticket = queue.push(records(1000, || Note::Other));
+            refused += usize::from(ticket.now() == Some(Err(crate::error::Lost)));
+        }
+        assert_eq!(refused, 600 - 2 * MOST_RECORDS / 1000);
     }
 }

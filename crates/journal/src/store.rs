@@ -151,11 +151,11 @@ pub struct Space {
 
 /// Reads what is durable while the store is written.
 pub trait Reader: fmt::Debug + Send {
-    /// The first rows of a call, at most `limit`.
+    /// The first rows of a call with a number above `after`, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn call(&mut self, call: CallKey, limit: usize) -> Result<Vec<Row>, StoreError>;
+    fn call(&mut self, call: CallKey, after: u64, limit: usize) -> Result<Vec<Row>, StoreError>;
 
     /// Rows about an operation, at most `limit`, in no order.
     ///

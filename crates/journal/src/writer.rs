@@ -36,6 +36,8 @@ pub(crate) struct Writer {
     staged: Load,
     looked: Option<Instant>,
     swept: Option<WallTime>,
+    /// A sweep is not at its end.
+    busy: bool,
 }
 
 /// What a commit came to.
@@ -56,6 +58,7 @@ impl Writer {
             staged: Load::default(),
             looked: None,
             swept: None,
+            busy: false,
         };
         writer.look();
         writer
@@ -127,7 +130,7 @@ impl Writer {
         }
     }
 
-    /// What is to do between commits: the disk, what is kept no longer, the store's own.
+    /// What is to do between commits: the disk, a part of what is kept no longer, the store's own.
     pub(crate) fn keep_house(&mut self, now: WallTime, idle: bool) -> Flushed {
         if self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
             self.look();
@@ -137,11 +140,17 @@ impl Writer {
             .is_none_or(|at| now < at || now.since(at) >= SWEEP)
         {
             match self.log.sweep(now) {
-                Ok(0) => self.swept = Some(now),
-                // there may be more: the next turn goes on
-                Ok(dropped) => {
-                    self.shared.metrics.dropped.inc_by(dropped as u64);
-                    return self.flush();
+                Ok(swept) => {
+                    self.shared.metrics.dropped.inc_by(swept.dropped as u64);
+                    self.busy = swept.more;
+                    if !swept.more {
+                        self.swept = Some(now);
+                    }
+                    // while there is other work it goes with the next commit
+                    let flushed = if idle { self.flush() } else { Flushed::Done };
+                    if flushed != Flushed::Done || swept.more {
+                        return flushed;
+                    }
                 }
                 Err(error) => return self.fail(&error),
             }
@@ -157,7 +166,8 @@ impl Writer {
         let mut tries = 0;
         let mut clock = AgeClock::new(wall_clock());
         loop {
-            let (batch, closed) = self.shared.queue.take(IDLE);
+            let patience = if self.busy { Duration::ZERO } else { IDLE };
+            let (batch, closed) = self.shared.queue.take(patience);
             let idle = batch.is_empty();
             let mut flushed = if idle {
                 self.keep_house(clock.read(wall_clock()), true)

@@ -2,94 +2,140 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use openmic_model::{CommandId, Posted, Record, Verdict, WallTime};
+use openmic_model::{Action, CommandId, Posted, Record, Verdict, WallTime};
 
 use crate::config::Keeping;
 
-/// One settled command.
-struct Settled {
-    command: CommandId,
-    at: WallTime,
+/// Whose a row is.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    Command(CommandId),
+    Epoch,
+    Window,
 }
 
-/// The numbers of rows that may go without changing what the call is recovered from.
+/// Looks at the rows of a call, one after the other, and keeps what decides of each.
 ///
-/// Commands settled longer ago than the retention, or more of them than are kept, with their
-/// attempts. Never the command that was accepted last; nor, of each action, the one that leads the
-/// latest series of POSTs, the one whose POST was the last that another followed before it was known
-/// to have ended, and the one that was confirmed last. Of epochs and windows the last is enough.
-pub(super) fn needless(
-    rows: &[(u64, WallTime, Record)],
-    now: WallTime,
-    keeping: &Keeping,
-) -> Vec<u64> {
-    let mut settled = Vec::new();
-    let mut stays = BTreeMap::new();
-    let mut last = BTreeMap::new();
-    // Of each action the latest POST, and whether it is known to have ended.
-    let mut posts = BTreeMap::new();
-    for (number, at, record) in rows {
-        match record {
-            Record::Accepted(is) => drop(stays.insert(("accepted", ""), is.command)),
+/// Rows may go without changing what the call is recovered from: commands settled longer ago than
+/// the retention, or more of them than are kept, with their attempts. Never the command that was
+/// accepted last; nor, of each action, the one that leads the latest series of POSTs, the one whose
+/// POST was the last that another followed before it was known to have ended, and the one that was
+/// confirmed last. Of epochs and windows the last is enough.
+///
+/// What comes behind the rows that were seen makes none of them needed that was not.
+#[derive(Debug, Default)]
+pub(super) struct Sieve {
+    rows: Vec<(u64, Of)>,
+    /// In the order of their verdicts.
+    settled: Vec<(CommandId, WallTime)>,
+    accepted: Option<CommandId>,
+    lead: BTreeMap<&'static str, CommandId>,
+    haunts: BTreeMap<&'static str, CommandId>,
+    confirmed: BTreeMap<&'static str, CommandId>,
+    /// Of each action the latest POST, and whether it is known to have ended.
+    posts: BTreeMap<&'static str, (CommandId, u8, bool)>,
+    epoch: Option<u64>,
+    window: Option<u64>,
+}
+
+/// What a [`Sieve`] found.
+#[derive(Debug)]
+pub(super) struct Sifted {
+    /// The numbers of rows that may go. Each lot is what must go together, and may go once those
+    /// before it have.
+    pub(super) lots: Vec<Vec<u64>>,
+    /// When the commands that stay were settled.
+    pub(super) stays: Vec<WallTime>,
+}
+
+impl Sieve {
+    pub(super) fn see(&mut self, number: u64, at: WallTime, record: &Record) {
+        let of = match record {
+            Record::Accepted(is) => {
+                self.accepted = Some(is.command);
+                Of::Command(is.command)
+            }
             Record::Attempt {
                 lead,
                 number,
                 action,
             } => {
-                let action = action.as_str();
-                stays.insert(("lead", action), *lead);
-                if let Some((older, _, false)) = posts.insert(action, (*lead, *number, false)) {
-                    stays.insert(("haunts", action), older);
-                }
+                self.posted(*lead, *number, *action);
+                Of::Command(*lead)
             }
             Record::Outcome {
                 lead,
                 number,
                 outcome,
             } => {
-                let mut posts = posts.values_mut();
+                let mut posts = self.posts.values_mut();
                 if let Some(post) = posts.find(|post| (post.0, post.1) == (*lead, *number)) {
                     post.2 = matches!(outcome, Posted::Ended { .. } | Posted::NoEffect);
                 }
+                Of::Command(*lead)
             }
             Record::Verdict {
                 command,
                 action,
                 verdict,
             } => {
-                settled.push(Settled {
-                    command: *command,
-                    at: *at,
-                });
+                self.settled.push((*command, at));
                 if matches!(verdict, Verdict::Confirmed { .. }) {
-                    stays.insert(("confirmed", action.as_str()), *command);
+                    self.confirmed.insert(action.as_str(), *command);
                 }
+                Of::Command(*command)
             }
-            Record::Epoch(_) => drop(last.insert("epoch", *number)),
-            Record::Window { .. } => drop(last.insert("window", *number)),
-            _ => {}
+            Record::Epoch(_) => {
+                self.epoch = Some(number);
+                Of::Epoch
+            }
+            Record::Window { .. } => {
+                self.window = Some(number);
+                Of::Window
+            }
+            Record::Intent(_) | Record::Opened { .. } | Record::Leaving | Record::Closed { .. } => {
+                return;
+            }
+        };
+        self.rows.push((number, of));
+    }
+
+    fn posted(&mut self, lead: CommandId, number: u8, action: Action) {
+        let action = action.as_str();
+        self.lead.insert(action, lead);
+        if let Some((older, _, false)) = self.posts.insert(action, (lead, number, false)) {
+            self.haunts.insert(action, older);
         }
     }
-    let too_many = settled.len().saturating_sub(keeping.settled);
-    let gone: BTreeSet<_> = settled
-        .iter()
-        .enumerate()
-        .filter(|(at, is)| *at < too_many || now.since(is.at) > keeping.retention)
-        .map(|(_, is)| is.command)
-        .filter(|command| stays.values().all(|stays| stays != command))
-        .collect();
-    let goes = |(number, _, record): &&(u64, WallTime, Record)| match record {
-        Record::Accepted(accepted) => gone.contains(&accepted.command),
-        Record::Attempt { lead, .. } | Record::Outcome { lead, .. } => gone.contains(lead),
-        Record::Verdict { command, .. } => gone.contains(command),
-        Record::Epoch(_) => last["epoch"] != *number,
-        Record::Window { .. } => last["window"] != *number,
-        Record::Intent(_) | Record::Opened { .. } | Record::Leaving | Record::Closed { .. } => {
-            false
+
+    pub(super) fn sift(&self, now: WallTime, keeping: &Keeping) -> Sifted {
+        let named = [&self.lead, &self.haunts, &self.confirmed];
+        let named = named.into_iter().flat_map(BTreeMap::values);
+        let needed: BTreeSet<_> = named.chain(&self.accepted).copied().collect();
+        let too_many = self.settled.len().saturating_sub(keeping.settled);
+        let mut stays = Vec::new();
+        let mut places = BTreeMap::new();
+        for (place, (command, at)) in self.settled.iter().enumerate() {
+            let goes = place < too_many || now.since(*at) > keeping.retention;
+            if goes && !needed.contains(command) {
+                places.insert(*command, places.len());
+            } else {
+                stays.push(*at);
+            }
         }
-    };
-    rows.iter()
-        .filter(goes)
-        .map(|(number, ..)| *number)
-        .collect()
+        let mut lots = vec![Vec::new(); places.len()];
+        for (number, of) in &self.rows {
+            match of {
+                Of::Command(command) => {
+                    if let Some(place) = places.get(command) {
+                        lots[*place].push(*number);
+                    }
+                }
+                Of::Epoch if self.epoch != Some(*number) => lots.push(vec![*number]),
+                Of::Window if self.window != Some(*number) => lots.push(vec![*number]),
+                Of::Epoch | Of::Window => {}
+            }
+        }
+        Sifted { lots, stays }
+    }
 }

@@ -270,8 +270,9 @@ impl FaultyReader {
 }
 
 impl Reader for FaultyReader {
-    fn call(&mut self, call: CallKey, limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.inner.call(call, limit).map(|rows| self.damage(rows))
+    fn call(&mut self, call: CallKey, after: u64, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let rows = self.inner.call(call, after, limit)?;
+        Ok(self.damage(rows))
     }
 
     fn operation(&mut self, operation: &str, limit: usize) -> Result<Vec<Row>, StoreError> {

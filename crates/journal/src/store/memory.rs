@@ -147,9 +147,10 @@ impl Store for MemoryStore {
 }
 
 impl Reader for MemoryStore {
-    fn call(&mut self, call: CallKey, limit: usize) -> Result<Vec<Row>, StoreError> {
+    fn call(&mut self, call: CallKey, after: u64, limit: usize) -> Result<Vec<Row>, StoreError> {
         let image = self.0.lock();
-        let of_call = image.rows.range((call, 0)..=(call, u64::MAX));
+        let from = (call, after.saturating_add(1));
+        let of_call = image.rows.range(from..=(call, u64::MAX));
         Ok(of_call.take(limit).map(|(_, row)| row.clone()).collect())
     }
 

@@ -231,6 +231,8 @@ fn hold(mut file: File, bytes: u64) -> io::Result<()> {
 enum Found {
     Newer(i64),
     NotOurs,
+    /// What SQLite does instead.
+    NoLog(String),
     Store(StoreError),
 }
 
@@ -244,6 +246,7 @@ impl Found {
                 known: FORMAT,
             },
             Self::NotOurs => OpenError::NotOurs { file },
+            Self::NoLog(mode) => OpenError::NoLog { file, mode },
             Self::Store(StoreError::Damaged(cause)) => OpenError::Damaged { file, cause },
             Self::Store(cause) => OpenError::Store { file, cause },
         }
@@ -258,7 +261,10 @@ impl From<rusqlite::Error> for Found {
 
 fn connect(file: &Path, durability: Durability) -> Result<Connection, Found> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags)?;
+    set_up(Connection::open_with_flags(file, flags)?, durability)
+}
+
+fn set_up(connection: Connection, durability: Durability) -> Result<Connection, Found> {
     connection.busy_timeout(Duration::from_secs(5))?;
     let number = |name: &str| {
         connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0))
@@ -277,8 +283,13 @@ fn connect(file: &Path, durability: Durability) -> Result<Connection, Found> {
         Durability::ProcessCrash => "NORMAL",
         Durability::None => "OFF",
     };
+    // SQLite says what it does in the end, and calls nothing an error
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Err(Found::NoLog(mode));
+    }
     connection.execute_batch(&format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous};
+        "PRAGMA synchronous = {synchronous};
          PRAGMA wal_autocheckpoint = 0; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;"
     ))?;
     if tables == 0 {
@@ -558,10 +569,10 @@ impl SqliteReader {
 }
 
 impl Reader for SqliteReader {
-    fn call(&mut self, call: CallKey, limit: usize) -> Result<Vec<Row>, StoreError> {
+    fn call(&mut self, call: CallKey, after: u64, limit: usize) -> Result<Vec<Row>, StoreError> {
         self.rows(
-            "call = ?1 ORDER BY number LIMIT ?2",
-            params![call.0.to_be_bytes(), most(limit)],
+            "call = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
+            params![call.0.to_be_bytes(), signed(after), most(limit)],
         )
     }
 
@@ -589,5 +600,27 @@ impl Reader for SqliteReader {
             })
         });
         Ok(found.optional()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that has no memory to share among those that have the file open, as some file systems of
+    /// a network: of these SQLite tells by this answer only.
+    #[test]
+    fn where_no_write_ahead_log_can_be_kept_it_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("journal.db");
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let connection = Connection::open_with_flags_and_vfs(&file, flags, "unix-none").unwrap();
+        let found = set_up(connection, Durability::PowerLoss).err().unwrap();
+        let said = found.of(&file).to_string();
+        assert!(
+            said.contains("cannot keep a write-ahead log") && said.contains("on a local disk"),
+            "{said}"
+        );
+        assert_eq!(file.metadata().unwrap().len(), 0, "nothing was written");
     }
 }

@@ -117,7 +117,7 @@ fn rows_and_calls_are_dropped() {
         let mut reader = store.reader().unwrap();
         assert_eq!(reader.operation("o", 9).unwrap().len(), 1);
         assert_eq!(reader.scope(&[1; 32], 9).unwrap().len(), 1);
-        assert_eq!(reader.call(key(2), 9).unwrap(), []);
+        assert_eq!(reader.call(key(2), 0, 9).unwrap(), []);
     }
 }
 
@@ -126,7 +126,7 @@ fn a_reader_sees_each_commit() {
     for disk in Disk::all() {
         let mut store = disk.open();
         let mut reader = store.reader().unwrap();
-        assert_eq!(reader.call(key(1), 9).unwrap(), []);
+        assert_eq!(reader.call(key(1), 0, 9).unwrap(), []);
         let rows = [
             row(key(1), 1, Some("o"), None),
             row(key(1), 2, None, Some([2; 32])),
@@ -135,7 +135,8 @@ fn a_reader_sees_each_commit() {
         for row in &rows {
             store.commit(&[Change::Put(row.clone())]).unwrap();
         }
-        assert_eq!(reader.call(key(1), 2).unwrap(), rows[..2]);
+        assert_eq!(reader.call(key(1), 0, 2).unwrap(), rows[..2]);
+        assert_eq!(reader.call(key(1), rows[0].number, 9).unwrap(), rows[1..]);
         let mut found = reader.operation("o", 9).unwrap();
         found.sort_by_key(|row| row.number);
         assert_eq!(found, [rows[0].clone(), rows[2].clone()]);

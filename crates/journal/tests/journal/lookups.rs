@@ -134,11 +134,11 @@ fn ended_calls_and_answers_go_after_the_retention_and_not_before() {
     log.append(key(2), &begun(2));
     log.keep_answer(later(1), scope(1), [0; 32], vec![1; 10]);
     log.commit().unwrap();
-    assert_eq!(log.sweep(later(25)).unwrap(), 0);
+    assert_eq!(log.sweep(later(25)).unwrap().dropped, 0);
     // as after a restart
     let (mut log, _) = open();
-    assert_eq!(log.sweep(later(25)).unwrap(), 0);
-    assert_eq!(log.sweep(WallTime(later(25).0 + 1)).unwrap(), 2);
+    assert_eq!(log.sweep(later(25)).unwrap().dropped, 0);
+    assert_eq!(log.sweep(WallTime(later(25).0 + 1)).unwrap().dropped, 2);
     log.commit().unwrap();
     let (_, recovery) = open();
     assert_eq!(recovery.calls.len(), 1, "a call that is open stays");
@@ -196,14 +196,14 @@ fn settled_commands_of_an_open_call_go_after_the_retention() {
         log.append(key(1), &at(later(u64::try_from(command).unwrap()), &unmute));
     }
     log.commit().unwrap();
-    assert_eq!(log.sweep(later(25)).unwrap(), 0);
+    assert_eq!(log.sweep(later(25)).unwrap().dropped, 0);
     // the retention of the first five is over
-    assert_eq!(log.sweep(WallTime(later(29).0 + 1)).unwrap(), 15);
+    assert_eq!(log.sweep(WallTime(later(29).0 + 1)).unwrap().dropped, 15);
     log.commit().unwrap();
     // that of all; the last one stays, and the one before it, whose POST is not known to have ended
-    assert_eq!(log.sweep(later(100)).unwrap(), 9);
+    assert_eq!(log.sweep(later(100)).unwrap().dropped, 9);
     log.commit().unwrap();
-    assert_eq!(log.sweep(later(100)).unwrap(), 0);
+    assert_eq!(log.sweep(later(100)).unwrap().dropped, 0);
     let (_, recovery) = Log::open(Box::new(memory), Keeping::default()).unwrap();
     assert!(recovery.calls[0].book.restored().commanded);
     assert_eq!(recovery.calls[0].book.restored().last.unwrap().number, 1);
@@ -233,4 +233,44 @@ fn only_so_many_settled_commands_are_kept_of_a_call() {
     let (_, recovery) = Log::open(Box::new(memory), keeping).unwrap();
     let kept = recovery.calls[0].records.len();
     assert!((300..1200).contains(&kept), "{kept}");
+}
+
+/// A commit that somebody waits for does not wait for all of a long call to be read and thinned.
+#[test]
+fn a_long_call_is_thinned_in_parts_and_whole_after_each() {
+    let keeping = Keeping {
+        settled: 10,
+        ..Keeping::default()
+    };
+    let memory = MemoryStore::new();
+    let (mut log, _) = Log::open(Box::new(memory.clone()), keeping).unwrap();
+    log.append(key(1), &begun(1));
+    for command in 1..=1000 {
+        let unmute = [
+            accepted(command, None),
+            attempt(command, 1),
+            verdict(command),
+        ];
+        log.append(key(1), &at(later(1), &unmute));
+    }
+    log.commit().unwrap();
+    let whole = |memory: &MemoryStore| {
+        let (_, mut recovery) = Log::open(Box::new(memory.clone()), keeping).unwrap();
+        assert_eq!(recovery.quarantined, []);
+        recovery.calls.remove(0).book.restored()
+    };
+    let (before, mut sweeps, mut dropped) = (whole(&memory), 0, 0);
+    loop {
+        let swept = log.sweep(later(2)).unwrap();
+        log.commit().unwrap();
+        assert!(swept.read <= 1024 && swept.dropped < 520, "{swept:?}");
+        assert_eq!(whole(&memory), before, "after {sweeps} sweeps");
+        (sweeps, dropped) = (sweeps + 1, dropped + swept.dropped);
+        if !swept.more {
+            break;
+        }
+    }
+    assert!((3..20).contains(&sweeps), "{sweeps}");
+    assert!((2900..=2970).contains(&dropped), "{dropped}");
+    assert_eq!(log.sweep(later(2)).unwrap().dropped, 0, "the round is over");
 }
