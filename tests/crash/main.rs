@@ -34,7 +34,7 @@ async fn killed_anywhere_it_keeps_every_promise() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         u64::from(now.unwrap().subsec_nanos())
     });
-    let cycles = number("CYCLES").unwrap_or(13);
+    let cycles = number("CYCLES").unwrap_or(65);
     let worlds = number("WORLDS").unwrap_or(5).clamp(1, cycles);
     println!("SEED={seed} CYCLES={cycles} WORLDS={worlds} replays it");
     let start = Instant::now();
