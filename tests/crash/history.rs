@@ -226,7 +226,12 @@ pub(crate) struct Nameless {
 impl Judge {
     pub(crate) fn new() -> Self {
         Self {
-            checker: Checker::new(Limits::default()),
+            // Real processes share the machine and its disk with others.
+            checker: Checker::new(Limits {
+                settle: 15_000_000,
+                end: 5_000_000,
+                ..Limits::default()
+            }),
             latest: Vec::new(),
             known: BTreeSet::new(),
             entries: 0,
