@@ -79,10 +79,14 @@ async fn run(seed: u64, world: u64, cycles: u64) -> (Tally, Result<(), String>) 
         if let Err(why) = &judged {
             let point = Point::ALL[at];
             let said = house.house.said("engine.log");
+            println!("world {world}, cycle {cycle}: something does not hold; more at the end");
             judged = Err(format!(
                 "world {world}, cycle {cycle}, killed at {point:?}: {why}\nthe engine said:\n{said}"
             ));
             break;
+        }
+        if (cycle + 1) % 25 == 0 {
+            println!("world {world}: {} of {cycles} cycles", cycle + 1);
         }
     }
     if judged.is_ok() {
