@@ -21,7 +21,7 @@ use crate::join::{Created, JoinError};
 use crate::mail::Mail;
 use crate::moments::Timeline;
 use crate::recorder::Sent;
-use crate::supervise::Lanes;
+use crate::supervise::{self, Lanes};
 
 use step::Beside;
 pub(crate) use step::{Served, Step};
@@ -208,6 +208,11 @@ impl Actor {
             }
             #[cfg(test)]
             Mail::Panic => panic!("a test asked for it"),
+            #[cfg(test)]
+            Mail::Wanted(effects) => {
+                self.effects = effects;
+                self.settle_in(desk);
+            }
         }
     }
 
@@ -296,7 +301,7 @@ impl Actor {
         if self.engine.registry.by_id(&id).is_none() {
             let engine = Arc::clone(&self.engine);
             perform::spawn(desk, || Done::Nothing, async move {
-                engine.upstream.hang_up(&id).await;
+                supervise::hang_up(&engine, &id).await;
                 Done::Nothing
             });
         }

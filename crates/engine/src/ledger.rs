@@ -1,7 +1,7 @@
 //! A call's side of the journal.
 
 use openmic_journal::{Journal, Ticket};
-use openmic_model::{Book, CallKey, Record};
+use openmic_model::{Book, CallKey, Contradiction, Record};
 
 /// Writes a call's records down. Without a journal it does nothing.
 pub(crate) struct Ledger {
@@ -33,32 +33,42 @@ impl Ledger {
 
     /// Writes records, in their order and behind those before. `None` when nothing that follows
     /// has to wait for them: there are none, or they only spare a question after a crash.
-    pub(crate) fn write(&mut self, records: impl IntoIterator<Item = Record>) -> Option<Ticket> {
-        let journal = self.journal.as_ref()?;
+    ///
+    /// # Errors
+    /// The [`Contradiction`] of the first record that cannot follow those before it. That one and
+    /// those behind it are not written: the next process would put the whole call aside for it. So
+    /// nothing that rests on any of them may happen.
+    pub(crate) fn write(
+        &mut self,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Result<Option<Ticket>, Contradiction> {
+        let Some(journal) = &self.journal else {
+            return Ok(None);
+        };
         let now = Journal::now();
         let mut awaited = false;
+        let mut contradicts = Ok(());
         let mut batch = Vec::new();
         for record in records {
             // What comes after the end is nothing that anybody has to find again.
             if self.book.ended().is_some() {
                 break;
             }
-            if let Err(contradiction) = self.book.apply(now, &record) {
-                // The next process would put the whole call aside.
-                tracing::error!(%contradiction, "a record that contradicts the journal is left out");
-                debug_assert!(false, "{contradiction}: {record:?}");
-                continue;
+            contradicts = self.book.apply(now, &record);
+            if contradicts.is_err() {
+                break;
             }
             awaited |= !matches!(record, Record::Outcome { .. } | Record::Leaving);
             batch.push((now, record));
         }
         if batch.is_empty() {
-            return None;
+            return contradicts.map(|()| None);
         }
         let mut ticket = journal.append(self.key, &batch);
+        contradicts?;
         if ticket.now() == Some(Ok(())) {
-            return None;
+            return Ok(None);
         }
-        awaited.then_some(ticket)
+        Ok(awaited.then_some(ticket))
     }
 }

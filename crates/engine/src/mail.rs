@@ -32,6 +32,9 @@ pub(crate) enum Mail {
     /// The actor panics.
     #[cfg(test)]
     Panic,
+    /// Has the machine ask for these.
+    #[cfg(test)]
+    Wanted(Vec<openmic_machine::Effect>),
 }
 
 pub(crate) struct CommandMail {

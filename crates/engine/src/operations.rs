@@ -114,8 +114,6 @@ struct Entry {
     lead: Option<CommandId>,
     /// By what the request is known again.
     repeat: Option<Repeat>,
-    /// Its acceptance is written down.
-    written: bool,
     /// Its verdict is written down, and told once that is durable.
     decided: Option<Verdict>,
 }
@@ -141,8 +139,6 @@ pub(crate) struct Broken {
     pub(crate) command: CommandId,
     pub(crate) action: Action,
     pub(crate) verdict: Verdict,
-    /// Its acceptance is written down and its verdict is not.
-    pub(crate) unwritten: bool,
 }
 
 /// All operations of one call, and the only judge of which verdict was a command's first.
@@ -171,7 +167,6 @@ impl Operations {
             record,
             lead: None,
             repeat,
-            written: false,
             decided: None,
         });
     }
@@ -212,7 +207,6 @@ impl Operations {
         let kept = &mut self.0.lock().entries;
         let entry = kept.iter_mut().rev();
         let entry = entry.into_iter().find(|entry| entry.command == command)?;
-        entry.written = true;
         Some(Asked {
             operation: entry.record.id.clone(),
             client_context: entry.record.client_context.clone(),
@@ -247,7 +241,6 @@ impl Operations {
                 command: entry.command,
                 action: entry.record.action,
                 verdict: entry.decided.clone().unwrap_or_else(rest),
-                unwritten: entry.written && entry.decided.is_none(),
             }
         })
         .collect()

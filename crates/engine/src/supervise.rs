@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use openmic_journal::{Lost, Ticket};
-use openmic_machine::{Ack, EndCause, Event, Origin, Phase};
-use openmic_model::{Action, CallId, CommandId, Record, Verdict};
+use openmic_machine::{Ack, EndCause, Event, Phase, hang_up_pause};
+use openmic_model::{Accepted, Action, CallId, CommandId, Record, Verdict};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -22,9 +22,6 @@ use crate::ledger::Ledger;
 use crate::mail::Mail;
 use crate::operations::Broken;
 use crate::outbox::Outbox;
-
-/// Pauses between attempts to hang a broken call up.
-const PAUSES: [u64; 5] = [250, 500, 1000, 2000, 4000];
 
 /// What an actor works with and a panic of it leaves whole.
 pub(crate) struct Lanes {
@@ -108,30 +105,40 @@ async fn settle_rest(engine: &Inner, call: &Shared, lanes: &mut Lanes) -> Result
     }
     let ended = call.ended_verdict();
     let broken = call.operations.broken(&ended);
-    let mut records: Vec<_> = broken
-        .iter()
-        .filter(|broken| broken.unwritten)
-        .map(|broken| verdict_of(broken.command, broken.action, broken.verdict.clone()))
-        .collect();
-    // The machine's own have nobody who waits.
+    // What is written down as open, whatever the actor made of it.
     let book = lanes.ledger.book();
     let sent = book.restored().last.map(|last| last.action);
-    let own = book.open().iter().map(|(_, accepted)| accepted);
-    for accepted in own.filter(|accepted| accepted.origin == Origin::Machine) {
-        let verdict = if sent == Some(accepted.action) {
-            Verdict::Unconfirmed
-        } else {
-            ended.clone()
-        };
-        records.push(verdict_of(accepted.command, accepted.action, verdict));
-    }
-    if let Some(ticket) = lanes.ledger.write(records) {
-        ticket.await?;
-    }
+    let rest = |accepted: &Accepted| {
+        let told = broken.iter().find(|one| one.command == accepted.command);
+        match told {
+            Some(broken) => broken.verdict.clone(),
+            // The machine's own have nobody who waits.
+            None if sent == Some(accepted.action) => Verdict::Unconfirmed,
+            None => ended.clone(),
+        }
+    };
+    let open = book.open().iter().map(|(_, accepted)| accepted);
+    let records: Vec<_> = open
+        .map(|accepted| verdict_of(accepted.command, accepted.action, rest(accepted)))
+        .collect();
+    write(lanes, records).await?;
     for broken in &broken {
         tell(engine, call, lanes, broken);
     }
     Ok(())
+}
+
+/// Writes records down, and waits until they are durable.
+async fn write(lanes: &mut Lanes, records: Vec<Record>) -> Result<(), Lost> {
+    match lanes.ledger.write(records) {
+        Ok(Some(ticket)) => ticket.await,
+        Ok(None) => Ok(()),
+        Err(contradiction) => {
+            // The next process finds the call open, and closes it.
+            tracing::error!(%contradiction, "the end of the call cannot be written down");
+            Ok(())
+        }
+    }
 }
 
 const fn verdict_of(command: CommandId, action: Action, verdict: Verdict) -> Record {
@@ -175,9 +182,7 @@ async fn after_panic(
         hang_up(engine, &id).await;
     }
     settle_rest(engine, call, lanes).await?;
-    if let Some(ticket) = lanes.ledger.write([Record::Closed { cause }]) {
-        ticket.await?;
-    }
+    write(lanes, vec![Record::Closed { cause }]).await?;
     lanes.place = None;
     enter(engine, call, Phase::Terminated);
     Ok(())
@@ -218,15 +223,27 @@ async fn find(engine: &Inner, call: &Arc<Shared>, lanes: &mut Lanes) -> Option<C
     }
 }
 
-/// Ends a call that has no actor, with a few tries.
+/// Ends a call that has no actor, for as long as there may be a call.
 pub(crate) async fn hang_up(engine: &Inner, id: &CallId) {
-    for pause in PAUSES {
-        if engine.upstream.hang_up(id).await != Ack::Failed {
+    let until = Instant::now() + engine.config(0, false).hang_up_patience;
+    let mut tries = 0_u8;
+    while engine.upstream.hang_up(id).await == Ack::Failed {
+        tries = tries.saturating_add(1);
+        let next = Instant::now() + hang_up_pause(tries);
+        if next >= until {
+            left_open();
             return;
         }
-        tokio::time::sleep(Duration::from_millis(pause)).await;
+        tokio::time::sleep_until(next).await;
     }
-    tracing::error!("the broken call could not be hung up; Graph ends it without keepAlive");
+}
+
+/// Says that a call could not be hung up.
+pub(crate) fn left_open() {
+    tracing::warn!(
+        "the call could not be hung up and is given up; it may be up until Graph misses its \
+         keepAlive, so end it in the meeting"
+    );
 }
 
 fn enter(engine: &Inner, call: &Shared, to: Phase) {

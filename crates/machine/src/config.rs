@@ -50,6 +50,15 @@ pub struct Config {
     pub gap_patience: Duration,
     /// How long to wait for `terminated` after the hang-up was answered. Default 5 s.
     pub parting_patience: Duration,
+    /// How long a hang-up that fails is tried again, with pauses that grow to a minute. Default
+    /// 45 min: a call to which nobody sends a keepAlive for so long is ended by Graph.
+    #[serde(default = "without_keep_alive")]
+    pub hang_up_patience: Duration,
+}
+
+/// How long Graph keeps a call to which nobody sends a keepAlive.
+const fn without_keep_alive() -> Duration {
+    Duration::from_mins(45)
 }
 
 impl Config {
@@ -74,6 +83,7 @@ impl Config {
             roster_audit: Duration::from_mins(1),
             gap_patience: Duration::from_millis(500),
             parting_patience: Duration::from_secs(5),
+            hang_up_patience: without_keep_alive(),
         }
     }
 }

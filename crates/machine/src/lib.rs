@@ -59,6 +59,7 @@ pub use effect::{Effect, Ending, Phase, QueryId};
 pub use event::{Ack, AttemptId, Event, PostOutcome, Read, Refusal};
 pub use machine::Machine;
 pub use openmic_model::{EndCause, Origin};
+pub use part::hang_up_pause;
 pub use time::{Time, Timer};
 
 #[cfg(test)]

@@ -231,6 +231,12 @@ impl Machine {
         self.inner.state().attempt().or_else(resumed).map(Pursued)
     }
 
+    /// The hang-up was given up: nothing told that the call is over, and it may still be up until
+    /// Graph misses its keepAlive.
+    pub fn was_left_open(&self) -> bool {
+        self.inner.inner().parting.given_up
+    }
+
     #[cfg(test)]
     pub(crate) fn state(&self) -> &State {
         self.inner.state()

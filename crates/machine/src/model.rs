@@ -19,6 +19,7 @@ use crate::event::{Ack, AttemptId, Event, PostOutcome, Read};
 use crate::facts::Asked;
 use crate::held::Held;
 use crate::merge::Merge;
+use crate::part::Parting;
 use crate::recover::Remains;
 use crate::rumour::Rumour;
 use crate::time::{Time, Timer, Timers};
@@ -151,6 +152,8 @@ pub(crate) struct Model {
     pub(crate) blind: bool,
     /// Another process had the call before.
     pub(crate) taken_up: bool,
+    /// GETs of it in vain meanwhile.
+    pub(crate) unread: u8,
     /// The attempt that was under way when the process ended, until it goes on.
     pub(crate) resumed: Option<Box<Attempt>>,
     /// The time to speak in that is still to end.
@@ -164,6 +167,7 @@ pub(crate) struct Model {
     /// That the call is over, as long as only a notification says so.
     pub(crate) rumour: Rumour,
     pub(crate) jitter: u64,
+    pub(crate) parting: Parting,
 }
 
 #[state_machine(
@@ -464,7 +468,7 @@ impl Model {
         context.timers.clear_all();
         context.effects.push(Effect::Record(Record::Leaving));
         self.settle_open(&Verdict::CallEnded { result: None }, context);
-        self.hang_up(tries, context);
+        self.depart(tries, context);
     }
 
     #[action]
@@ -541,6 +545,7 @@ impl Model {
             remains: None,
             blind: false,
             taken_up: false,
+            unread: 0,
             resumed: None,
             window: None,
             spoken: 0,
@@ -548,6 +553,7 @@ impl Model {
             watched: false,
             rumour: Rumour::default(),
             jitter: seed,
+            parting: Parting::default(),
             config,
         }
     }

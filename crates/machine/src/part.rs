@@ -9,18 +9,45 @@ use statig::blocking::Outcome;
 use crate::effect::{Effect, Ending};
 use crate::event::{Ack, Event, PostOutcome, Read};
 use crate::model::{Model, State, Turn, over};
-use crate::time::Timer;
+use crate::time::{Time, Timer};
 
-/// DELETEs before the call is given up as hung up.
-const HANG_UPS: u8 = 5;
+/// The longest pause before a DELETE is sent again.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// How long to wait after DELETE number `tries` before the next: twice as long each time, up to a
+/// minute. A call must not be left open for want of trying, nor a Graph in trouble be stormed.
+pub const fn hang_up_pause(tries: u8) -> Duration {
+    if tries < 8 {
+        Duration::from_millis(250 << tries)
+    } else {
+        LONGEST
+    }
+}
+
+/// How far a hang-up is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Parting {
+    /// No DELETE from then on.
+    until: Option<Time>,
+    /// A DELETE succeeded.
+    answered: bool,
+    /// All were in vain.
+    pub(crate) given_up: bool,
+}
 
 impl Model {
+    /// Begins to hang up.
+    pub(crate) fn depart(&mut self, tries: &mut u8, context: &mut Turn<'_>) {
+        self.parting.until = Some(context.now + self.config.hang_up_patience);
+        self.hang_up(tries, context);
+    }
+
     /// Sends a DELETE; while no call is known to exist, waits for one to show itself.
     pub(crate) fn hang_up(&mut self, tries: &mut u8, context: &mut Turn<'_>) {
         let patience = if self.exists || self.offer.is_some() {
             *tries = tries.saturating_add(1);
             context.effects.push(Effect::HangUp);
-            self.config.post_limit
+            self.config.post_limit.max(hang_up_pause(*tries))
         } else {
             self.config.orphan_patience
         };
@@ -61,25 +88,34 @@ impl Model {
                 read: Read::Gone, ..
             } => over(EndCause::HungUp, None),
             Event::HungUp(Ack::Done) => {
-                *tries = HANG_UPS;
+                self.parting.answered = true;
                 let patience = self.config.parting_patience;
                 context.timers.set(Timer::Parting, context.now + patience);
                 Handled
             }
             Event::HungUp(Ack::Failed) => {
-                let pause = Duration::from_millis(250 << (*tries).min(4));
-                context.timers.set(Timer::Parting, context.now + pause);
+                if !self.parting.answered {
+                    let pause = hang_up_pause(*tries);
+                    context.timers.set(Timer::Parting, context.now + pause);
+                }
                 Handled
             }
-            // Nothing showed that there is a call, or all was tried to end it.
-            Event::Timer(Timer::Parting) if *tries == 0 || *tries >= HANG_UPS => {
+            // Nothing showed that there is a call, or its end was not told.
+            Event::Timer(Timer::Parting) if *tries == 0 || self.parting.answered => {
+                over(EndCause::HungUp, None)
+            }
+            // All was tried to end it, and without keepAlive it is no more.
+            Event::Timer(Timer::Parting)
+                if self.parting.until.is_some_and(|until| until <= context.now) =>
+            {
+                self.parting.given_up = true;
                 over(EndCause::HungUp, None)
             }
             Event::Timer(Timer::Parting) => {
                 self.hang_up(tries, context);
                 Handled
             }
-            Event::CallNotice(facts) if *tries < HANG_UPS && self.is_rumour(facts) => {
+            Event::CallNotice(facts) if !self.parting.answered && self.is_rumour(facts) => {
                 self.rumoured(facts, context);
                 self.found(tries, context);
                 Handled

@@ -275,10 +275,13 @@ impl Model {
         self.settle_all(&mut late, &verdict, acted, context);
     }
 
-    /// The call could not be read, and nobody knows whether it is up.
-    pub(crate) fn call_unread(&self, context: &mut Turn<'_>) {
+    /// The call could not be read, and nobody knows whether it is up: it is asked for again, each
+    /// time after twice as long, so that many such calls are no burden.
+    pub(crate) fn call_unread(&mut self, context: &mut Turn<'_>) {
         if (self.blind || self.is_unsure()) && self.patience.is_none() {
-            context.timers.hasten(Timer::Patience, context.now + AGAIN);
+            let pause = AGAIN * (1 << self.unread.min(5));
+            self.unread = self.unread.saturating_add(1);
+            context.timers.set(Timer::Patience, context.now + pause);
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::command::Outcome;
 use crate::engine::First;
 use crate::join::JoinError;
 use crate::operations::OperationRecord;
+use crate::supervise;
 use crate::upstream;
 
 impl Actor {
@@ -58,6 +59,9 @@ impl Actor {
                     && !matches!(to, Phase::Terminating | Phase::Terminated)
                 {
                     metrics.setup.observe(self.begun.elapsed().as_secs_f64());
+                }
+                if *to == Phase::Terminated && self.machine.was_left_open() {
+                    supervise::left_open();
                 }
                 if let (Phase::Terminated, Some(ending)) = (to, &step.status.ending) {
                     let labels = [ending.cause.as_str()];
@@ -256,6 +260,13 @@ impl Actor {
                     let ack = upstream::ack(&engine.upstream.keep_alive(&id).await);
                     engine.metrics.kept_alive(ack);
                     done(ack)
+                });
+            }
+            // It showed itself when it was over already: the machine has done with it.
+            Effect::HangUp if self.machine.is_over() => {
+                spawn(desk, || Done::Nothing, async move {
+                    supervise::hang_up(&engine, &id).await;
+                    Done::Nothing
                 });
             }
             Effect::HangUp => {

@@ -79,6 +79,9 @@ impl Actor {
 
     /// Writes down what outlives a crash: what the call's own story has to say, then the machine's
     /// records, then the end. In one batch, whose ticket the whole step waits for.
+    ///
+    /// # Panics
+    /// When a record contradicts those before it, and with it the step is gone.
     fn write_down(&self, effects: &mut Vec<Effect>, desk: &mut Desk<'_>) -> Option<Ticket> {
         let mut records = std::mem::take(&mut desk.beside.records);
         let recorded = effects.extract_if(.., |effect| matches!(effect, Effect::Record(_)));
@@ -123,7 +126,12 @@ impl Actor {
             let cause = ending.cause;
             records.push(Record::Closed { cause });
         }
-        ledger.write(records)
+        match ledger.write(records) {
+            Ok(ticket) => ticket,
+            // Its effects must not happen, and nobody knows what else is wrong: the call is closed
+            // as any whose actor breaks.
+            Err(contradiction) => panic!("a record contradicts the journal: {contradiction}"),
+        }
     }
 
     /// The records of the oldest step are durable: performs what waited for them.

@@ -11,6 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use openmic_graph::Pace;
 use openmic_hub::{CallFrame, Topic};
@@ -18,7 +19,7 @@ use openmic_journal::{Journal, RecoveredCall, Recovery};
 use openmic_machine::{Event, Machine, Phase, Refusal};
 use openmic_model::{Book, CallId, CallIntent, Record};
 use openmic_wire::raw::Named;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -36,6 +37,9 @@ use crate::upstream::PATIENCE;
 
 /// Calls that are looked at and have not been answered for.
 const AT_ONCE: usize = 128;
+/// How long a call that does not answer keeps the others waiting. What Graph then has to say of it
+/// is waited for all the same, and asked for again by the call itself.
+const SLOT: Duration = Duration::from_secs(2);
 /// Turns after which it is looked who waits by now.
 const LOOK_AGAIN: usize = 32;
 /// Calls that may be looked at at once after a quiet time.
@@ -80,14 +84,14 @@ pub(crate) struct Probe {
     progress: watch::Sender<Recovered>,
     pending: bool,
     looked: bool,
-    /// One of those that may be asked for at once.
-    permit: Option<OwnedSemaphorePermit>,
+    /// Gone with it: its place among those that may be asked for at once is free.
+    slot: Option<oneshot::Sender<()>>,
 }
 
 impl Probe {
     /// Graph answered for it.
     pub(crate) fn looked(&mut self) {
-        self.permit = None;
+        self.slot = None;
         self.count(|progress| &mut progress.adopted);
     }
 
@@ -330,7 +334,7 @@ impl Inner {
             progress: self.recovery.clone(),
             pending,
             looked: false,
-            permit: Some(permit),
+            slot: Some(slot(permit)),
         });
         let Ok((machine, config)) = taken else {
             tracing::error!("a call's records break the machine; it is put aside, nothing is lost");
@@ -376,15 +380,32 @@ impl Inner {
     }
 }
 
+/// Holds `permit` until the other end is gone, but not for ever.
+fn slot(permit: OwnedSemaphorePermit) -> oneshot::Sender<()> {
+    let (slot, mut freed) = oneshot::channel();
+    tokio::spawn(async move {
+        let answered = tokio::time::timeout(SLOT, &mut freed).await;
+        if answered.is_err() {
+            tracing::debug!("a call gives no sign of itself; the others go on");
+        }
+        drop(permit);
+    });
+    slot
+}
+
 /// Ends calls whose records cannot be read: nobody finds them here any more, so that a microphone
 /// left open in one would stay so, its time to speak over or not.
 async fn hang_up_adrift(engine: Arc<Inner>, calls: Vec<CallId>) {
+    let pace = Pace::new(engine.recovery_rate, BURST);
     for call in calls {
+        pace.turn().await;
         tracing::warn!(
             call = call.as_str(),
             "hanging up a call whose records cannot be read: it may be heard, and nobody can mute it"
         );
-        hang_up(&engine, &call).await;
+        // One that cannot be hung up keeps no other one waiting.
+        let engine = Arc::clone(&engine);
+        tokio::spawn(async move { hang_up(&engine, &call).await });
     }
 }
 

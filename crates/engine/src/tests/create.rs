@@ -250,10 +250,15 @@ async fn lost_given_up_and_shown_after_all() {
     assert_eq!(stage.ended("not_created"), 1);
     let key = stage.key(1).await;
     stage
+        .graph
+        .once(Route::Delete, Reply::error(403, "no", "not now"));
+    stage
         .deliver(&key, &[call_state("call-1", "established")])
         .unwrap();
     let delete = stage.graph.received(Route::Delete, 1).await;
     assert_eq!(delete.call, "call-1");
+    // It is over for everybody, and hung up all the same.
+    stage.graph.received(Route::Delete, 2).await;
 }
 
 #[tokio::test]

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use openmic_journal::CommitFault;
-use openmic_machine::{Config, Phase};
-use openmic_model::{Action, Verdict};
+use openmic_machine::{Config, Effect, Phase};
+use openmic_model::{Action, CommandId, Record, Verdict};
 
 use super::graph::{Gate, Reply, Route};
 use super::house::{House, Life, brisk, no_blind_post, roster};
 use super::stage::{call_state, join, within};
 use crate::mail::Mail;
-use crate::{CommandError, CommandOptions, DeliverError, JoinError};
+use crate::{CommandError, CommandOptions, DeliverError, JoinError, Recovered};
 
 /// Waits until a commit stands still.
 async fn stalled(life: &Life) {
@@ -220,4 +220,43 @@ async fn f_n1_what_a_broken_actor_leaves_open_is_written_down() {
     assert_eq!(kept.unwrap().verdict, Some(Verdict::Unconfirmed));
     life.crash().await;
     no_blind_post(&house.graph);
+}
+
+/// A record that cannot follow those before it takes everything along that rests on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_rests_on_a_contradictory_record_does_not_happen_and_the_call_is_closed() {
+    let house = House::new().await;
+    let life = house.open(brisk);
+    let call = life.established(true).await;
+    house.graph.once(Route::Unmute, Reply::silent());
+    let (operation, pending) = life.accepted(&call, Action::Unmute).await;
+    house.graph.received(Route::Unmute, 1).await;
+    let stranger = CommandId::new(77);
+    let wanted = vec![
+        Effect::Record(Record::Verdict {
+            command: stranger,
+            action: Action::Mute,
+            verdict: Verdict::Already,
+        }),
+        Effect::Post {
+            attempt: 99,
+            action: Action::Mute,
+            context: stranger.context(1),
+            command: stranger,
+        },
+    ];
+    assert!(call.shared.mail.send(Mail::Wanted(wanted)).await.is_ok());
+    let told = within(pending.outcome()).await.unwrap().verdict;
+    assert_eq!(told, Verdict::Unconfirmed);
+    house.graph.received(Route::Delete, 1).await;
+    assert_eq!(within(call.until(|_| false)).await.phase, Phase::Terminated);
+    assert_eq!(house.graph.count(Route::Mute), 0);
+    let id = call.id().clone();
+    life.crash().await;
+    let life = house.open(brisk);
+    assert_eq!(life.recovered().await, Recovered::default());
+    let engine = life.engine().clone();
+    let kept = engine.operation(&id, &operation).await.unwrap();
+    assert_eq!(kept.unwrap().verdict, Some(Verdict::Unconfirmed));
+    life.crash().await;
 }

@@ -76,7 +76,6 @@ fn only_the_first_verdict_of_a_command_counts() {
     let broken = operations.broken(&ended);
     assert_eq!(broken.len(), 1);
     assert_eq!((broken[0].command, &broken[0].verdict), (second, &ended));
-    assert!(!broken[0].unwritten, "nothing of it is written down");
     assert!(operations.settle(second, &ended).is_some());
     assert!(operations.settle(second, &Verdict::Already).is_none());
     assert!(operations.broken(&ended).is_empty());

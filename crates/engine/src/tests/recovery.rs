@@ -421,3 +421,26 @@ async fn many_calls_are_taken_up_in_seconds() {
         drop(life);
     }
 }
+
+/// As many of them as may be asked for at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_cannot_be_read_do_not_keep_the_others_waiting() {
+    const SILENT: usize = 128;
+    let house = House::new().await;
+    house
+        .left((1..=SILENT + 1).map(|number| (number, opened(number, None))))
+        .await;
+    for _ in 0..SILENT {
+        house.graph.once(Route::Read, Reply::silent());
+    }
+    let life = house.open(brisk);
+    let mut progress = life.recovering();
+    let begun = Instant::now();
+    within(progress.wait_for(|progress| progress.adopted == 1))
+        .await
+        .unwrap();
+    // Before any of the others was given up or asked for again.
+    assert!(begun.elapsed() < Duration::from_secs(8));
+    assert_eq!(house.graph.count(Route::Read), SILENT + 1);
+    life.crash().await;
+}

@@ -298,23 +298,33 @@ fn hanging_up_does_not_wait_for_ever() {
     rig.fire(Event::HungUp(Ack::Done));
     rig.pass(secs(5));
     ended(&rig, EndCause::HungUp);
+    assert!(!rig.machine.was_left_open());
 
     // It fails and is repeated.
     let mut rig = Rig::at_rest(true);
     rig.fire(Event::HangUp);
-    for tries in 1..=5 {
-        assert_eq!(hang_ups(&rig), tries);
+    for pause in [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
+        let tries = hang_ups(&rig);
         rig.fire(Event::HungUp(Ack::Failed));
-        rig.pass(secs(4));
+        rig.pass(millis(pause - 1));
+        assert_eq!(hang_ups(&rig), tries);
+        rig.pass(millis(1));
+        assert_eq!(hang_ups(&rig), tries + 1);
     }
+    rig.fire(Event::HungUp(Ack::Gone));
     ended(&rig, EndCause::HungUp);
+    assert!(!rig.machine.was_left_open());
 
-    // Not even an answer.
+    // Not even an answer, for as long as there may be a call.
     let mut rig = Rig::at_rest(true);
     rig.fire(Event::HangUp);
-    rig.pass(secs(50));
+    rig.pass(Duration::from_mins(44));
+    assert_eq!(rig.phase(), Phase::Terminating);
+    let tries = hang_ups(&rig);
+    assert!((40..60).contains(&tries), "{tries}");
+    rig.pass(Duration::from_mins(2));
     ended(&rig, EndCause::HungUp);
-    assert_eq!(hang_ups(&rig), 5);
+    assert!(rig.machine.was_left_open());
 
     let mut rig = Rig::at_rest(true);
     rig.fire(Event::HangUp);

@@ -153,3 +153,32 @@ fn a_call_that_was_being_hung_up_is_hung_up() {
     let ended = Verdict::CallEnded { result: None };
     assert_eq!(rig.verdict(COMMAND), ended);
 }
+
+#[test]
+fn a_call_that_cannot_be_read_is_asked_for_again_with_pauses_that_grow() {
+    let restored = Restored {
+        open: Vec::new(),
+        commanded: false,
+        ..unsent()
+    };
+    let mut rig = recover(restored, 20_000);
+    let reads = |rig: &Rig| {
+        let mut queries = rig.log.iter().rev().filter_map(|effect| match effect {
+            Effect::ReadCall { query } => Some(*query),
+            _ => None,
+        });
+        (queries.next().unwrap(), queries.count())
+    };
+    for pause in [1, 2, 4, 8, 16, 32, 32] {
+        let (query, before) = reads(&rig);
+        rig.fire(Event::CallRead {
+            query,
+            read: Read::Failed,
+        });
+        rig.pass(millis(pause * 1000 - 1));
+        assert_eq!(reads(&rig).1, before, "after {pause} s");
+        rig.pass(millis(1));
+        assert_eq!(reads(&rig).1, before + 1, "after {pause} s");
+    }
+    assert_eq!(rig.phase(), Phase::Establishing);
+}

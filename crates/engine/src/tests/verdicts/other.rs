@@ -177,16 +177,29 @@ async fn already_since_the_host_did_it_while_graph_throttled() {
 }
 
 #[tokio::test]
-async fn expired_while_graph_throttles() {
-    for reply in [
-        Reply::throttled("60"),
-        Reply::error(503, "busy", "?").with("retry-after", "60"),
+async fn refused_while_graph_throttles_beyond_the_deadline() {
+    for (reply, with) in [
+        (Reply::throttled("60"), 429),
+        (
+            Reply::error(503, "busy", "?").with("retry-after", "60"),
+            503,
+        ),
     ] {
         let stage = Stage::new(hasty).await;
         let leg = stage.established(true).await;
         stage.graph.always(Route::Unmute, reply);
         let verdict = verdict(leg.hurried(Action::Unmute)).await;
-        assert_eq!(verdict, Verdict::Expired);
+        let Verdict::Refused {
+            status,
+            code,
+            message,
+        } = verdict
+        else {
+            panic!("{verdict:?}");
+        };
+        assert_eq!(status, with);
+        assert!(status == 429 || code == "busy", "{code}");
+        assert!(message.contains("60 s"), "{message}");
         assert_eq!(stage.graph.count(Route::Unmute), 1);
         assert_eq!(leg.call.state().phase, Phase::Muted);
     }
