@@ -169,8 +169,7 @@ pub(super) async fn sdp(
 /// Which lines of the truth log.
 #[derive(Deserialize)]
 pub(super) struct Since {
-    #[serde(default)]
-    since: u64,
+    since: Option<String>,
 }
 
 /// `GET /lab/v1/truth`.
@@ -180,6 +179,11 @@ pub(super) async fn truth(
     headers: HeaderMap,
 ) -> Answer {
     admit(&world, &headers).await?;
+    let since = since.as_deref().unwrap_or("0").parse().map_err(|_| {
+        CallError::Argument(
+            "since is no whole number. Give the n of the last line you have, or 0 for all",
+        )
+    })?;
     Ok(([(CONTENT_TYPE, NDJSON)], world.truth.since(since)).into_response())
 }
 

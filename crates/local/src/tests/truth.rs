@@ -179,11 +179,16 @@ async fn who_muted_whom_and_what_had_no_effect() {
 async fn a_number_that_is_none_is_refused() {
     let rig = Rig::start(config()).await;
     let bot = rig.bot().await;
-    let answer = bot.get("/lab/v1/truth?since=x").await;
-    assert_eq!(
-        bot.refused(answer).await,
-        (400, "invalidRequest".to_owned())
-    );
+    for since in ["x", "", "-1", "1.5", "18446744073709551616"] {
+        let answer = bot.get(&format!("/lab/v1/truth?since={since}")).await;
+        assert_eq!(answer.status().as_u16(), 400, "{since}");
+        let body: Value = answer.json().await.unwrap();
+        let error = &body["error"];
+        assert_eq!(error["code"], "invalidRequest");
+        let message = error["message"].as_str().unwrap();
+        let said = message.contains("since is no whole number. Give the n of the last line");
+        assert!(said, "{since}: {message}");
+    }
 }
 
 #[tokio::test]
