@@ -1,7 +1,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) metrics: JournalMetrics,
     failed: watch::Sender<Option<String>>,
-    has_room: AtomicBool,
+    has_room: watch::Sender<bool>,
     free: AtomicU64,
     min_free: u64,
 }
@@ -77,7 +77,7 @@ impl Shared {
             queue: Queue::default(),
             metrics: JournalMetrics::new(),
             failed: watch::Sender::new(None),
-            has_room: AtomicBool::new(true),
+            has_room: watch::Sender::new(true),
             free: AtomicU64::new(u64::MAX),
             min_free: keeping.min_free,
         }
@@ -101,7 +101,8 @@ impl Shared {
         self.metrics.full.set(i64::from(!has_room));
         self.metrics.queued.set(gauge(self.queue.waiting() as u64));
         self.free.store(space.free, Ordering::Relaxed);
-        if self.has_room.swap(has_room, Ordering::Relaxed) == has_room {
+        let changed = |room: &mut bool| std::mem::replace(room, has_room) != has_room;
+        if !self.has_room.send_if_modified(changed) {
             return;
         }
         if has_room {
@@ -307,13 +308,19 @@ impl Journal {
         if shared.failed.borrow().is_some() {
             return Err(Full::Failed);
         }
-        if !shared.has_room.load(Ordering::Relaxed) {
+        if !*shared.has_room.borrow() {
             return Err(Full::Disk {
                 free: shared.free.load(Ordering::Relaxed),
                 min: shared.min_free,
             });
         }
         shared.queue.admits()
+    }
+
+    /// Whether its disk has room for something new, now and whenever that changes. What waits for a
+    /// slow disk is not in it: that passes by itself.
+    pub fn room(&self) -> watch::Receiver<bool> {
+        self.0.shared.has_room.subscribe()
     }
 
     /// Resolves once a write or a sync failed, with what the disk said. Nothing that was not

@@ -82,6 +82,31 @@ pub(crate) fn look(records: &Records) -> anyhow::Result<String> {
     ))
 }
 
+/// The process is not ready while the journal's disk has no room, as far as that is known now; the
+/// future goes on with it.
+pub(crate) fn watch_room(
+    mut room: watch::Receiver<bool>,
+    readiness: Readiness,
+) -> impl Future<Output = ()> + Send + 'static {
+    let tell = move |has_room: bool| {
+        if has_room {
+            readiness.clear("journal");
+        } else {
+            readiness.block(
+                "journal",
+                "storage_full: its disk has less than journal.min_free left; new calls and commands \
+                 are answered 507 until there is room again",
+            );
+        }
+    };
+    tell(*room.borrow_and_update());
+    async move {
+        while room.changed().await.is_ok() {
+            tell(*room.borrow_and_update());
+        }
+    }
+}
+
 /// Tells how the calls of before are taken up. The process is not ready until those with open
 /// commands were looked at, or a while is over.
 pub(crate) async fn take_up(mut progress: watch::Receiver<Recovered>, readiness: Readiness) {
@@ -135,5 +160,29 @@ async fn until_all(
         if progress.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_room_it_is_not_ready_and_with_room_again_it_is() {
+        let (has_room, room) = watch::channel(false);
+        let readiness = Readiness::new();
+        let watching = tokio::spawn(watch_room(room, readiness.clone()));
+        for now in [true, false, true] {
+            has_room.send_replace(now);
+            let until = async {
+                while readiness.is_ready() != now {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let told = time::timeout(PATIENCE, until).await;
+            assert!(told.is_ok(), "{now}");
+        }
+        drop(has_room);
+        watching.await.unwrap();
     }
 }

@@ -220,6 +220,7 @@ impl Stack {
                 background.spawn(again);
             }
         }
+        background.spawn(records::watch_room(journal.room(), readiness.clone()));
         // Before the webhook listens: from now on it knows the calls of before.
         background.spawn(records::take_up(engine.recover(), readiness.clone()));
         let admin_routes = admin_routes(registry, readiness.clone(), &edge_metrics);

@@ -179,6 +179,38 @@ fn a_folder_that_cannot_be_made_is_named() {
     assert!(error.to_string().contains("cannot be written"), "{error}");
 }
 
+/// Also where the newer version's mark is in its log only.
+#[tokio::test]
+async fn who_looks_finds_what_opening_would_meet() {
+    let folder = tempfile::tempdir().unwrap();
+    write_one(folder.path()).await;
+    let database = rusqlite::Connection::open(folder.path().join("journal.db")).unwrap();
+    let log = "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0";
+    database.execute_batch(log).unwrap();
+    assert!(matches!(Look::at(folder.path()), Ok(Look::Journal { .. })));
+    database.pragma_update(None, "user_version", 99).unwrap();
+    let error = Look::at(folder.path()).unwrap_err();
+    assert!(
+        matches!(error, OpenError::Newer { found: 99, .. }),
+        "{error}"
+    );
+    database.pragma_update(None, "user_version", 1).unwrap();
+    assert!(matches!(Look::at(folder.path()), Ok(Look::Journal { .. })));
+    database.pragma_update(None, "application_id", 5).unwrap();
+    let error = Look::at(folder.path()).unwrap_err();
+    assert!(matches!(error, OpenError::NotOurs { .. }), "{error}");
+    drop(database);
+
+    for name in ["lock", "journal.db", "journal.db-wal"] {
+        let folder = tempfile::tempdir().unwrap();
+        // nobody may write it as a file, root neither
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        let error = Look::at(folder.path()).unwrap_err();
+        assert!(matches!(error, OpenError::Folder { .. }), "{name}: {error}");
+        open_error(folder.path());
+    }
+}
+
 #[tokio::test]
 async fn who_looks_changes_nothing() {
     let parent = tempfile::tempdir().unwrap();

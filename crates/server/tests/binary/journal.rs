@@ -48,6 +48,15 @@ fn config_check_looks_at_the_folder() {
     assert!(stdout.contains("in use by a running process"), "{stdout}");
     drop(first);
 
+    // what cannot be opened for writing, by root neither
+    std::fs::remove_file(folder.path().join("lock")).unwrap();
+    std::fs::create_dir(folder.path().join("lock")).unwrap();
+    for command in [&["config", "check"][..], &["serve"]] {
+        let (code, _, stderr) = output(&[command, &["--set", &flag]].concat());
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains("cannot be written"), "{stderr}");
+    }
+
     let (code, _, stderr) = output(&["config", "check", "--set", "journal.folder=/dev/null/a"]);
     assert_eq!(code, Some(2));
     assert!(
@@ -74,6 +83,9 @@ async fn without_room_on_the_disk_a_create_is_507_and_nothing_is_sent() {
     let (_, metrics) = get(engine.url("admin", "/metrics")).await;
     assert!(metrics.contains("\nopenmic_local_calls 0\n"), "{metrics}");
     assert!(metrics.contains("\nopenmic_journal_full 1\n"), "{metrics}");
+    let (status, reason) = get(engine.url("admin", "/readyz")).await;
+    assert_eq!(status, 503);
+    assert!(reason.contains("storage_full"), "{reason}");
 }
 
 /// F-D2: the system refuses a write, the process ends with 74 and hangs nothing up; started again
