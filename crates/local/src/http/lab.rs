@@ -180,8 +180,10 @@ pub(super) async fn truth(
 ) -> Answer {
     admit(&world, &headers).await?;
     let since = since.as_deref().unwrap_or("0").parse().map_err(|_| {
-        CallError::Argument(
-            "since is no whole number. Give the n of the last line you have, or 0 for all",
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "invalidRequest",
+            "since is no whole number. Give the n of the last line you have, or 0 for all.",
         )
     })?;
     Ok(([(CONTENT_TYPE, NDJSON)], world.truth.since(since)).into_response())
