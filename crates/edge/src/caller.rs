@@ -143,6 +143,9 @@ impl Gate {
                     let path = format!("/v1/calls/{id}/log");
                     return Ok(Entered::Log(log::Asked { path, log }));
                 }
+                if let Some(why) = engine.damaged(id).filter(|_| sees(engine.owner())) {
+                    return Err(log::damaged(&why));
+                }
                 let call = engine.call(id).filter(|call| sees(call.owner()));
                 Err(call.map_or_else(Refusal::no_call, |_| log::off()))
             }

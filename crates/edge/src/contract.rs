@@ -85,7 +85,11 @@ const PREFER_SPEAK: &str = "`respond-async` answers 202 at once, `wait=N` after 
 
 const IDEMPOTENCY_KEY: &str = "Makes the request safe to repeat: the same key, path and body get \
                                the first answer, also when the engine was started anew meanwhile, \
-                               for 24 hours.";
+                               for `journal.retention` after the \
+                               answer, by default 24 hours. Of the latest command of a call \
+                               that is up it is remembered longer, until the next. `Prefer` is no \
+                               part of the request: with another `speak=N` or `wait=N` the first \
+                               answer comes too, and its `speak` stays. Use a key once.";
 
 /// One line for each route.
 fn operations() -> Vec<Route> {

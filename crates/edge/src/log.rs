@@ -58,6 +58,19 @@ fn since(query: Option<&str>) -> Result<u64, Refusal> {
     })
 }
 
+/// The call was another process's, and cannot be made out.
+pub(crate) fn damaged(why: &str) -> Refusal {
+    Refusal::new(
+        StatusCode::GONE,
+        "recordsDamaged",
+        format!(
+            "The call outlived another process, and its records in the journal are damaged: {why}. \
+             It was not taken up but is hung up, since nobody could mute it any more; its records \
+             stay as they are. Join anew."
+        ),
+    )
+}
+
 /// The call is there and nothing is noted of any.
 pub(crate) fn off() -> Refusal {
     Refusal::new(

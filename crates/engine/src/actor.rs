@@ -72,6 +72,10 @@ pub(crate) struct TakenUp {
 }
 
 /// What the actor holds besides the machine; apart, so that both can be borrowed.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one call, any of which may hold"
+)]
 struct Desk<'a> {
     lanes: &'a mut Lanes,
     span: tracing::Span,
@@ -81,6 +85,8 @@ struct Desk<'a> {
     beside: Beside,
     /// Requests under way, for the log.
     sent: Sent,
+    /// The step under way was noted as one that waits for its records.
+    held: bool,
     /// The create's answer was lost: should the call show itself, it is hung up.
     unwanted: bool,
     /// Somebody watches its roster, as far as the machine knows.
@@ -118,6 +124,7 @@ impl Actor {
                 ..Beside::default()
             },
             sent: Sent::default(),
+            held: false,
             unwanted,
             watched: false,
             unproven,
@@ -172,8 +179,10 @@ impl Actor {
     fn step(&mut self, event: &Event, desk: &mut Desk<'_>) {
         let now = self.now();
         self.machine.handle(event, now, &mut self.effects);
+        desk.held = self.will_wait(desk);
         let (flight, acts) = (&self.call.flight, &self.effects);
-        flight.step(event, now, &self.machine, acts, &mut desk.sent);
+        let at = (now, desk.held);
+        flight.step(event, at, &self.machine, acts, &mut desk.sent);
         desk.timeline.note(event, &self.machine);
         self.settle_in(desk);
     }

@@ -4,6 +4,7 @@ mod builder;
 mod recover;
 mod start;
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,6 +66,8 @@ pub(crate) struct Inner {
     /// What the journal had of other processes, until it is taken up.
     found: Mutex<Option<Recovery>>,
     recovery: watch::Sender<Recovered>,
+    /// Calls that could not be taken up, and why; each was hung up.
+    damaged: Mutex<HashMap<CallId, String>>,
     recovery_rate: NonZeroU32,
     pub(crate) rings: Rings,
     owner: Owner,
@@ -359,6 +362,13 @@ impl Engine {
             shared,
             engine: Arc::clone(&self.inner),
         })
+    }
+
+    /// What is wrong with the records of a call that outlived another process, where it could not
+    /// be taken up for that: it is hung up, since nobody could mute it, and its records stay as
+    /// they are. Whose call it was cannot be known for sure.
+    pub fn damaged(&self, id: &CallId) -> Option<String> {
+        self.inner.damaged.lock().get(id).cloned()
     }
 
     /// What the flight recorder holds of a call: also of one that [`Engine::call`] does not find

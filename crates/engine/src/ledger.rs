@@ -26,6 +26,12 @@ impl Ledger {
         self.journal.is_some()
     }
 
+    /// Whether what follows `record` waits until it is durable. The others only spare a question
+    /// after a crash.
+    pub(crate) const fn is_awaited(record: &Record) -> bool {
+        !matches!(record, Record::Outcome { .. } | Record::Leaving)
+    }
+
     /// What was written so far.
     pub(crate) const fn book(&self) -> &Book {
         &self.book
@@ -58,7 +64,7 @@ impl Ledger {
             if contradicts.is_err() {
                 break;
             }
-            awaited |= !matches!(record, Record::Outcome { .. } | Record::Leaving);
+            awaited |= Self::is_awaited(&record);
             batch.push((now, record));
         }
         if batch.is_empty() {

@@ -86,7 +86,6 @@ impl<T, W> Outbox<T, W> {
     }
 
     /// Whether everything was performed.
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }

@@ -173,6 +173,12 @@ pub(super) const ERRAND: &[Failure] = &[
 pub(super) const LOG: &[Failure] = &[
     way(400, "invalidRequest", "`since` is no whole number."),
     way(404, "itemNotFound", "The engine has no flight recorder."),
+    way(
+        410,
+        "recordsDamaged",
+        "The call outlived another process, and its records are damaged: it is hung up, and its \
+         records stay.",
+    ),
 ];
 
 /// The handshake of a WebSocket.

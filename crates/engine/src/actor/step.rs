@@ -1,5 +1,7 @@
 //! One step of the machine, from its effects to their performance.
 
+use std::time::Duration;
+
 use openmic_journal::Ticket;
 use openmic_machine::{Effect, Machine, Phase};
 use openmic_model::{CallState, CommandId, OperationId, Record};
@@ -9,6 +11,7 @@ use tokio::time::Instant;
 use super::{Actor, Desk, perform};
 use crate::call::Status;
 use crate::join::{Created, JoinError};
+use crate::ledger::Ledger;
 use crate::moments::Timeline;
 
 /// What one event came to. Whenever it is performed, it tells of the call as it stood then.
@@ -72,9 +75,27 @@ impl Actor {
             exists: self.machine.took_effect(),
             beside: std::mem::take(&mut desk.beside),
         };
+        let held = std::mem::take(&mut desk.held);
         if let Some(step) = desk.lanes.outbox.push(step, weight, wait) {
+            if held {
+                self.call.flight.released(Duration::ZERO);
+            }
             self.release(step, desk);
         }
+    }
+
+    /// Whether what the machine wants may have to wait for a record.
+    pub(super) fn will_wait(&self, desk: &Desk<'_>) -> bool {
+        let ledger = &desk.lanes.ledger;
+        let (book, machine) = (ledger.book(), &self.machine);
+        let rests = |effect: &Effect| matches!(effect, Effect::Record(record) if Ledger::is_awaited(record));
+        let records = || {
+            !desk.beside.records.is_empty()
+                || self.effects.iter().any(rests)
+                || (machine.took_effect() && !book.is_opened())
+                || machine.is_over()
+        };
+        !desk.lanes.outbox.is_empty() || (ledger.is_kept() && book.ended().is_none() && records())
     }
 
     /// Writes down what outlives a crash: what the call's own story has to say, then the machine's

@@ -244,6 +244,7 @@ impl EngineBuilder {
             journal,
             found: Mutex::new(found),
             recovery: watch::Sender::new(Recovered::default()),
+            damaged: Mutex::default(),
             recovery_rate: self.recovery_rate,
             owner: self.owner,
             public_url: self.public_url,

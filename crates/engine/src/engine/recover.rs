@@ -194,6 +194,13 @@ impl Inner {
             );
         }
         self.recovery.send_replace(progress);
+        self.damaged.lock().extend(adrift.iter().map(|(key, id)| {
+            let why = quarantined.iter().find(|(of, _)| of == key);
+            (
+                id.clone(),
+                why.map_or_else(String::new, |(_, why)| why.clone()),
+            )
+        }));
         if !adrift.is_empty() {
             let adrift = adrift.into_iter().map(|(_, id)| id).collect();
             tokio::spawn(hang_up_adrift(Arc::clone(self), adrift));
@@ -327,7 +334,13 @@ impl Inner {
                 definite: false,
             };
             machine.handle(&failed, at, &mut effects);
-            flight.step(&failed, at, &machine, &effects, &mut Sent::default());
+            flight.step(
+                &failed,
+                (at, false),
+                &machine,
+                &effects,
+                &mut Sent::default(),
+            );
             (machine, noted)
         }));
         let probe = (!lost).then(|| Probe {
@@ -342,6 +355,11 @@ impl Inner {
                 probe.count(|progress| &mut progress.quarantined);
             }
             self.put_aside(&call);
+            if let Some(id) = call.id.get().cloned() {
+                let why = "its records break the machine".to_owned();
+                self.damaged.lock().insert(id.clone(), why);
+                tokio::spawn(hang_up_adrift(Arc::clone(self), vec![id]));
+            }
             return;
         };
         let orphan_patience = config.orphan_patience;

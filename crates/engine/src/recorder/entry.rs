@@ -180,6 +180,10 @@ pub struct Step<E = Event, S = Stand> {
     /// Of the answer to a request: how long it took, in nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took: Option<u64>,
+    /// What the machine did rests on records that were not durable yet: nothing of it was told or
+    /// sent before a line `released` for it, the first one for the oldest such step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// What the machine did, and where it stands then.
     pub stand: S,
 }

@@ -156,11 +156,12 @@ impl Flight {
         self.write(recorder, now, &begun);
     }
 
-    /// One event was taken, and the machine did `acts` on it.
+    /// One event was taken, and the machine did `acts` on it; all that is `held` until the records
+    /// are durable which it rests on.
     pub(crate) fn step(
         &self,
         event: &Event,
-        now: Time,
+        (now, held): (Time, bool),
         machine: &Machine,
         acts: &[Effect],
         sent: &mut Sent,
@@ -179,6 +180,7 @@ impl Flight {
                 name: Cow::Borrowed(event.name()),
                 event: None,
                 took,
+                held,
                 stand: Standing { acts, machine },
             })
         };

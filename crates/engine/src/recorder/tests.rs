@@ -125,7 +125,7 @@ fn writing_an_ordinary_event_costs_little() {
         let mut sent = Sent::default();
         let begun = std::time::Instant::now();
         for _ in 0..rounds {
-            flight.step(event, Time::ZERO, &machine, &effects, &mut sent);
+            flight.step(event, (Time::ZERO, false), &machine, &effects, &mut sent);
         }
         let each = begun.elapsed() / rounds;
         println!("noting a {name}: {} ns", each.as_nanos());

@@ -207,6 +207,7 @@ async fn f_d4_a_call_whose_records_break_the_machine_is_put_aside_and_the_others
             (1, 1, 0)
         );
         assert!(life.engine().call(&id(1)).is_none());
+        assert!(life.engine().damaged(&id(1)).is_some());
         assert!(life.engine().call(&id(2)).is_some());
         assert_eq!((life.stage.gauge(), life.stage.in_flight()), (1, 0));
         life.crash().await;
@@ -238,6 +239,10 @@ async fn f_d4_a_call_whose_records_contradict_each_other_is_hung_up_and_the_othe
     let seen = house.graph.answered(Route::Delete, 1).await;
     assert_eq!(seen.call, "call-1");
     assert!(life.engine().call(&id(2)).is_some());
+    let why = life.engine().damaged(&id(1)).unwrap();
+    assert!(why.contains("not open"), "{why}");
+    // That one is over.
+    assert_eq!(life.engine().damaged(&id(3)), None);
     life.crash().await;
     assert_eq!(house.graph.count(Route::Delete), 1);
 }

@@ -15,6 +15,8 @@ use super::words;
 const SLOW_REQUEST: Duration = Duration::from_secs(2);
 /// The same of the journal.
 const SLOW_JOURNAL: Duration = Duration::from_millis(100);
+/// Said of a step that runs ahead of the journal.
+const HELD: &str = " [not durable yet: nothing of what follows from it was told or sent]";
 /// Notifications among which a repetition is looked for.
 const SEEN: usize = 64;
 
@@ -109,6 +111,8 @@ struct Teller<'a> {
     notices: VecDeque<&'a Event>,
     before: u64,
     broken: bool,
+    /// Steps whose records are not durable as far as the log goes.
+    held: VecDeque<u64>,
 }
 
 impl<'a> Teller<'a> {
@@ -175,6 +179,7 @@ impl<'a> Teller<'a> {
                 self.fact(entry, text, Vec::new(), false);
             }
             What::Released { took } => {
+                self.held.pop_front();
                 let took = Duration::from_nanos(*took);
                 if took > SLOW_JOURNAL {
                     let took = words::took(took);
@@ -269,6 +274,9 @@ impl<'a> Teller<'a> {
         let asked = matches!(step.event, Some(Event::Command { .. } | Event::HangUp));
         let answer = matches!(step.event, Some(Event::Posted { .. }));
         self.fact(entry, text, did, moved || asked || answer);
+        if step.held {
+            self.held.push_back(entry.n);
+        }
         self.stand = Some((entry, &step.stand));
     }
 
@@ -491,6 +499,11 @@ impl<'a> Teller<'a> {
             let text = format!("lines 1 to {to} are missing: there was no room for them any more");
             self.odd(entry, text);
             self.unusual.rotate_right(1);
+        }
+        for fact in self.facts.iter_mut().chain(&mut self.unusual) {
+            if self.held.contains(&fact.n) {
+                fact.text.push_str(HELD);
+            }
         }
         let over = self.broken
             || self

@@ -121,3 +121,32 @@ fn a_file_that_is_no_log_is_refused_in_words() {
     let error = format!("{:#}", parse("\n").unwrap_err());
     assert!(error.contains("recorder.bytes"), "{error}");
 }
+
+/// What the machine decided shows before anybody may be told of it.
+#[test]
+fn a_step_whose_records_are_not_durable_is_marked() {
+    let held = |released: bool| {
+        let mut log = log("confirmed.ndjson");
+        let posted = log.iter().position(
+            |entry| matches!(&entry.what, What::Sent { request, .. } if request.ends_with("/unmute")),
+        );
+        log.truncate(posted.unwrap());
+        let last = log
+            .iter_mut()
+            .rev()
+            .find_map(|entry| match &mut entry.what {
+                What::Step(step) => Some(step),
+                _ => None,
+            });
+        last.unwrap().held = true;
+        if released {
+            let mut entry = log.last().unwrap().clone();
+            entry.n += 1;
+            entry.what = What::Released { took: 0 };
+            log.push(entry);
+        }
+        page(&Story::of(&log), true, false)
+    };
+    says(&held(false), &["[not durable yet"]);
+    assert!(!held(true).contains("not durable"));
+}
