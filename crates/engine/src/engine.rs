@@ -44,6 +44,8 @@ use crate::upstream::{Upstream, UpstreamError, chain};
 
 /// Calls hung up at the same time while draining.
 const DRAIN_AT_ONCE: usize = 64;
+/// How often an engine that leaves its calls looks whether commands are still open.
+const OPEN_YET: Duration = Duration::from_millis(20);
 
 /// Holds the calls of one upstream credential. Cheap to clone. Dropping it ends no call; see
 /// [`Engine::drain`].
@@ -79,6 +81,8 @@ pub(crate) struct Inner {
     pub(crate) recorder: Option<Arc<Recorder>>,
     origin: Instant,
     draining: AtomicBool,
+    /// The calls are left to the next process, and the journal is closed while they are up.
+    leaving: AtomicBool,
     /// The journal failed.
     stuck: AtomicBool,
 }
@@ -113,7 +117,7 @@ impl Inner {
 
     /// A record is lost: from now on nothing is accepted, sent or told.
     pub(crate) fn get_stuck(&self) {
-        if !self.stuck.swap(true, Ordering::SeqCst) {
+        if !self.stuck.swap(true, Ordering::SeqCst) && !self.leaving.load(Ordering::SeqCst) {
             tracing::error!("the journal failed; nothing is accepted, sent or told any more");
         }
     }
@@ -524,6 +528,34 @@ impl Engine {
                 "drain ended by its deadline"
             );
         }
+        self.flush(until).await;
+        self.inner.registry.live_count()
+    }
+
+    /// Takes no new calls and commands, gives the open commands time until `deadline` to come to
+    /// their verdicts, sends what is on its way to bots' own callbacks, and returns how many calls
+    /// are up. They stay so: the next engine on the same journal adopts them, and settles what is
+    /// open then by what it finds. Close the journal next, before the runtime ends.
+    pub async fn leave(&self, deadline: Duration) -> usize {
+        self.inner.leaving.store(true, Ordering::SeqCst);
+        self.inner.draining.store(true, Ordering::SeqCst);
+        self.inner.metrics.draining.set(1);
+        self.inner.rings.wake_all();
+        let until = Instant::now() + deadline;
+        let open = &self.inner.metrics.in_flight;
+        while open.get() > 0 && !self.inner.is_stuck() && Instant::now() < until {
+            tokio::time::sleep(OPEN_YET).await;
+        }
+        if open.get() > 0 {
+            let open = open.get();
+            tracing::info!(open, "commands are left to the next process");
+        }
+        self.flush(until).await;
+        self.inner.registry.live_count()
+    }
+
+    /// Sends what is on its way to bots' own callbacks.
+    async fn flush(&self, until: Instant) {
         if let Some(relay) = &self.inner.relay {
             for call in self.inner.registry.all() {
                 if let Some(lane) = &call.lane {
@@ -535,6 +567,5 @@ impl Engine {
                 .flush(until.saturating_duration_since(Instant::now()))
                 .await;
         }
-        self.inner.registry.live_count()
     }
 }

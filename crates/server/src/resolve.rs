@@ -96,6 +96,8 @@ pub(crate) struct Calls {
     pub(crate) max_calls: usize,
     pub(crate) retention: Duration,
     pub(crate) drain_deadline: Duration,
+    /// Calls outlive the process.
+    pub(crate) leave: bool,
     pub(crate) ring_deadline: Duration,
     pub(crate) incoming_callback_uri: Option<Url>,
     /// `None`: a new one.
@@ -168,6 +170,13 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
     let deadline = calls.command_deadline.0;
     if !COMMAND_DEADLINE.contains(&deadline) {
         return Err(invalid("calls.command_deadline", "must be from 1s to 5min"));
+    }
+    if calls.at_end == values::AtEnd::Leave && journal.durability == values::Durability::None {
+        return Err(invalid(
+            "calls.at_end",
+            "\"leave\" needs a journal that can be relied on, and journal.durability is \"none\": \
+             make that \"process-crash\" or \"power-loss\", or this \"hang-up\"",
+        ));
     }
     let (place, credential) = match upstream.kind {
         UpstreamKind::Local => {
@@ -265,6 +274,7 @@ pub(crate) fn serve(settings: Settings) -> Result<Plan, Invalid> {
             max_calls: calls.max_calls,
             retention: calls.retention.0,
             drain_deadline: calls.drain_deadline.0,
+            leave: calls.at_end == values::AtEnd::Leave,
             ring_deadline: calls.ring_deadline.0,
             incoming_callback_uri: calls.incoming_callback_uri,
             incoming_key,

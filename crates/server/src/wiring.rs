@@ -62,6 +62,8 @@ pub(crate) struct Stack {
     /// The webhook of incoming calls has an address that nobody knows yet.
     new_key: bool,
     drain_deadline: Duration,
+    /// Calls outlive the process.
+    leave: bool,
     close_timeout: Duration,
 }
 
@@ -237,6 +239,7 @@ impl Stack {
             background,
             new_key: plan.calls.incoming_key.is_none(),
             drain_deadline: plan.calls.drain_deadline,
+            leave: plan.calls.leave,
             close_timeout: plan.hub.close_timeout,
         })
     }
@@ -271,7 +274,7 @@ impl Stack {
     }
 
     /// Ends gracefully, within the configured deadline: unready, no new calls and commands, every
-    /// call hung up, subscribers told to come back later (1012), requests answered. The admin
+    /// call hung up or left to the next process, subscribers told to come back later (1012), requests answered. The admin
     /// listener goes last, so that probes see it.
     pub(crate) async fn drain(mut self) -> Drained {
         let until = Instant::now() + self.drain_deadline;
@@ -282,7 +285,11 @@ impl Stack {
         };
         self.readiness
             .block("drain", "the process is going down; use another one");
-        let calls_left = self.engine.drain(self.drain_deadline).await;
+        let calls_left = if self.leave {
+            self.engine.leave(self.drain_deadline).await
+        } else {
+            self.engine.drain(self.drain_deadline).await
+        };
         let hub = self.engine.hub().clone();
         let within = self.close_timeout.min(left());
         let closing = tokio::task::spawn_blocking(move || hub.shutdown(within));

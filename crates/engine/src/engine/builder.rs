@@ -245,6 +245,7 @@ impl EngineBuilder {
             found: Mutex::new(found),
             recovery: watch::Sender::new(Recovered::default()),
             damaged: Mutex::default(),
+            leaving: AtomicBool::new(false),
             recovery_rate: self.recovery_rate,
             owner: self.owner,
             public_url: self.public_url,

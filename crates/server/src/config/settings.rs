@@ -408,6 +408,15 @@ pub(crate) struct Calls {
     #[config(default = "1min")]
     pub(crate) retention: Period,
 
+    /// What becomes of the calls at a graceful end. "hang-up" ends them. "leave" keeps them up for
+    /// the next process on the same journal, which adopts them: for a restart that nobody in a
+    /// meeting notices. Until it is up nobody can mute them, so start it soon; open commands have
+    /// until `drain_deadline`, then the next process settles them. Needs a journal that outlives the
+    /// process, and an upstream that does: calls of the local service in the same process end with
+    /// it.
+    #[config(default = "hang-up")]
+    pub(crate) at_end: values::AtEnd,
+
     /// How long a graceful end may take, from the first SIGTERM or Ctrl-C on. A second one ends at
     /// once.
     #[config(default = "1min")]

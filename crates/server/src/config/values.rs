@@ -286,6 +286,16 @@ pub(crate) enum Durability {
     None,
 }
 
+/// What becomes of the calls at a graceful end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AtEnd {
+    /// They end.
+    HangUp,
+    /// The next process adopts them.
+    Leave,
+}
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

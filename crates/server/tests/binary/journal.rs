@@ -136,3 +136,119 @@ async fn a_write_that_fails_while_draining_is_74_too() {
     engine.signal("-TERM");
     assert_eq!(engine.exit_code(), Some(74));
 }
+
+#[test]
+fn calls_cannot_be_left_to_a_journal_that_may_be_gone() {
+    let leave = ["--set", "calls.at_end=leave"];
+    let none = ["--set", "journal.durability=none"];
+    let (code, _, stderr) = output(&[&["config", "check"], &leave[..], &none[..]].concat());
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(
+        stderr.contains("calls.at_end") && stderr.contains("journal.durability"),
+        "{stderr}"
+    );
+}
+
+/// Everything that the server sends on a roster's WebSocket, to the end.
+fn subscribe(engine: &Program, call: &str, token: &str) -> std::thread::JoinHandle<Vec<u8>> {
+    use std::io::Read as _;
+    let host = engine.listening["public"].as_str().unwrap();
+    let host = host.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "GET /v1/calls/{call}/roster HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    .unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 101");
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        // The server cuts who does not answer its close.
+        stream.read_to_end(&mut all).map(drop).unwrap_or_default();
+        all
+    })
+}
+
+/// A restart that nobody in the meeting notices: the call stays up, its subscribers are told to
+/// come back, and the next process has it.
+#[tokio::test]
+async fn calls_that_are_left_stay_up_and_the_next_process_adopts_them() {
+    let service = Program::start("local", &["--set", "local.establish=1ms"]);
+    let graph = service.url("local", "");
+    let folder = tempfile::tempdir().unwrap();
+    let public = free_address();
+    let openid = format!("{graph}/v1/.well-known/OpenIdConfiguration");
+    let settings = [
+        folder_flag(&folder),
+        "calls.at_end=leave".to_owned(),
+        "calls.drain_deadline=20s".to_owned(),
+        "upstream.kind=graph".to_owned(),
+        format!("upstream.base_url={graph}/v1.0"),
+        format!("upstream.authority={graph}"),
+        format!("upstream.openid_configuration_url={openid}"),
+        format!("upstream.tenant={TENANT}"),
+        format!("upstream.app={APP}"),
+        "upstream.secret=local-dev-secret".to_owned(),
+        "auth.audiences=https://graph.microsoft.com".to_owned(),
+        format!("upstream.public_url=http://{public}"),
+        format!("auth.openid_configuration_url={openid}"),
+        "relay.enabled=false".to_owned(),
+    ];
+    let mut flags = vec!["--public", public.as_str()];
+    for setting in &settings {
+        flags.extend(["--set", setting]);
+    }
+    let mut engine = Program::start("serve", &flags);
+    let token = token(&service).await;
+    let http = reqwest::Client::new();
+    let base = engine.url("public", "/v1.0/communications/calls");
+    let request = http.post(&base).bearer_auth(&token);
+    let answer = request.json(&create("19:left@thread.v2")).send().await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.status(), 201);
+    let call: Value = answer.json().await.unwrap();
+    let call = call["id"].as_str().unwrap();
+    let state = async |engine: &Program| -> Value {
+        let url = engine.url("public", &format!("/v1/calls/{call}"));
+        let answer = http.get(url).bearer_auth(&token).send().await.unwrap();
+        answer.json().await.unwrap()
+    };
+    let ready = async |engine: &Program, wanted: &str| {
+        let begun = std::time::Instant::now();
+        loop {
+            let now = state(engine).await;
+            if now["state"] == wanted {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{now}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    ready(&engine, "unmuted").await;
+    let watcher = subscribe(&engine, call, &token);
+
+    engine.signal("-TERM");
+    let drained = engine.event("drained");
+    assert_eq!(drained["calls_left"], 1, "{drained}");
+    assert_eq!(engine.exit_code(), Some(0));
+    let told = watcher.join().unwrap();
+    let closed = |code: u16| {
+        let [high, low] = code.to_be_bytes();
+        told.windows(4)
+            .any(|frame| frame[0] == 0x88 && frame[2..] == [high, low])
+    };
+    assert!(closed(1012) && !closed(4004));
+    let (_, metrics) = get(service.url("admin", "/metrics")).await;
+    assert!(metrics.contains("\nopenmic_local_calls 1\n"), "{metrics}");
+
+    let engine = Program::start("serve", &flags);
+    ready(&engine, "unmuted").await;
+    let mute = engine.url("public", &format!("/v1.0/communications/calls/{call}/mute"));
+    let muted = http.post(mute).bearer_auth(&token).json(&json!({})).send();
+    let muted: Value = muted.await.unwrap().json().await.unwrap();
+    assert_eq!(muted["status"], "completed", "{muted}");
+}
