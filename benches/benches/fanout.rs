@@ -1,100 +1,445 @@
-//! A roster delta to N WebSocket subscribers, until the last one has it, beside a bare write loop.
+//! A roster delta to N WebSocket subscribers until the last one has it: what it costs the server,
+//! beside a bare loop of writes and beside peers, and how long it takes.
 //!
-//! `hub` is the real hub with its default settings; `limit` one thread that writes the same frame
-//! to equal sockets, one plain non-blocking `write` each; the clients are the same. In the burst,
-//! 16 versions are published at once: `limit` writes frame by frame, `limit-coalesced` makes one
-//! write of all 16 per socket.
+//! `cargo bench -p openmic-benches --bench fanout` takes about two minutes; `-- --full` adds 10,000
+//! subscribers and takes a quarter of an hour. Words choose among the cells, `--servers a,b` among
+//! the servers. Servers that are not installed are named and left out; `benches/peers` has what
+//! they need. Server and subscribers run on processors of their own where there are two.
+//!
+//! The table is of medians over rounds in which the servers take turns; `ratio` is that of the
+//! rounds' own ratios to `limit`, with the least and the greatest. Beside the table a JSON file has
+//! every round, and an SVG file shows cost against the number of subscribers.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
-use criterion::measurement::WallTime;
-use criterion::{
-    BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group,
-    criterion_main,
+use openmic_benches::fanout::{
+    Contender, Cores, Crowd, Line, Load, Pace, Role, Run, Server, Setting, delta_frame, plot,
+    serve, stall,
 };
-use openmic_benches::{BareLoop, Watched, Writes, delta_frame};
+use serde::Serialize;
 
-const BURST: usize = 16;
+/// Header of a frame of 126 to 65,535 bytes.
+const HEADER: usize = 4;
+/// Descriptors of this process besides the subscribers'.
+const OTHER_FILES: u64 = 256;
+/// Files of what was measured.
+const OUT: &str = env!("CARGO_TARGET_TMPDIR");
 
-fn fanout(criterion: &mut Criterion) {
-    let frame = delta_frame().expect("the hub delivers a delta");
-    let mut group = criterion.benchmark_group("fanout");
-    group.sampling_mode(SamplingMode::Flat);
-    for subscribers in [100, 1000] {
-        group.throughput(Throughput::Elements(subscribers as u64));
-        bench_hub(&mut group, subscribers, 1);
-        bench_limit(
-            &mut group,
-            "limit",
-            subscribers,
-            1,
-            &frame,
-            Writes::PerFrame,
-        );
+/// What is asked of all servers.
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    name: &'static str,
+    topics: usize,
+    /// Subscribers of a topic.
+    each: usize,
+    /// Length of a frame.
+    bytes: usize,
+    pace: Pace,
+    /// Only with `--full`.
+    long: bool,
+}
+
+const fn cell(name: &'static str, topics: usize, each: usize, bytes: usize, pace: Pace) -> Cell {
+    Cell {
+        name,
+        topics,
+        each,
+        bytes,
+        pace,
+        long: topics * each > 2000,
     }
-    group.finish();
 }
 
-fn fanout_burst(criterion: &mut Criterion) {
-    let frame = delta_frame().expect("the hub delivers a delta");
-    let mut group = criterion.benchmark_group("fanout-burst");
-    group.sampling_mode(SamplingMode::Flat);
-    let subscribers = 1000;
-    group.throughput(Throughput::Elements((subscribers * BURST) as u64));
-    bench_hub(&mut group, subscribers, BURST);
-    let limits = [
-        ("limit", Writes::PerFrame),
-        ("limit-coalesced", Writes::Coalesced),
-    ];
-    for (name, writes) in limits {
-        bench_limit(&mut group, name, subscribers, BURST, &frame, writes);
-    }
-    group.finish();
+const ONE: Pace = Pace::UnderWay(1);
+const BURST: Pace = Pace::UnderWay(16);
+const RATE: Pace = Pace::PerSecond(20);
+
+const CELLS: [Cell; 12] = [
+    cell("single/10", 1, 10, 350, ONE),
+    cell("single/100", 1, 100, 350, ONE),
+    cell("single/1000", 1, 1000, 350, ONE),
+    cell("single/10000", 1, 10_000, 350, ONE),
+    cell("single-4k/1000", 1, 1000, 4096, ONE),
+    cell("single-4k/10000", 1, 10_000, 4096, ONE),
+    cell("burst/1000", 1, 1000, 350, BURST),
+    cell("burst/10000", 1, 10_000, 350, BURST),
+    cell("rate/1000", 1, 1000, 350, RATE),
+    cell("rate/10000", 1, 10_000, 350, RATE),
+    cell("topics/100x10", 100, 10, 350, BURST),
+    cell("topics/1000x10", 1000, 10, 350, BURST),
+];
+
+struct Options {
+    full: bool,
+    once: bool,
+    words: Vec<String>,
+    servers: Vec<Contender>,
 }
 
-fn bench_hub(group: &mut BenchmarkGroup<'_, WallTime>, subscribers: usize, burst: usize) {
-    // made once, and only when the filter of the command line asks for it
-    let mut call = None;
-    group.bench_function(BenchmarkId::new("hub", subscribers), |bencher| {
-        let call =
-            call.get_or_insert_with(|| Watched::start(subscribers).expect("the hub is watched"));
-        bencher.iter_custom(|rounds| {
-            call.broadcast(rounds, burst)
-                .expect("everybody gets every frame")
-        });
-    });
+/// What one server did in one round.
+#[derive(Debug, Clone, Serialize)]
+struct Round {
+    /// Nanoseconds of the server's processor time for a frame.
+    cost: f64,
+    /// Frames in a second.
+    rate: f64,
+    /// Microseconds to the last subscriber.
+    p50: f64,
+    p99: f64,
+    publications: usize,
 }
 
-fn bench_limit(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    name: &str,
+/// What one server did in a cell.
+#[derive(Debug, Clone, Serialize)]
+struct Row {
+    server: &'static str,
+    rounds: Vec<Round>,
+    /// Least, median and greatest of the rounds' ratios to the limit.
+    ratio: [f64; 3],
+    /// Bytes of its memory for a subscriber.
+    memory: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Table {
+    cell: &'static str,
     subscribers: usize,
-    burst: usize,
-    frame: &Bytes,
-    writes: Writes,
-) {
-    let mut bare = None;
-    group.bench_function(BenchmarkId::new(name, subscribers), |bencher| {
-        let bare = bare.get_or_insert_with(|| {
-            BareLoop::start(subscribers, frame.clone()).expect("the bare loop starts")
-        });
-        bencher.iter_custom(|rounds| {
-            bare.broadcast(rounds, burst, writes)
-                .expect("everybody gets every frame")
-        });
+    rows: Vec<Row>,
+}
+
+fn main() -> anyhow::Result<()> {
+    if let Some(role) = Role::of(std::env::args().skip(1))? {
+        return serve(&role);
+    }
+    let Some(options) = options()? else {
+        return Ok(());
+    };
+    let files = rlimit::increase_nofile_limit(u64::MAX)?;
+    let cores = Cores::divide()?;
+    if !cores.are_apart() {
+        println!("one processor only: subscribers are on the server's, and in its way");
+    }
+    let mut tables = Vec::new();
+    for cell in CELLS {
+        let chosen =
+            options.words.is_empty() || options.words.iter().any(|word| cell.name.contains(word));
+        if !chosen || (cell.long && !options.full) {
+            continue;
+        }
+        let subscribers = cell.topics * cell.each;
+        let needed = subscribers as u64 + OTHER_FILES;
+        if needed > files {
+            println!(
+                "skipped: fanout/{} ({needed} open files, the limit is {files})",
+                cell.name
+            );
+            continue;
+        }
+        let table = measure(cell, &options, &cores, files)?;
+        print(&table)?;
+        tables.push(table);
+    }
+    stalled(&options, &cores, files)?;
+    keep(&tables)
+}
+
+/// `None` when another bench is asked for.
+fn options() -> anyhow::Result<Option<Options>> {
+    let mut options = Options {
+        full: false,
+        once: false,
+        words: Vec::new(),
+        servers: Contender::ALL.to_vec(),
+    };
+    let mut named = false;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--full" => options.full = true,
+            "--test" => options.once = true,
+            "--servers" => {
+                let names = arguments.next().unwrap_or_default();
+                let names: Vec<_> = names.split(',').collect();
+                options
+                    .servers
+                    .retain(|server| names.contains(&server.as_str()));
+                anyhow::ensure!(
+                    options.servers.len() == names.len(),
+                    "--servers: one or more of {}, with commas",
+                    Contender::ALL.map(Contender::as_str).join(", ")
+                );
+            }
+            flag if flag.starts_with('-') => {}
+            word => {
+                named = true;
+                let word = word.trim_start_matches("fanout").trim_start_matches('/');
+                options.words.push(word.to_owned());
+            }
+        }
+    }
+    let known = |word: &String| {
+        "stalled".contains(word.as_str())
+            || CELLS.iter().any(|cell| cell.name.contains(word.as_str()))
+    };
+    if named && !options.words.iter().any(known) {
+        return Ok(None);
+    }
+    if options.once {
+        options
+            .servers
+            .retain(|server| matches!(server, Contender::Limit | Contender::Openmic));
+    }
+    options.servers.retain(|server| match server.missing() {
+        None => true,
+        Some(remedy) => {
+            println!("skipped: fanout/{server} ({remedy})");
+            false
+        }
     });
+    Ok(Some(options))
 }
 
-/// Short, so that all benches together take about a minute; flags of the command line override it.
-fn settings(samples: usize) -> Criterion {
-    Criterion::default()
-        .sample_size(samples)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(3))
-        .nresamples(20_000)
+/// A server of a cell while it runs.
+struct Live {
+    server: Server,
+    crowd: Crowd,
+    /// Its memory before anybody came.
+    lean: u64,
 }
 
-criterion_group!(name = single; config = settings(100); targets = fanout);
-criterion_group!(name = burst; config = settings(20); targets = fanout_burst);
-criterion_main!(single, burst);
+fn measure(cell: Cell, options: &Options, cores: &Cores, files: u64) -> anyhow::Result<Table> {
+    let frame = delta_frame(cell.bytes)?;
+    let mut payload = tempfile::NamedTempFile::new()?;
+    payload.write_all(&frame[HEADER..])?;
+    let setting = Setting {
+        topics: cell.topics,
+        payload: payload.path(),
+        bytes: cell.bytes,
+    };
+    let subscribers = cell.topics * cell.each;
+    let contenders: Vec<_> = options
+        .servers
+        .iter()
+        .copied()
+        // it joins what waits, and only bursts do
+        .filter(|server| *server != Contender::LimitJoined || cell.name.starts_with("burst"))
+        .collect();
+    // alternating in short turns is best; where the files do not suffice each turn has a server anew
+    let stay = (contenders.len() * subscribers) as u64 + OTHER_FILES < files;
+    let (rounds, lasts) = match (options.once, stay, cell.pace) {
+        (true, ..) => (1, 50),
+        (_, _, Pace::PerSecond(_)) => (3, 1500),
+        (_, true, _) => (5, 400),
+        (_, false, _) => (3, 1500),
+    };
+    let load = Load {
+        pace: cell.pace,
+        lasts: Duration::from_millis(lasts),
+    };
+    let warm = Load {
+        lasts: load.lasts / 4,
+        ..load
+    };
+    let mut rows: Vec<_> = contenders
+        .iter()
+        .map(|contender| Row {
+            server: contender.as_str(),
+            rounds: Vec::new(),
+            ratio: [f64::NAN; 3],
+            memory: None,
+        })
+        .collect();
+    let mut there: Vec<Option<Live>> = contenders.iter().map(|_| None).collect();
+    for _ in 0..rounds {
+        for (number, contender) in contenders.iter().enumerate() {
+            let live = match there[number].take() {
+                Some(live) => live,
+                None => {
+                    let server = Server::start(*contender, &setting, cores)?;
+                    let lean = server.resident()?;
+                    let crowd = Crowd::join(&server, cell.each)?;
+                    Live {
+                        server,
+                        crowd,
+                        lean,
+                    }
+                }
+            };
+            let Live {
+                mut server,
+                mut crowd,
+                lean,
+            } = live;
+            // pings that came in the turns of others, too
+            let run = warm
+                .run(&mut server, &mut crowd)
+                .and_then(|_| load.run(&mut server, &mut crowd));
+            let run =
+                run.map_err(|error| error.context(format!("{contender} in {}", cell.name)))?;
+            let row = &mut rows[number];
+            row.rounds.push(round(&run));
+            if row.memory.is_none() {
+                let grown = server.resident()?.saturating_sub(lean);
+                row.memory = (subscribers >= 1000).then(|| grown as f64 / subscribers as f64);
+            }
+            if stay {
+                there[number] = Some(Live {
+                    server,
+                    crowd,
+                    lean,
+                });
+            }
+        }
+    }
+    if let Some(limit) = rows.iter().position(|row| row.server == "limit") {
+        let limits = rows[limit].rounds.clone();
+        for row in &mut rows {
+            let ratios = row.rounds.iter().zip(&limits);
+            row.ratio = spread(ratios.map(|(round, limit)| round.cost / limit.cost));
+        }
+    }
+    Ok(Table {
+        cell: cell.name,
+        subscribers,
+        rows,
+    })
+}
+
+fn round(run: &Run) -> Round {
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    Round {
+        cost: run.cost(),
+        rate: run.rate(),
+        p50: micros(run.percentile(50)),
+        p99: micros(run.percentile(99)),
+        publications: run.last.len(),
+    }
+}
+
+/// Least, median, greatest.
+fn spread(values: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    match values[..] {
+        [] => [f64::NAN; 3],
+        [least, .., greatest] => [least, values[values.len() / 2], greatest],
+        [only] => [only; 3],
+    }
+}
+
+fn median(row: &Row, of: impl Fn(&Round) -> f64) -> f64 {
+    spread(row.rounds.iter().map(of))[1]
+}
+
+fn print(table: &Table) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "\nfanout/{:<24} {:>9}  {:<18} {:>10} {:>10} {:>10} {:>8}",
+        table.cell, "ns/frame", "ratio", "frames/s", "last p50", "last p99", "KiB each"
+    )?;
+    for row in &table.rows {
+        let [least, middle, greatest] = row.ratio;
+        let ratio = format!("{middle:.2} ({least:.2}-{greatest:.2})");
+        let millis = |micros: f64| format!("{:.2} ms", micros / 1000.0);
+        let memory = row
+            .memory
+            .map_or_else(|| "-".to_owned(), |bytes| format!("{:.1}", bytes / 1024.0));
+        writeln!(
+            out,
+            "{:<31} {:>9.0}  {:<18} {:>10.0} {:>10} {:>10} {:>8}",
+            row.server,
+            median(row, |round| round.cost),
+            ratio,
+            median(row, |round| round.rate),
+            millis(median(row, |round| round.p50)),
+            millis(median(row, |round| round.p99)),
+            memory
+        )?;
+    }
+    Ok(())
+}
+
+/// Subscribers that do not read, beside a hundred that do.
+fn stalled(options: &Options, cores: &Cores, files: u64) -> anyhow::Result<()> {
+    const READERS: usize = 100;
+    let chosen = options.words.is_empty()
+        || options
+            .words
+            .iter()
+            .any(|word| "stalled".contains(word.as_str()));
+    if !chosen || !options.servers.contains(&Contender::Openmic) {
+        return Ok(());
+    }
+    let count = match (options.once, options.full) {
+        (true, _) => 10,
+        (_, false) => 1000,
+        (_, true) => 10_000,
+    };
+    if (count + READERS) as u64 + OTHER_FILES > files {
+        println!("skipped: fanout/stalled ({count} open files, the limit is {files})");
+        return Ok(());
+    }
+    let frame = delta_frame(4096)?;
+    let mut payload = tempfile::NamedTempFile::new()?;
+    payload.write_all(&frame[HEADER..])?;
+    let setting = Setting {
+        topics: 1,
+        payload: payload.path(),
+        bytes: 4096,
+    };
+    let mut server = Server::start(Contender::Openmic, &setting, cores)?;
+    let mut crowd = Crowd::join(&server, READERS)?;
+    let load = Load {
+        pace: ONE,
+        lasts: Duration::from_millis(500),
+    };
+    let fill = Load {
+        lasts: Duration::from_secs(3),
+        ..load
+    };
+    let done = stall(&mut server, &mut crowd, count, load, fill)?;
+    println!(
+        "\nfanout/stalled: {count} that do not read cost {:.1} KiB each; the last of {READERS} that do \
+         has a frame after {:.2} ms (p99 {:.2} ms), before {:.2} ms (p99 {:.2} ms)",
+        done.each as f64 / 1024.0,
+        round(&done.after).p50 / 1000.0,
+        round(&done.after).p99 / 1000.0,
+        round(&done.before).p50 / 1000.0,
+        round(&done.before).p99 / 1000.0,
+    );
+    Ok(())
+}
+
+/// Writes the files.
+fn keep(tables: &[Table]) -> anyhow::Result<()> {
+    let json = Path::new(OUT).join("fanout.json");
+    std::fs::write(&json, serde_json::to_string_pretty(tables)?)?;
+    println!("\nevery round is in {}", json.display());
+    let mut lines: Vec<Line> = Vec::new();
+    for table in tables
+        .iter()
+        .filter(|table| table.cell.starts_with("single/"))
+    {
+        let subscribers = table.subscribers as f64;
+        for row in &table.rows {
+            let cost = median(row, |round| round.cost) * subscribers / 1000.0;
+            match lines.iter_mut().find(|line| line.name == row.server) {
+                Some(line) => line.points.push((subscribers, cost)),
+                None => lines.push(Line {
+                    name: row.server.to_owned(),
+                    points: vec![(subscribers, cost)],
+                }),
+            }
+        }
+    }
+    if lines.iter().any(|line| line.points.len() > 1) {
+        let svg = Path::new(OUT).join("fanout.svg");
+        let title = "A roster change of 350 B to N subscribers";
+        std::fs::write(&svg, plot(title, &lines))?;
+        println!("cost against subscribers is drawn in {}", svg.display());
+    }
+    Ok(())
+}

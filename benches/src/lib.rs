@@ -1,23 +1,18 @@
-//! What the benches share: subscribers that are read by one thread, the hub and the bare write
-//! loop under them, bots on the local service, and the bare chain of their HTTP hops.
+//! What the benches share: servers of rosters in processes of their own and the subscribers that
+//! load them, bots on the local service, and the bare chain of their HTTP hops.
 //!
 //! Each claim is measured beside its limit in the same run, because only their ratio holds on
 //! another machine. Everything runs over loopback sockets.
 
-mod bare;
+pub mod fanout;
+
 mod bots;
 mod chain;
-mod crowd;
-mod frames;
 mod stalled;
-mod watched;
 
-pub use bare::{BareLoop, Writes};
 pub use bots::Bots;
 pub use chain::Chain;
-pub use crowd::Crowd;
 pub use stalled::Stalled;
-pub use watched::{Watched, delta_frame};
 
 use std::future::Future;
 use std::time::{Duration, Instant};

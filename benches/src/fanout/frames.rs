@@ -3,6 +3,7 @@
 /// Longest header of an unmasked frame (RFC 6455, 5.2).
 const MAX_HEADER: usize = 10;
 const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 
@@ -10,6 +11,8 @@ const PING: u8 = 0x9;
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) texts: u64,
+    /// Payload of binary frames, also of those that have not ended.
+    pub(crate) bytes: u64,
     pub(crate) pings: u64,
     pub(crate) closed: bool,
 }
@@ -34,6 +37,9 @@ impl Frames {
                     .len()
                     .min(usize::try_from(self.left).unwrap_or(usize::MAX));
                 self.left -= here as u64;
+                if self.header[0] & 0x0f == BINARY {
+                    seen.bytes += here as u64;
+                }
                 bytes = &bytes[here..];
             } else {
                 self.header[self.have] = first;
@@ -82,12 +88,13 @@ mod tests {
 
     #[test]
     fn frames_are_counted_wherever_they_are_cut() {
-        let mut stream = vec![0x81, 2, b'{', b'}', 0x89, 0, 0x81, 126, 1, 0];
+        let mut stream = vec![0x81, 2, b'{', b'}', 0x82, 2, 1, 2, 0x89, 0, 0x81, 126, 1, 0];
         stream.extend([b'a'; 256]);
         stream.extend([0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
         stream.extend(vec![b'b'; 65_536]);
         let whole = Seen {
             texts: 3,
+            bytes: 2,
             pings: 1,
             closed: false,
         };
@@ -97,6 +104,7 @@ mod tests {
             for part in stream.chunks(size) {
                 let seen = frames.feed(part);
                 sum.texts += seen.texts;
+                sum.bytes += seen.bytes;
                 sum.pings += seen.pings;
                 sum.closed |= seen.closed;
             }

@@ -1,0 +1,26 @@
+//! The fan-out bench: servers in processes of their own, subscribers in this one.
+//!
+//! Every server, ours, the bare loop or a peer, is started by [`Server::start`] on a processor that
+//! the subscribers do not use, and told what to publish by one byte each; so its processor time and
+//! memory are those of its process, and the same clients measure all.
+
+mod affinity;
+mod crowd;
+mod frames;
+mod history;
+mod house;
+mod load;
+mod peers;
+mod plot;
+mod rivals;
+mod server;
+mod stall;
+
+pub use affinity::{Cores, keep_to};
+pub use crowd::{Crowd, Manners};
+pub use history::delta_frame;
+pub use house::{Role, serve};
+pub use load::{Load, Pace, Run};
+pub use plot::{Line, plot};
+pub use server::{Contender, Door, Server, Setting};
+pub use stall::{Stall, stall};
