@@ -15,10 +15,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use openmic_benches::fanout::{
-    Contender, Cores, Crowd, Line, Load, Pace, Role, Run, Server, Setting, delta_frame, plot,
+    Contender, Cores, Crowd, Load, Pace, Role, Row, Server, Setting, Table, delta_frame, keep,
     serve, stall,
 };
-use serde::Serialize;
 
 /// Header of a frame of 126 to 65,535 bytes.
 const HEADER: usize = 4;
@@ -55,8 +54,10 @@ const fn cell(name: &'static str, topics: usize, each: usize, bytes: usize, pace
 const ONE: Pace = Pace::UnderWay(1);
 const BURST: Pace = Pace::UnderWay(16);
 const RATE: Pace = Pace::PerSecond(20);
+/// A change of each of a thousand calls twice in a second.
+const CALLS_RATE: Pace = Pace::PerSecond(2000);
 
-const CELLS: [Cell; 12] = [
+const CELLS: [Cell; 14] = [
     cell("single/10", 1, 10, 350, ONE),
     cell("single/100", 1, 100, 350, ONE),
     cell("single/1000", 1, 1000, 350, ONE),
@@ -67,8 +68,10 @@ const CELLS: [Cell; 12] = [
     cell("burst/10000", 1, 10_000, 350, BURST),
     cell("rate/1000", 1, 1000, 350, RATE),
     cell("rate/10000", 1, 10_000, 350, RATE),
-    cell("topics/100x10", 100, 10, 350, BURST),
-    cell("topics/1000x10", 1000, 10, 350, BURST),
+    cell("topics/100x10", 100, 10, 350, Pace::Waves(100)),
+    cell("topics/1000x10", 1000, 10, 350, Pace::Waves(1000)),
+    cell("topics-rate/100x10", 100, 10, 350, CALLS_RATE),
+    cell("topics-rate/1000x10", 1000, 10, 350, CALLS_RATE),
 ];
 
 struct Options {
@@ -76,37 +79,6 @@ struct Options {
     once: bool,
     words: Vec<String>,
     servers: Vec<Contender>,
-}
-
-/// What one server did in one round.
-#[derive(Debug, Clone, Serialize)]
-struct Round {
-    /// Nanoseconds of the server's processor time for a frame.
-    cost: f64,
-    /// Frames in a second.
-    rate: f64,
-    /// Microseconds to the last subscriber.
-    p50: f64,
-    p99: f64,
-    publications: usize,
-}
-
-/// What one server did in a cell.
-#[derive(Debug, Clone, Serialize)]
-struct Row {
-    server: &'static str,
-    rounds: Vec<Round>,
-    /// Least, median and greatest of the rounds' ratios to the limit.
-    ratio: [f64; 3],
-    /// Bytes of its memory for a subscriber.
-    memory: Option<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Table {
-    cell: &'static str,
-    subscribers: usize,
-    rows: Vec<Row>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -138,11 +110,11 @@ fn main() -> anyhow::Result<()> {
             continue;
         }
         let table = measure(cell, &options, &cores, files)?;
-        print(&table)?;
+        table.print()?;
         tables.push(table);
     }
     stalled(&options, &cores, files)?;
-    keep(&tables)
+    keep(&tables, Path::new(OUT))
 }
 
 /// `None` when another bench is asked for.
@@ -201,7 +173,7 @@ fn options() -> anyhow::Result<Option<Options>> {
     Ok(Some(options))
 }
 
-/// A server of a cell while it runs.
+/// A server of a cell while it runs; it ends before its subscribers do.
 struct Live {
     server: Server,
     crowd: Crowd,
@@ -223,16 +195,20 @@ fn measure(cell: Cell, options: &Options, cores: &Cores, files: u64) -> anyhow::
         .servers
         .iter()
         .copied()
-        // it joins what waits, and only bursts do
-        .filter(|server| *server != Contender::LimitJoined || cell.name.starts_with("burst"))
+        .filter(|server| match server {
+            // it joins what waits, and only bursts do
+            Contender::LimitJoined => cell.name.starts_with("burst"),
+            // how much it costs is told once
+            Contender::OpenmicTls => cell.topics == 1 && cell.each == 1000 && cell.pace != RATE,
+            _ => true,
+        })
         .collect();
     // alternating in short turns is best; where the files do not suffice each turn has a server anew
     let stay = (contenders.len() * subscribers) as u64 + OTHER_FILES < files;
     let (rounds, lasts) = match (options.once, stay, cell.pace) {
         (true, ..) => (1, 50),
-        (_, _, Pace::PerSecond(_)) => (3, 1500),
-        (_, true, _) => (5, 400),
-        (_, false, _) => (3, 1500),
+        (_, true, Pace::UnderWay(_) | Pace::Waves(_)) => (5, 400),
+        _ => (3, 1500),
     };
     let load = Load {
         pace: cell.pace,
@@ -244,122 +220,51 @@ fn measure(cell: Cell, options: &Options, cores: &Cores, files: u64) -> anyhow::
     };
     let mut rows: Vec<_> = contenders
         .iter()
-        .map(|contender| Row {
-            server: contender.as_str(),
-            rounds: Vec::new(),
-            ratio: [f64::NAN; 3],
-            memory: None,
-        })
+        .map(|contender| Row::of(contender.as_str()))
         .collect();
     let mut there: Vec<Option<Live>> = contenders.iter().map(|_| None).collect();
     for _ in 0..rounds {
         for (number, contender) in contenders.iter().enumerate() {
-            let live = match there[number].take() {
-                Some(live) => live,
-                None => {
-                    let server = Server::start(*contender, &setting, cores)?;
-                    let lean = server.resident()?;
-                    let crowd = Crowd::join(&server, cell.each)?;
-                    Live {
-                        server,
-                        crowd,
-                        lean,
-                    }
-                }
-            };
-            let Live {
-                mut server,
-                mut crowd,
-                lean,
-            } = live;
-            // pings that came in the turns of others, too
-            let run = warm
-                .run(&mut server, &mut crowd)
-                .and_then(|_| load.run(&mut server, &mut crowd));
-            let run =
-                run.map_err(|error| error.context(format!("{contender} in {}", cell.name)))?;
-            let row = &mut rows[number];
-            row.rounds.push(round(&run));
-            if row.memory.is_none() {
-                let grown = server.resident()?.saturating_sub(lean);
-                row.memory = (subscribers >= 1000).then(|| grown as f64 / subscribers as f64);
-            }
-            if stay {
-                there[number] = Some(Live {
+            let mut live = if let Some(live) = there[number].take() {
+                live
+            } else {
+                let server = Server::start(*contender, &setting, cores)?;
+                let lean = server.resident()?;
+                let crowd = Crowd::join(&server, cell.each)?;
+                Live {
                     server,
                     crowd,
                     lean,
-                });
+                }
+            };
+            let Live {
+                server,
+                crowd,
+                lean,
+            } = &mut live;
+            // pings that came in the turns of others, too
+            let run = warm
+                .run(server, crowd)
+                .and_then(|_| load.run(server, crowd));
+            let run =
+                run.map_err(|error| error.context(format!("{contender} in {}", cell.name)))?;
+            let row = &mut rows[number];
+            row.add(&run);
+            // with many topics most of it is what they hold for who resumes
+            if cell.each >= 1000 {
+                row.grew(server.resident()?.saturating_sub(*lean), subscribers);
+            }
+            if stay {
+                there[number] = Some(live);
             }
         }
     }
-    if let Some(limit) = rows.iter().position(|row| row.server == "limit") {
-        let limits = rows[limit].rounds.clone();
-        for row in &mut rows {
-            let ratios = row.rounds.iter().zip(&limits);
-            row.ratio = spread(ratios.map(|(round, limit)| round.cost / limit.cost));
-        }
-    }
-    Ok(Table {
-        cell: cell.name,
+    Ok(Table::new(
+        cell.name,
         subscribers,
+        Contender::Limit.as_str(),
         rows,
-    })
-}
-
-fn round(run: &Run) -> Round {
-    let micros = |time: Duration| time.as_secs_f64() * 1e6;
-    Round {
-        cost: run.cost(),
-        rate: run.rate(),
-        p50: micros(run.percentile(50)),
-        p99: micros(run.percentile(99)),
-        publications: run.last.len(),
-    }
-}
-
-/// Least, median, greatest.
-fn spread(values: impl Iterator<Item = f64>) -> [f64; 3] {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    match values[..] {
-        [] => [f64::NAN; 3],
-        [least, .., greatest] => [least, values[values.len() / 2], greatest],
-        [only] => [only; 3],
-    }
-}
-
-fn median(row: &Row, of: impl Fn(&Round) -> f64) -> f64 {
-    spread(row.rounds.iter().map(of))[1]
-}
-
-fn print(table: &Table) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "\nfanout/{:<24} {:>9}  {:<18} {:>10} {:>10} {:>10} {:>8}",
-        table.cell, "ns/frame", "ratio", "frames/s", "last p50", "last p99", "KiB each"
-    )?;
-    for row in &table.rows {
-        let [least, middle, greatest] = row.ratio;
-        let ratio = format!("{middle:.2} ({least:.2}-{greatest:.2})");
-        let millis = |micros: f64| format!("{:.2} ms", micros / 1000.0);
-        let memory = row
-            .memory
-            .map_or_else(|| "-".to_owned(), |bytes| format!("{:.1}", bytes / 1024.0));
-        writeln!(
-            out,
-            "{:<31} {:>9.0}  {:<18} {:>10.0} {:>10} {:>10} {:>8}",
-            row.server,
-            median(row, |round| round.cost),
-            ratio,
-            median(row, |round| round.rate),
-            millis(median(row, |round| round.p50)),
-            millis(median(row, |round| round.p99)),
-            memory
-        )?;
-    }
-    Ok(())
+    ))
 }
 
 /// Subscribers that do not read, beside a hundred that do.
@@ -401,45 +306,6 @@ fn stalled(options: &Options, cores: &Cores, files: u64) -> anyhow::Result<()> {
         ..load
     };
     let done = stall(&mut server, &mut crowd, count, load, fill)?;
-    println!(
-        "\nfanout/stalled: {count} that do not read cost {:.1} KiB each; the last of {READERS} that do \
-         has a frame after {:.2} ms (p99 {:.2} ms), before {:.2} ms (p99 {:.2} ms)",
-        done.each as f64 / 1024.0,
-        round(&done.after).p50 / 1000.0,
-        round(&done.after).p99 / 1000.0,
-        round(&done.before).p50 / 1000.0,
-        round(&done.before).p99 / 1000.0,
-    );
-    Ok(())
-}
-
-/// Writes the files.
-fn keep(tables: &[Table]) -> anyhow::Result<()> {
-    let json = Path::new(OUT).join("fanout.json");
-    std::fs::write(&json, serde_json::to_string_pretty(tables)?)?;
-    println!("\nevery round is in {}", json.display());
-    let mut lines: Vec<Line> = Vec::new();
-    for table in tables
-        .iter()
-        .filter(|table| table.cell.starts_with("single/"))
-    {
-        let subscribers = table.subscribers as f64;
-        for row in &table.rows {
-            let cost = median(row, |round| round.cost) * subscribers / 1000.0;
-            match lines.iter_mut().find(|line| line.name == row.server) {
-                Some(line) => line.points.push((subscribers, cost)),
-                None => lines.push(Line {
-                    name: row.server.to_owned(),
-                    points: vec![(subscribers, cost)],
-                }),
-            }
-        }
-    }
-    if lines.iter().any(|line| line.points.len() > 1) {
-        let svg = Path::new(OUT).join("fanout.svg");
-        let title = "A roster change of 350 B to N subscribers";
-        std::fs::write(&svg, plot(title, &lines))?;
-        println!("cost against subscribers is drawn in {}", svg.display());
-    }
+    println!("\nfanout/stalled: {count} that do not read, {READERS} that do: {done}");
     Ok(())
 }

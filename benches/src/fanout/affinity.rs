@@ -61,9 +61,6 @@ impl Cores {
 }
 
 /// This thread, and those it starts, run on `cores` from now on.
-///
-/// # Errors
-/// When the system does not allow it.
-pub fn keep_to(cores: &CpuSet) -> io::Result<()> {
+fn keep_to(cores: &CpuSet) -> io::Result<()> {
     Ok(sched_setaffinity(None, cores)?)
 }

@@ -1,15 +1,18 @@
 //! The subscribers of one server.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::frames::{Frames, Seen};
 use super::server::{Door, Server, connect};
+use super::wire::{Trust, Wire};
 
 /// Descriptors of the process besides the crowd's.
 const OTHER_FILES: u64 = 128;
@@ -37,7 +40,6 @@ pub struct Manners {
 ///
 /// They are read by [`Crowd::read`], which does not wait: a client that sleeps would bill its
 /// waking to the server's writes.
-#[derive(Debug)]
 pub struct Crowd {
     poll: Poll,
     events: Events,
@@ -51,9 +53,8 @@ pub struct Crowd {
     first: u64,
 }
 
-#[derive(Debug)]
 struct Member {
-    socket: mio::net::TcpStream,
+    wire: Wire,
     frames: Frames,
     topic: u64,
     /// What is counted: frames or bytes.
@@ -89,18 +90,20 @@ impl Crowd {
             lacking: VecDeque::new(),
             first: 0,
         };
+        let trust = door.authority.as_deref().map(Trust::of).transpose()?;
         for number in 0..members {
             let topic = number % door.paths.len();
-            let socket = connect(door.address)?;
-            let (socket, frames) = shake_hands(socket, door, topic, manners)?;
+            let mut wire = Wire::new(connect(door.address)?, trust.as_ref())?;
+            let frames = shake_hands(&mut wire, door, topic, manners)?;
+            let socket = wire.socket();
             socket.set_nonblocking(true)?;
-            let mut socket = mio::net::TcpStream::from_std(socket);
-            crowd
-                .poll
-                .registry()
-                .register(&mut socket, Token(number), Interest::READABLE)?;
+            crowd.poll.registry().register(
+                &mut SourceFd(&socket.as_raw_fd()),
+                Token(number),
+                Interest::READABLE,
+            )?;
             crowd.members.push(Member {
-                socket,
+                wire,
                 frames,
                 topic: topic as u64,
                 got: 0,
@@ -174,12 +177,20 @@ impl Crowd {
     }
 }
 
+impl fmt::Debug for Crowd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crowd")
+            .field("members", &self.members.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Member {
     /// Reads what there is.
     fn read(&mut self, scratch: &mut [u8]) -> io::Result<Seen> {
         let mut sum = Seen::default();
         loop {
-            let count = match self.socket.read(scratch) {
+            let count = match self.wire.read(scratch) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(sum),
@@ -194,9 +205,9 @@ impl Member {
             }
             if seen.pings > 0 {
                 // six bytes always fit a socket that is hardly written to
-                self.socket.write_all(&PONG)?;
+                self.wire.write_all(&PONG)?;
             }
-            if count < scratch.len() {
+            if count < scratch.len() && self.wire.tells_its_end() {
                 // a short read emptied the socket; what comes later is a new event
                 return Ok(sum);
             }
@@ -206,12 +217,12 @@ impl Member {
 
 /// Asks for the WebSocket of a topic, and waits until the server is done with its greetings.
 pub(super) fn shake_hands(
-    mut socket: TcpStream,
+    wire: &mut Wire,
     door: &Door,
     topic: usize,
     manners: &Manners,
-) -> anyhow::Result<(TcpStream, Frames)> {
-    socket.set_read_timeout(Some(PATIENCE))?;
+) -> anyhow::Result<Frames> {
+    wire.socket().set_read_timeout(Some(PATIENCE))?;
     let authorization = match &door.authorization {
         Some(value) => format!("Authorization: {value}\r\n"),
         None => String::new(),
@@ -223,44 +234,43 @@ pub(super) fn shake_hands(
          {authorization}\r\n",
         door.paths[topic], door.address
     );
-    socket.write_all(request.as_bytes())?;
+    wire.write_all(request.as_bytes())?;
     let mut frames = Frames::default();
     let mut came = Vec::new();
     let mut part = [0; 4096];
-    let mut head = None;
+    let mut upgraded = false;
     let mut greetings = 0;
     loop {
-        let count = socket.read(&mut part).context("no answer to a handshake")?;
+        let count = wire.read(&mut part).context("no answer to a handshake")?;
         if count == 0 {
             bail!(
                 "the server ended a handshake: {}",
                 String::from_utf8_lossy(&came)
             );
         }
-        let fresh = match head {
-            Some(_) => &part[..count],
-            None => {
-                came.extend_from_slice(&part[..count]);
-                let Some(at) = came.windows(4).position(|four| four == b"\r\n\r\n") else {
-                    ensure!(came.len() < MAX_HEAD, "the answer has no end");
-                    continue;
-                };
-                head = Some(at + 4);
-                ensure!(
-                    came.starts_with(b"HTTP/1.1 101 "),
-                    "the server does not take a subscriber: {}",
-                    String::from_utf8_lossy(&came)
-                );
-                if let Some(hello) = manners.hello.get(topic) {
-                    socket.write_all(&masked(hello.as_bytes()))?;
-                }
-                &came[at + 4..]
+        let fresh = if upgraded {
+            &part[..count]
+        } else {
+            came.extend_from_slice(&part[..count]);
+            let Some(at) = came.windows(4).position(|four| four == b"\r\n\r\n") else {
+                ensure!(came.len() < MAX_HEAD, "the answer has no end");
+                continue;
+            };
+            upgraded = true;
+            ensure!(
+                came.starts_with(b"HTTP/1.1 101 "),
+                "the server does not take a subscriber: {}",
+                String::from_utf8_lossy(&came)
+            );
+            if let Some(hello) = manners.hello.get(topic) {
+                wire.write_all(&masked(hello.as_bytes()))?;
             }
+            &came[at + 4..]
         };
         greetings += frames.feed(fresh).texts;
         let answered = manners.answer.is_empty() || fresh.ends_with(manners.answer.as_bytes());
         if greetings == manners.greetings && answered {
-            return Ok((socket, frames));
+            return Ok(frames);
         }
     }
 }

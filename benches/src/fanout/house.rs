@@ -1,6 +1,7 @@
 //! The side of the bench that runs in a process of its own.
 
 use std::io::{self, Read as _, Write as _};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -11,7 +12,7 @@ use openmic::{Bot, BotConfig, Call, Join, Phase};
 use openmic_auth::{Discovery, KeySource, Validator, ValidatorConfig};
 use openmic_edge::{EdgeMetrics, Surface, SurfaceConfig, routes};
 use openmic_hub::Topic;
-use openmic_listen::{Limits, Listener};
+use openmic_listen::{Limits, Listener, Tls};
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
@@ -19,6 +20,8 @@ use super::history::History;
 use super::rivals;
 use super::server::{Contender, Door};
 
+/// Orders that are read at once.
+pub(super) const ORDERS: usize = 4096;
 /// Calls that are joined at the same time.
 const JOINING: usize = 64;
 
@@ -74,7 +77,11 @@ pub fn serve(role: &Role) -> anyhow::Result<()> {
         Contender::Limit => rivals::limit(role.topics, &frame(), false),
         Contender::LimitJoined => rivals::limit(role.topics, &frame(), true),
         Contender::Tungstenite => runtime()?.block_on(rivals::tungstenite(role.topics, text)),
-        Contender::Openmic => openmic(role),
+        Contender::Openmic => openmic(role, None),
+        Contender::OpenmicTls => {
+            let names = [Ipv4Addr::LOCALHOST.to_string()];
+            openmic(role, Some(Tls::dev(names)?))
+        }
         other => bail!("{other} is no server of this program"),
     }
 }
@@ -86,9 +93,9 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 /// The parts of `openmic serve` with their default limits: local service, engine, fan-out and the
 /// HTTP surface with its tokens. The versions are put into the fan-out as a call's actor does it,
 /// so that as many are under way as the bench wants.
-fn openmic(role: &Role) -> anyhow::Result<()> {
+fn openmic(role: &Role, tls: Option<Tls>) -> anyhow::Result<()> {
     let runtime = runtime()?;
-    let (house, topics) = runtime.block_on(House::open(role))?;
+    let (house, topics) = runtime.block_on(House::open(role, tls))?;
     let bytes = role.bytes;
     let publishing = thread::spawn(move || publish(topics, bytes));
     announce(&house.door)?;
@@ -102,7 +109,7 @@ fn publish(topics: Vec<(Topic, History)>, bytes: usize) -> anyhow::Result<()> {
     let mut topics = topics;
     let count = topics.len();
     let mut turn = 0;
-    let mut orders = [0; 256];
+    let mut orders = [0; ORDERS];
     loop {
         let got = io::stdin().lock().read(&mut orders)?;
         if got == 0 {
@@ -130,7 +137,7 @@ struct Granted {
 }
 
 impl House {
-    async fn open(role: &Role) -> anyhow::Result<(Self, Vec<(Topic, History)>)> {
+    async fn open(role: &Role, tls: Option<Tls>) -> anyhow::Result<(Self, Vec<(Topic, History)>)> {
         let metrics = prometheus::Registry::new();
         let service = LocalService::start(LocalConfig::ephemeral(), &metrics).await?;
         let listener = Listener::bind(([127, 0, 0, 1], 0).into())?;
@@ -158,7 +165,8 @@ impl House {
             config: SurfaceConfig::default(),
             metrics: EdgeMetrics::new(),
         };
-        let public = listener.serve(routes(surface), Limits::default());
+        let authority = tls.as_ref().and_then(Tls::authority).map(str::to_owned);
+        let public = listener.tls(tls).serve(routes(surface), Limits::default());
 
         let calls = join(&bot, role.topics).await?;
         let paths = calls
@@ -167,6 +175,7 @@ impl House {
         let door = Door {
             address,
             authorization: Some(format!("Bearer {}", token(&service).await?)),
+            authority,
             paths: paths.collect(),
         };
         let topics = calls.iter().map(|call| {

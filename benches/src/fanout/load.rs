@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub enum Pace {
     /// So many are under way all the time; the next comes when the last subscriber has one.
     UnderWay(usize),
+    /// So many at once, and again when all of them have arrived.
+    Waves(usize),
     /// So many in a second, whether those before have arrived or not.
     PerSecond(u32),
 }
@@ -88,16 +90,17 @@ impl Load {
             if now < begun + self.lasts {
                 let due = match self.pace {
                     Pace::UnderWay(most) => most - under_way.len(),
+                    Pace::Waves(_) if !under_way.is_empty() => 0,
+                    Pace::Waves(all) => all,
                     Pace::PerSecond(rate) => {
-                        let elapsed = now - begun;
-                        let by_now = 1 + (elapsed.as_secs_f64() * f64::from(rate)) as u64;
-                        usize::try_from(by_now - published)?
+                        let by_now = (now - begun).as_nanos() * u128::from(rate) / 1_000_000_000;
+                        usize::try_from(by_now + 1 - u128::from(published))?
                     }
                 };
                 if due > 0 {
                     for _ in 0..due {
                         let at = match self.pace {
-                            Pace::UnderWay(_) => now,
+                            Pace::UnderWay(_) | Pace::Waves(_) => now,
                             // the time at which it should have been
                             Pace::PerSecond(rate) => {
                                 begun + Duration::from_secs(1) * u32::try_from(published)? / rate
@@ -132,7 +135,7 @@ impl Load {
             );
         }
         run.took = moved - begun;
-        run.cpu = server.cpu()? - before;
+        run.cpu = server.cpu()?.saturating_sub(before);
         run.last.sort_unstable();
         Ok(run)
     }

@@ -97,6 +97,7 @@ pub(super) fn start_nats(setting: &Setting<'_>) -> anyhow::Result<Server> {
     let nowhere = Door {
         address: ([127, 0, 0, 1], 0).into(),
         authorization: None,
+        authority: None,
         paths: vec!["/".to_owned(); setting.topics],
     };
     let subscribe = |topic| {

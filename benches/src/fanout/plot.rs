@@ -8,21 +8,21 @@ const LEFT: f64 = 80.0;
 const RIGHT: f64 = 150.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 60.0;
-const COLOURS: [&str; 7] = [
-    "#555555", "#bbbbbb", "#0b6e4f", "#c1121f", "#e07a00", "#3c6e9f", "#7b2d8b",
+const COLOURS: [&str; 8] = [
+    "#555555", "#bbbbbb", "#0b6e4f", "#c1121f", "#e07a00", "#3c6e9f", "#7b2d8b", "#8c6d31",
 ];
 
 /// What one server cost.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub(super) struct Line {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// Subscribers, and microseconds of processor time for one publication to all of them.
-    pub points: Vec<(f64, f64)>,
+    pub(super) points: Vec<(f64, f64)>,
 }
 
 /// An SVG image of the lines; a straight line that rises by a decade for each decade is linear.
-pub fn plot(title: &str, lines: &[Line]) -> String {
+pub(super) fn plot(title: &str, lines: &[Line]) -> String {
     let all = || lines.iter().flat_map(|line| line.points.iter().copied());
     let (left, right) = decades(all().map(|(x, _)| x));
     let (low, high) = decades(all().map(|(_, y)| y));
@@ -70,8 +70,8 @@ pub fn plot(title: &str, lines: &[Line]) -> String {
          processor time for one publication, µs</text>",
         f64::midpoint(TOP, HEIGHT - BOTTOM)
     ));
-    for (number, line) in lines.iter().enumerate() {
-        let colour = COLOURS[number % COLOURS.len()];
+    let mut row = TOP + 16.0;
+    for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let mut path = String::new();
         for (at, (x, y)) in line.points.iter().enumerate() {
             let verb = if at == 0 { 'M' } else { 'L' };
@@ -85,7 +85,8 @@ pub fn plot(title: &str, lines: &[Line]) -> String {
         draw(format!(
             "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>"
         ));
-        let (x, y) = (WIDTH - RIGHT + 12.0, TOP + 16.0 + 20.0 * number as f64);
+        let (x, y) = (WIDTH - RIGHT + 12.0, row);
+        row += 20.0;
         draw(format!(
             "<path d=\"M{x:.1} {:.1}h18\" stroke=\"{colour}\" stroke-width=\"3\"/>\
              <text x=\"{:.1}\" y=\"{y:.1}\">{}</text>",

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
-use super::house::{announce, topic_of, topic_path};
+use super::house::{ORDERS, announce, topic_of, topic_path};
 use super::server::Door;
 
 const MAX_HEAD: usize = 16 * 1024;
@@ -33,13 +33,14 @@ pub(super) fn limit(topics: usize, frame: &[u8], joined: bool) -> anyhow::Result
     announce(&Door {
         address: listener.local_addr()?,
         authorization: None,
+        authority: None,
         paths,
     })?;
     let (send, arrivals) = channel();
     thread::spawn(move || take_subscribers(&listener, &send));
     let mut sockets: Vec<Vec<TcpStream>> = (0..topics).map(|_| Vec::new()).collect();
     let mut turn = 0;
-    let mut orders = [0; 256];
+    let mut orders = [0; ORDERS];
     loop {
         let count = io::stdin().lock().read(&mut orders)?;
         if count == 0 {
@@ -130,6 +131,7 @@ pub(super) async fn tungstenite(topics: usize, text: String) -> anyhow::Result<(
     announce(&Door {
         address: listener.local_addr()?,
         authorization: None,
+        authority: None,
         paths,
     })?;
     let buses: Vec<_> = (0..topics).map(|_| broadcast::Sender::new(BUS)).collect();
@@ -138,7 +140,7 @@ pub(super) async fn tungstenite(topics: usize, text: String) -> anyhow::Result<(
     let publishing = tokio::spawn(async move {
         let input = io::stdin().as_fd().try_clone_to_owned()?;
         let mut input = pipe::Receiver::from_owned_fd(input)?;
-        let mut orders = [0; 256];
+        let mut orders = [0; ORDERS];
         let mut turn = 0;
         loop {
             let count = input.read(&mut orders).await?;
@@ -157,11 +159,8 @@ pub(super) async fn tungstenite(topics: usize, text: String) -> anyhow::Result<(
             let (socket, _) = listener.accept().await?;
             socket.set_nodelay(true)?;
             let buses = buses.clone();
-            tokio::spawn(async move {
-                if let Err(error) = attend(socket, &buses).await {
-                    eprintln!("tungstenite lost a subscriber: {error:#}");
-                }
-            });
+            // what ends it is for the bench to notice: a frame is missing then
+            tokio::spawn(async move { attend(socket, &buses).await });
         }
     };
     tokio::select! {

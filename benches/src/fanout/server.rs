@@ -25,6 +25,8 @@ pub enum Contender {
     LimitJoined,
     /// Ours: the whole stack in one process, subscribed to over `GET /v1/calls/{id}/roster`.
     Openmic,
+    /// Ours over TLS.
+    OpenmicTls,
     /// tokio-tungstenite and `tokio::sync::broadcast`, tuned: text shared, a read buffer of 4 KiB,
     /// one flush for all that waits.
     Tungstenite,
@@ -38,10 +40,11 @@ pub enum Contender {
 
 impl Contender {
     /// All of them; the first is what the others are compared with.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Limit,
         Self::LimitJoined,
         Self::Openmic,
+        Self::OpenmicTls,
         Self::Tungstenite,
         Self::FastWebsockets,
         Self::Node,
@@ -54,11 +57,16 @@ impl Contender {
             Self::Limit => "limit",
             Self::LimitJoined => "limit-joined",
             Self::Openmic => "openmic",
+            Self::OpenmicTls => "openmic-tls",
             Self::Tungstenite => "tungstenite",
             Self::FastWebsockets => "fastwebsockets",
             Self::Node => "node-ws",
             Self::Nats => "nats-server",
         }
+    }
+
+    fn is_ours(self) -> bool {
+        matches!(self, Self::Openmic | Self::OpenmicTls)
     }
 
     /// Why it cannot be measured on this machine, and what would help.
@@ -97,6 +105,9 @@ pub struct Door {
     pub address: SocketAddr,
     /// The value of the header, when one is asked for.
     pub authorization: Option<String>,
+    /// The certificate of the authority to trust, PEM, where it speaks TLS.
+    #[serde(default)]
+    pub authority: Option<String>,
     /// The target to ask for, one for each topic.
     pub paths: Vec<String>,
 }
@@ -143,7 +154,7 @@ impl Server {
                         .arg(setting.bytes.to_string());
                     let manners = Manners {
                         // a snapshot
-                        greetings: u64::from(contender == Contender::Openmic),
+                        greetings: u64::from(contender.is_ours()),
                         ..Manners::default()
                     };
                     Self::spawn(command, manners)
@@ -162,6 +173,7 @@ impl Server {
         let nowhere = Door {
             address: ([127, 0, 0, 1], 0).into(),
             authorization: None,
+            authority: None,
             paths: Vec::new(),
         };
         Self::of(child, Orders::Pipe(orders), nowhere, manners).settle(|door, _| {
@@ -221,10 +233,9 @@ impl Server {
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         let mut nanoseconds = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let text = match fs::read_to_string(task?.path().join("schedstat")) {
-                Ok(text) => text,
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
                 // a thread that ended meanwhile
-                Err(_) => continue,
+                continue;
             };
             let first = text.split_whitespace().next().context("no run time")?;
             nanoseconds += first.parse::<u64>()?;

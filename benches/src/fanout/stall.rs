@@ -1,6 +1,7 @@
 //! Subscribers that stop reading.
 
-use std::net::{SocketAddr, TcpStream};
+use std::fmt;
+use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use socket2::{Domain, Socket, Type};
@@ -8,6 +9,7 @@ use socket2::{Domain, Socket, Type};
 use super::crowd::{Crowd, shake_hands};
 use super::load::{Load, Run};
 use super::server::Server;
+use super::wire::Wire;
 
 /// What the kernel holds for a stalled subscriber: little, or the bench would measure the kernel.
 /// Segments as on Ethernet, since the sender's buffer grows with them.
@@ -23,6 +25,25 @@ pub struct Stall {
     pub before: Run,
     /// After.
     pub after: Run,
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |run: &Run| {
+            let frames = u32::try_from(run.last.len()).unwrap_or(u32::MAX).max(1);
+            let (cost, p50, p99) = (run.cpu / frames, run.percentile(50), run.percentile(99));
+            format!(
+                "{cost:.0?} of the server for a frame of 4 KiB, last p50 {p50:.2?}, p99 {p99:.2?}"
+            )
+        };
+        write!(
+            f,
+            "{} B of memory for each that does not; before: {}; after: {}",
+            self.each,
+            line(&self.before),
+            line(&self.after)
+        )
+    }
 }
 
 /// Lets `count` more subscribe to the first topic and read nothing any more; `fill` fills their
@@ -52,7 +73,7 @@ pub fn stall(
     })
 }
 
-fn subscribe(server: &Server) -> anyhow::Result<TcpStream> {
+fn subscribe(server: &Server) -> anyhow::Result<Wire> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_recv_buffer_size(RECEIVES)?;
     socket.set_tcp_mss(SEGMENT)?;
@@ -60,6 +81,7 @@ fn subscribe(server: &Server) -> anyhow::Result<TcpStream> {
     socket
         .connect(&address.into())
         .context("a subscriber that will stall cannot connect")?;
-    let (socket, _) = shake_hands(socket.into(), server.door(), 0, server.manners())?;
-    Ok(socket)
+    let mut wire = Wire::new(socket.into(), None)?;
+    shake_hands(&mut wire, server.door(), 0, server.manners())?;
+    Ok(wire)
 }
