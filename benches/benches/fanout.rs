@@ -207,8 +207,10 @@ fn measure(cell: Cell, options: &Options, cores: &Cores, files: u64) -> anyhow::
     let stay = (contenders.len() * subscribers) as u64 + OTHER_FILES < files;
     let (rounds, lasts) = match (options.once, stay, cell.pace) {
         (true, ..) => (1, 50),
-        (_, true, Pace::UnderWay(_) | Pace::Waves(_)) => (5, 400),
-        _ => (3, 1500),
+        (_, true, Pace::PerSecond(rate)) if rate > 20 => (3, 600),
+        (_, true, Pace::PerSecond(_)) => (3, 1000),
+        (_, true, _) => (5, 400),
+        (_, false, _) => (3, 1500),
     };
     let load = Load {
         pace: cell.pace,
