@@ -1,7 +1,7 @@
 //! A roster delta to N WebSocket subscribers until the last one has it: what it costs the server,
 //! beside a bare loop of writes and beside peers, and how long it takes.
 //!
-//! `cargo bench -p openmic-benches --bench fanout` takes about two minutes; `-- --full` adds 10,000
+//! `cargo bench -p openmic-benches --bench fanout` takes two to three minutes; `-- --full` adds 10,000
 //! subscribers and takes a quarter of an hour. Words choose among the cells, `--servers a,b` among
 //! the servers. Servers that are not installed are named and left out; `benches/peers` has what
 //! they need. Server and subscribers run on processors of their own where there are two.

@@ -24,5 +24,5 @@ pub use history::delta_frame;
 pub use house::{Role, serve};
 pub use load::{Load, Pace, Run};
 pub use report::{Row, Table, keep};
-pub use server::{Contender, Door, Server, Setting};
+pub use server::{Contender, Door, Server, Setting, Usage};
 pub use stall::{Stall, stall};

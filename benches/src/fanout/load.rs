@@ -82,7 +82,7 @@ impl Load {
         let mut run = Run::default();
         let mut under_way = VecDeque::new();
         let mut published = 0_u64;
-        let before = server.cpu()?;
+        let before = server.usage()?;
         let begun = Instant::now();
         let mut moved = begun;
         loop {
@@ -135,7 +135,7 @@ impl Load {
             );
         }
         run.took = moved - begun;
-        run.cpu = server.cpu()?.saturating_sub(before);
+        run.cpu = server.usage()?.since(&before);
         run.last.sort_unstable();
         Ok(run)
     }

@@ -1,5 +1,7 @@
 //! One server under load: how it is started, told to publish, and looked at.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -110,6 +112,21 @@ pub struct Door {
     pub authority: Option<String>,
     /// The target to ask for, one for each topic.
     pub paths: Vec<String>,
+}
+
+/// Processor time by thread.
+#[derive(Debug)]
+pub struct Usage(BTreeMap<OsString, Duration>);
+
+impl Usage {
+    /// What was used since then. By thread: one that ended takes its past away from the sum.
+    pub fn since(&self, before: &Self) -> Duration {
+        let used = |(thread, time): (&OsString, &Duration)| {
+            let then = before.0.get(thread).copied().unwrap_or_default();
+            time.saturating_sub(then)
+        };
+        self.0.iter().map(used).sum()
+    }
 }
 
 /// A running server. It ends with its value, or with this process.
@@ -226,22 +243,26 @@ impl Server {
         Ok(())
     }
 
-    /// Processor time of all its threads so far, the kernel's work for them included.
+    /// Processor time of each of its threads so far, the kernel's work for them included.
     ///
     /// # Errors
     /// When it has ended, or the system has no `/proc`.
-    pub fn cpu(&self) -> anyhow::Result<Duration> {
-        let mut nanoseconds = 0;
+    pub fn usage(&self) -> anyhow::Result<Usage> {
+        let mut threads = BTreeMap::new();
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
+            let task = task?;
+            let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
                 // a thread that ended meanwhile
                 continue;
             };
             let first = text.split_whitespace().next().context("no run time")?;
-            nanoseconds += first.parse::<u64>()?;
+            threads.insert(task.file_name(), Duration::from_nanos(first.parse()?));
         }
-        ensure!(nanoseconds > 0, "the system does not count processor time");
-        Ok(Duration::from_nanos(nanoseconds))
+        ensure!(
+            threads.values().any(|time| !time.is_zero()),
+            "the system does not count processor time"
+        );
+        Ok(Usage(threads))
     }
 
     /// Its memory that is in RAM, in bytes; the kernel's for its sockets is not in it.
@@ -270,4 +291,26 @@ pub(super) fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let socket = TcpStream::connect(address).context("a subscriber cannot connect")?;
     socket.set_nodelay(true)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Usage;
+
+    #[test]
+    fn a_thread_that_ended_takes_nothing_away() {
+        let usage = |threads: &[(&str, u64)]| {
+            let threads = threads.iter();
+            Usage(
+                threads
+                    .map(|(name, millis)| ((*name).into(), Duration::from_millis(*millis)))
+                    .collect(),
+            )
+        };
+        let before = usage(&[("1", 100), ("2", 900)]);
+        let after = usage(&[("1", 150), ("3", 20)]);
+        assert_eq!(after.since(&before), Duration::from_millis(70));
+    }
 }
