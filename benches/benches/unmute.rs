@@ -1,69 +1,104 @@
 //! An unmute from its acceptance to its verdict on the local service, beside the bare HTTP hops.
 //!
-//! `openmic` is the whole way: engine, POST, local service, answer and signed webhook, verdict
-//! `Confirmed`. `chain` is a POST and a webhook back on the same HTTP libraries. 1 and 64 at once;
-//! the time is that until the last is done.
+//! `chain` is a POST and a webhook back on the same HTTP libraries, with the same sizes; `none` and
+//! `power-loss` are the whole way by that durability: engine, POST, local service, answer and
+//! signed webhook, verdict `Confirmed`. The signatures were checked before and are looked up.
+//!
+//! So many are under way at once, again and again; each is timed by itself, and the processor time
+//! of the whole process is that of all of them. The three take turns. A cell is the median of the
+//! rounds, `x` the median of the rounds' own ratios to `chain`. The last rows are one unmute until
+//! the last of ten subscribers has the roster that says so, beside the chain and ten writes.
+//!
+//! `cargo bench -p openmic-benches --bench unmute` takes about a minute; a number chooses a row.
 
 use std::time::Duration;
 
-use criterion::{
-    BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
-};
-use openmic_benches::{Bots, Chain};
+use openmic::Durability;
+use openmic_benches::{Bots, Chain, Timed};
 use tokio::runtime::Runtime;
 
-fn unmute(criterion: &mut Criterion) {
-    let runtime = Runtime::new().expect("a runtime");
-    let mut group = criterion.benchmark_group("unmute");
-    group.sampling_mode(SamplingMode::Flat);
-    for width in [1, 64] {
-        group.throughput(Throughput::Elements(width as u64));
+const WIDTHS: [usize; 4] = [1, 16, 64, 256];
+const ROUNDS: usize = 9;
+/// Unmutes of one round, at least: what a 99th percentile needs.
+const EACH: usize = 400;
+const SUBSCRIBERS: usize = 10;
 
-        // made once, and only when the filter of the command line asks for it
-        let mut bots = None;
-        group.bench_function(BenchmarkId::new("openmic", width), |bencher| {
-            let bots = bots.get_or_insert_with(|| {
-                runtime
-                    .block_on(Bots::join(width))
-                    .expect("the bots are in their calls")
-            });
-            bencher.iter_custom(|rounds| {
-                runtime
-                    .block_on(bots.unmute(rounds))
-                    .expect("every unmute is confirmed")
-            });
-        });
-        if let Some(bots) = bots {
-            runtime.block_on(bots.stop()).expect("the bots leave");
-        }
-
-        let mut chain = None;
-        group.bench_function(BenchmarkId::new("chain", width), |bencher| {
-            let chain = chain.get_or_insert_with(|| {
-                let _inside = runtime.enter();
-                Chain::start(width).expect("the chain starts")
-            });
-            bencher.iter_custom(|rounds| {
-                runtime
-                    .block_on(chain.exchange(rounds))
-                    .expect("every exchange ends")
-            });
-        });
-        if let Some(chain) = chain {
-            runtime.block_on(chain.stop());
+fn main() -> anyhow::Result<()> {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    // A test run of all targets only wants to know that it works.
+    let once = std::env::args().any(|word| word == "--test");
+    let (rounds, each) = if once { (1, 1) } else { (ROUNDS, EACH) };
+    let runtime = Runtime::new()?;
+    println!("in flight  what             p50 us     x     p99 us     x   cpu us     x");
+    for width in WIDTHS {
+        if wanted.is_empty() || wanted.contains(&width.to_string()) {
+            runtime.block_on(row(width, 0, rounds, each.div_ceil(width)))?;
         }
     }
-    group.finish();
+    if wanted.is_empty() || wanted.iter().any(|word| word == "watched") {
+        runtime.block_on(row(1, SUBSCRIBERS, rounds, each))?;
+    }
+    Ok(())
 }
 
-/// Short, so that all benches together take about a minute; flags of the command line override it.
-fn settings() -> Criterion {
-    Criterion::default()
-        .sample_size(50)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(4))
-        .nresamples(20_000)
+/// All three at one width. `subscribers` watch each call.
+async fn row(width: usize, subscribers: usize, rounds: usize, times: usize) -> anyhow::Result<()> {
+    let chain = Chain::start(width, subscribers)?;
+    let plain = Bots::join_watched(width, None, subscribers).await?;
+    let durable = Bots::join_watched(width, Some(Durability::PowerLoss), subscribers).await?;
+    let mut taken: [Vec<Timed>; 3] = Default::default();
+    for round in 0..=rounds {
+        let turn = [
+            chain.timed(times).await?,
+            plain.timed(times).await?,
+            durable.timed(times).await?,
+        ];
+        // The first one makes connections and fills caches.
+        if round > 0 {
+            for (taken, timed) in taken.iter_mut().zip(turn) {
+                taken.push(timed);
+            }
+        }
+    }
+    let names = if subscribers == 0 {
+        ["chain", "none", "power-loss"]
+    } else {
+        ["chain, 10 writes", "none, watched", "power-loss, w."]
+    };
+    let (chain_taken, _) = taken.split_first().expect("there are three");
+    let chain_taken = chain_taken.clone();
+    for (name, taken) in names.into_iter().zip(&taken) {
+        let cell = |read: &dyn Fn(&Timed) -> Duration| {
+            let micros = median(taken.iter().map(|timed| micros(read(timed))));
+            let both = taken.iter().zip(&chain_taken);
+            let ratio = median(both.map(|(ours, its)| micros_ratio(read(ours), read(its))));
+            format!("{micros:>9.1} {ratio:>5.2}")
+        };
+        println!(
+            "{width:>9}  {name:<16}{}  {}{}",
+            cell(&|timed| timed.percentile(50)),
+            cell(&|timed| timed.percentile(99)),
+            cell(&|timed| timed.processor),
+        );
+    }
+    chain.stop().await;
+    plain.stop().await?;
+    durable.stop().await
 }
 
-criterion_group!(name = benches; config = settings(); targets = unmute);
-criterion_main!(benches);
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn micros_ratio(ours: Duration, its: Duration) -> f64 {
+    ours.as_secs_f64() / its.as_secs_f64()
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,13 +1,17 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use bytes::Bytes;
 use openmic::local::{LocalConfig, LocalService};
 use openmic::{Bot, BotConfig, Call, Durability, Join, Journal, JournalConfig, Phase, Verdict};
+use openmic_hub::Subscribe;
 use openmic_listen::{Limits, Listener, Running};
 use tempfile::TempDir;
 
 use crate::at_once;
+use crate::audience::Audience;
+use crate::timed::{Timed, together};
 
 /// Bots of one engine, each alone in a meeting of its own on the local calling service, muted.
 ///
@@ -21,6 +25,8 @@ pub struct Bots {
     service: LocalService,
     /// The journal, and the folder it is in.
     journal: Option<(Journal, TempDir)>,
+    /// Who watches the first call.
+    audience: Option<Arc<Audience>>,
 }
 
 impl Bots {
@@ -29,7 +35,7 @@ impl Bots {
     /// # Errors
     /// When a part does not start or a call is not established.
     pub async fn join(count: usize) -> anyhow::Result<Self> {
-        Self::join_with(count, None).await
+        Self::join_watched(count, None, 0).await
     }
 
     /// As [`Bots::join`], with a journal in the system's temporary folder.
@@ -37,10 +43,18 @@ impl Bots {
     /// # Errors
     /// As [`Bots::join`], or when the journal does not open.
     pub async fn join_durable(count: usize, durability: Durability) -> anyhow::Result<Self> {
-        Self::join_with(count, Some(durability)).await
+        Self::join_watched(count, Some(durability), 0).await
     }
 
-    async fn join_with(count: usize, durability: Option<Durability>) -> anyhow::Result<Self> {
+    /// As both, and the first call is watched by so many subscribers.
+    ///
+    /// # Errors
+    /// As [`Bots::join_durable`], or when a subscriber is not taken.
+    pub async fn join_watched(
+        count: usize,
+        durability: Option<Durability>,
+        subscribers: usize,
+    ) -> anyhow::Result<Self> {
         let metrics = prometheus::Registry::new();
         let service = LocalService::start(LocalConfig::ephemeral(), &metrics).await?;
         let listener = Listener::bind(([127, 0, 0, 1], 0).into())?;
@@ -79,7 +93,20 @@ impl Bots {
             );
             calls.push(call);
         }
+        let audience = match calls.first() {
+            Some(call) if subscribers > 0 => {
+                let (audience, sockets) = Audience::seat(subscribers)?;
+                for socket in sockets {
+                    bot.hub()
+                        .subscribe(call.id(), socket, Bytes::new(), Subscribe::default())?;
+                }
+                call.watched();
+                Some(Arc::new(audience))
+            }
+            _ => None,
+        };
         Ok(Self {
+            audience,
             calls: calls.into(),
             bot,
             webhook,
@@ -104,6 +131,35 @@ impl Bots {
                 at_once(all.map(async |call| confirmed(&call.mute().await?))).await?;
             }
             Ok(sum)
+        });
+        cycles.await?
+    }
+
+    /// Every call unmutes at once, then mutes again, `times` times. Each unmute until its verdict, or
+    /// until the last subscriber has the roster that says so; the mutes are not counted.
+    ///
+    /// # Errors
+    /// When a verdict is not `Confirmed`.
+    pub async fn timed(&self, times: usize) -> anyhow::Result<Timed> {
+        let calls = Arc::clone(&self.calls);
+        let audience = self.audience.clone();
+        let cycles = tokio::spawn(async move {
+            let (mut each, mut processor) = (Vec::new(), Duration::ZERO);
+            for _ in 0..times {
+                let all = calls
+                    .iter()
+                    .cloned()
+                    .zip(std::iter::repeat(audience.clone()));
+                let all = all.map(async |(call, audience)| {
+                    confirmed(&call.unmute().await?)?;
+                    heard(audience.as_deref()).await
+                });
+                processor += together(all, &mut each).await?;
+                let all = calls.iter().cloned();
+                at_once(all.map(async |call| confirmed(&call.mute().await?))).await?;
+                heard(audience.as_deref()).await?;
+            }
+            Ok(Timed::of(each, processor))
         });
         cycles.await?
     }
@@ -134,4 +190,12 @@ fn confirmed(verdict: &Verdict) -> anyhow::Result<()> {
         "a command was not confirmed but {verdict}"
     );
     Ok(())
+}
+
+/// When the last subscriber had it, or now when nobody watches.
+async fn heard(audience: Option<&Audience>) -> anyhow::Result<Instant> {
+    match audience {
+        None => Ok(Instant::now()),
+        Some(audience) => audience.hear().await,
+    }
 }

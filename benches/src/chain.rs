@@ -1,5 +1,7 @@
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use axum::Router;
@@ -13,7 +15,8 @@ use reqwest::Client;
 use tokio::sync::Notify;
 use url::Url;
 
-use crate::at_once;
+use crate::audience::Audience;
+use crate::timed::{Timed, together};
 
 // Lengths in bytes of what an unmute sends on the local service, as traced by `strace`.
 const COMMAND: usize = 51;
@@ -21,10 +24,12 @@ const COMMAND_TOKEN: usize = 1085;
 const OPERATION: usize = 260;
 const NOTIFICATION: usize = 1049;
 const NOTIFICATION_TOKEN: usize = 674;
+/// What a subscriber is sent of it.
+const DELTA: usize = 350;
 
 /// The hops of an unmute and nothing else: a POST, which the server answers while it POSTs a
 /// webhook back, on the HTTP libraries and with the message sizes of the real thing. No state, no
-/// JSON, no signature.
+/// JSON, no signature. Where somebody watches, the webhook is written to every subscriber besides.
 #[derive(Debug)]
 pub struct Chain {
     caller: Arc<Caller>,
@@ -39,6 +44,16 @@ struct Caller {
     bearer: String,
     /// One for each exchange that may be under way.
     notified: Arc<[Notify]>,
+    /// Whoever watches, and what they are waited for.
+    audience: Option<Audience>,
+}
+
+/// Whom the webhook tells.
+#[derive(Debug)]
+struct Watched {
+    notified: Arc<[Notify]>,
+    subscribers: Vec<TcpStream>,
+    frame: Vec<u8>,
 }
 
 struct Service {
@@ -48,16 +63,30 @@ struct Service {
 }
 
 impl Chain {
-    /// Starts both servers, for `width` exchanges at once.
+    /// Starts both servers, for `width` exchanges at once, of which each is told to so many
+    /// subscribers.
     ///
     /// # Errors
     /// When a port or a client is not to be had.
-    pub fn start(width: usize) -> anyhow::Result<Self> {
+    pub fn start(width: usize, subscribers: usize) -> anyhow::Result<Self> {
         let notified: Arc<[Notify]> = (0..width).map(|_| Notify::new()).collect();
+        let (audience, subscribers) = if subscribers == 0 {
+            (None, Vec::new())
+        } else {
+            let (audience, sockets) = Audience::seat(subscribers)?;
+            (Some(audience), sockets)
+        };
+        for socket in &subscribers {
+            socket.set_nonblocking(true)?;
+        }
         let (webhook, url) = serve(
             Router::new()
                 .route("/{number}", post(take_notification))
-                .with_state(Arc::clone(&notified)),
+                .with_state(Arc::new(Watched {
+                    notified: Arc::clone(&notified),
+                    subscribers,
+                    frame: delta(),
+                })),
         )?;
         let service = Service {
             http: client()?,
@@ -74,6 +103,7 @@ impl Chain {
             service: url,
             bearer: bearer(COMMAND_TOKEN),
             notified,
+            audience,
         });
         Ok(Self {
             caller,
@@ -82,21 +112,21 @@ impl Chain {
         })
     }
 
-    /// All exchanges at once, `rounds` times. The time until the last answer and the last webhook
-    /// were there, summed.
+    /// All exchanges at once, `times` times: each until its answer and its webhook were there, or
+    /// until the last subscriber had it.
     ///
     /// # Errors
     /// When an exchange fails.
-    pub async fn exchange(&self, rounds: u64) -> anyhow::Result<Duration> {
+    pub async fn timed(&self, times: usize) -> anyhow::Result<Timed> {
         let caller = Arc::clone(&self.caller);
         let cycles = tokio::spawn(async move {
-            let mut sum = Duration::ZERO;
-            for _ in 0..rounds {
+            let (mut each, mut processor) = (Vec::new(), Duration::ZERO);
+            for _ in 0..times {
                 let width = caller.notified.len();
                 let all = (0..width).map(|number| exchange(Arc::clone(&caller), number));
-                sum += at_once(all).await?;
+                processor += together(all, &mut each).await?;
             }
-            Ok(sum)
+            Ok(Timed::of(each, processor))
         });
         cycles.await?
     }
@@ -109,7 +139,7 @@ impl Chain {
     }
 }
 
-async fn exchange(caller: Arc<Caller>, number: usize) -> anyhow::Result<()> {
+async fn exchange(caller: Arc<Caller>, number: usize) -> anyhow::Result<Instant> {
     let answer = send(
         &caller.http,
         &caller.service,
@@ -118,7 +148,11 @@ async fn exchange(caller: Arc<Caller>, number: usize) -> anyhow::Result<()> {
         COMMAND,
     );
     let (answer, ()) = tokio::join!(answer, caller.notified[number].notified());
-    answer.context("the chain's first hop failed")
+    answer.context("the chain's first hop failed")?;
+    match &caller.audience {
+        None => Ok(Instant::now()),
+        Some(audience) => audience.hear().await,
+    }
 }
 
 async fn take_command(
@@ -142,11 +176,16 @@ async fn take_command(
 }
 
 async fn take_notification(
-    State(notified): State<Arc<[Notify]>>,
+    State(watched): State<Arc<Watched>>,
     Path(number): Path<usize>,
     _notification: Bytes,
 ) -> StatusCode {
-    match notified.get(number) {
+    for mut subscriber in &watched.subscribers {
+        if let Err(error) = subscriber.write_all(&watched.frame) {
+            eprintln!("a write of the chain failed: {error:#}");
+        }
+    }
+    match watched.notified.get(number) {
         Some(exchange) => {
             exchange.notify_one();
             StatusCode::ACCEPTED
@@ -187,6 +226,15 @@ fn client() -> reqwest::Result<Client> {
         .tls_certs_only([])
         .timeout(patience)
         .build()
+}
+
+/// A text frame as long as a roster delta, and known for one.
+fn delta() -> Vec<u8> {
+    let text = format!("{:<DELTA$}", r#"{"type":"delta"}"#);
+    let length = u16::try_from(DELTA).expect("it is short").to_be_bytes();
+    let mut frame = vec![0x81, 126, length[0], length[1]];
+    frame.extend_from_slice(text.as_bytes());
+    frame
 }
 
 fn bearer(length: usize) -> String {

@@ -6,13 +6,16 @@
 
 pub mod fanout;
 
+mod audience;
 mod bots;
 mod chain;
 mod stalled;
+mod timed;
 
 pub use bots::Bots;
 pub use chain::Chain;
 pub use stalled::Stalled;
+pub use timed::Timed;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -1,0 +1,62 @@
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::task::JoinSet;
+
+/// What many of one kind took.
+#[derive(Debug, Clone, Default)]
+pub struct Timed {
+    each: Vec<Duration>,
+    /// Processor time of the process for one of them.
+    pub processor: Duration,
+}
+
+impl Timed {
+    /// The time that so many percent of them kept within.
+    ///
+    /// # Panics
+    /// When nothing was timed.
+    pub fn percentile(&self, percent: usize) -> Duration {
+        self.each[(self.each.len() - 1) * percent / 100]
+    }
+
+    /// Of all together: `each` by themselves, `processor` in sum.
+    pub(crate) fn of(mut each: Vec<Duration>, processor: Duration) -> Self {
+        each.sort_unstable();
+        let count = u32::try_from(each.len().max(1)).unwrap_or(u32::MAX);
+        Self {
+            each,
+            processor: processor / count,
+        }
+    }
+}
+
+/// Processor time of all threads of this process.
+pub(crate) fn processor() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
+}
+
+/// Runs all of `work` at once, each a task of its own, adds to `each` what one took from the
+/// beginning of all, and returns the processor time. To be called on a worker thread.
+pub(crate) async fn together<F>(
+    work: impl IntoIterator<Item = F>,
+    each: &mut Vec<Duration>,
+) -> anyhow::Result<Duration>
+where
+    F: Future<Output = anyhow::Result<Instant>> + Send + 'static,
+{
+    let work: Vec<F> = work.into_iter().collect();
+    let mut tasks = JoinSet::new();
+    let before = processor();
+    for one in work {
+        let begun = Instant::now();
+        tasks.spawn(async move { Ok::<_, anyhow::Error>(one.await?.duration_since(begun)) });
+    }
+    while let Some(done) = tasks.join_next().await {
+        each.push(done??);
+    }
+    Ok(processor().saturating_sub(before))
+}
