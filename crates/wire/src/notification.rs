@@ -14,7 +14,7 @@ use crate::json::{self, DecodeError, Object};
 use crate::operation::{self, Casing, OperationJson};
 use crate::participant::{self, ParticipantJson};
 use crate::raw::RawEntry;
-use crate::resource::{self, Resource};
+use crate::resource::Resource;
 use crate::{MAX_ITEMS, call};
 
 /// `changeType` of a notification.
@@ -107,18 +107,28 @@ pub fn decode(body: &[u8]) -> Result<Batch, DecodeError> {
             DecodeError::Missing("value")
         });
     }
-    let mut batch = Batch::default();
-    for (at, value) in json::list(&envelope, "value")?.iter().enumerate() {
+    json::list(&envelope, "value")?;
+    let Some(Value::Array(entries)) = envelope.remove("value") else {
+        return Ok(Batch::default());
+    };
+    let mut batch = Batch {
+        raw: Vec::with_capacity(entries.len()),
+        ..Batch::default()
+    };
+    for (at, value) in entries.into_iter().enumerate() {
         let mut reader = Reader {
             entry: at,
             batch: &mut batch,
         };
-        if let Err(source) = reader.entry(value) {
-            reader.faults([source]);
+        match RawEntry::new(value) {
+            None => reader.faults([DecodeError::NotAnObject("a notification")]),
+            Some(raw) => {
+                if let Err(source) = reader.entry(raw.object(), raw.resource()) {
+                    reader.faults([source]);
+                }
+                batch.raw.push(raw);
+            }
         }
-    }
-    if let Some(Value::Array(entries)) = envelope.remove("value") {
-        batch.raw = entries.into_iter().filter_map(RawEntry::new).collect();
     }
     Ok(batch)
 }
@@ -138,10 +148,7 @@ impl Reader<'_> {
         self.batch.faults.extend(faults.take(room));
     }
 
-    fn entry(&mut self, value: &Value) -> Result<(), DecodeError> {
-        let entry = value
-            .as_object()
-            .ok_or(DecodeError::NotAnObject("a notification"))?;
+    fn entry(&mut self, entry: &Object, resource: &Resource) -> Result<(), DecodeError> {
         let words = [
             ("created", ChangeType::Created),
             ("updated", ChangeType::Updated),
@@ -150,7 +157,6 @@ impl Reader<'_> {
         let change = json::text(entry, "changeType").ok_or(DecodeError::Missing("changeType"))?;
         let change = json::word(&words, change).unwrap_or(ChangeType::Other);
         let data = entry.get("resourceData").unwrap_or(&Value::Null);
-        let resource = resource::of_entry(entry, data);
         let call = resource.call().cloned();
         let mut push = |item| {
             self.batch.notifications.push(Notification {
@@ -159,7 +165,7 @@ impl Reader<'_> {
                 item,
             });
         };
-        let item = match (&resource, data) {
+        let item = match (resource, data) {
             (Resource::Participants(_) | Resource::Operation(..), Value::Array(items)) => {
                 let (updates, faults) = rosters(json::bounded(items, "resourceData")?, true)?;
                 updates.into_iter().map(Item::Roster).for_each(push);

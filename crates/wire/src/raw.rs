@@ -52,6 +52,14 @@ impl RawEntry {
         })
     }
 
+    pub(crate) fn object(&self) -> &Object {
+        &self.object
+    }
+
+    pub(crate) fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
     /// Whose it is; `None` when the resource names no call.
     pub fn call(&self) -> Option<&CallId> {
         self.resource.call()
