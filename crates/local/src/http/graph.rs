@@ -1,11 +1,14 @@
 //! The Graph surface. Sources: `contract.md` §1.1, §1.2.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{FromRequestParts, Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use futures_util::future::poll_immediate;
 use http::{HeaderMap, StatusCode, Uri};
 use openmic_model::{Action, CallId, Participant};
 use openmic_wire::create::CreateCall;
@@ -35,15 +38,22 @@ fn base(world: &World, version: Version) -> String {
     format!("{}/{}", world.base_url, version.0)
 }
 
-/// Runs what must not stop halfway when the caller hangs up.
+/// Runs what must not stop halfway when the caller hangs up. What waits for nothing cannot, and
+/// costs no task.
 pub(super) async fn to_the_end<T: Send + 'static>(
     world: &World,
     work: impl Future<Output = Result<T, CallError>> + Send + 'static,
 ) -> Result<T, Refusal> {
-    match world.tasks.spawn(work).await {
-        Ok(result) => result.map_err(Refusal::from),
-        Err(error) => {
-            tracing::error!(%error, "a request's work ended early");
+    let mut work = AssertUnwindSafe(work).catch_unwind().boxed();
+    let result = match poll_immediate(&mut work).await {
+        Some(result) => Ok(result),
+        None => world.tasks.spawn(work).await,
+    };
+    match result {
+        Ok(Ok(result)) => result.map_err(Refusal::from),
+        ended => {
+            let error = ended.err().map(tracing::field::display);
+            tracing::error!(error, "a request's work ended early");
             Err(Refusal::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "generalException",
