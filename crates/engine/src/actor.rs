@@ -3,6 +3,7 @@
 mod perform;
 mod step;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use openmic_machine::{Effect, Event, Machine, Phase, Read, Refusal, Time};
 use openmic_model::{CallFacts, CallId, CallKind, Record};
 use openmic_wire::notification::{Item, Notification};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::call::Shared;
 use crate::engine::{First, Inner, Probe};
@@ -136,11 +137,17 @@ impl Actor {
             self.known_as(id, &mut desk);
         }
         self.settle_in(&mut desk);
+        let mut alarm = pin!(sleep_until(self.begun));
         loop {
             let deadline = self
                 .machine
                 .next_deadline()
                 .map(|at| self.engine.instant(at));
+            let due = desk.leave.into_iter().chain(deadline).min();
+            // Kept from turn to turn: one that is only put off costs the runtime's wheel nothing.
+            if let Some(due) = due.filter(|due| *due != alarm.deadline()) {
+                alarm.as_mut().reset(due);
+            }
             let Lanes {
                 outbox,
                 jobs,
@@ -150,13 +157,15 @@ impl Actor {
             let full = outbox.is_full();
             tokio::select! {
                 biased; // what was waited for, time, then replies, then new work
-                () = at(desk.leave) => break,
                 written = written(outbox.awaited()) => match written {
                     Ok(()) => self.durable(&mut desk),
                     // Nothing that rests on the record may happen, and nobody may be told.
                     Err(Lost) => return self.engine.get_stuck(),
                 },
-                () = at(deadline) => {
+                () = alarm.as_mut(), if due.is_some() => {
+                    if due == desk.leave {
+                        break;
+                    }
                     self.step(&Event::Tick, &mut desk);
                     if desk.watched {
                         self.look_for_subscribers(&mut desk);
@@ -350,13 +359,6 @@ impl Actor {
         if !self.machine.is_over() && desk.topic.is_none() {
             desk.beside.opened = Some(self.machine.phase());
         }
-    }
-}
-
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 
