@@ -18,9 +18,9 @@ use openmic_benches::{Bots, Chain, Timed};
 use tokio::runtime::Runtime;
 
 const WIDTHS: [usize; 4] = [1, 16, 64, 256];
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 7;
 /// Unmutes of one round, at least: what a 99th percentile needs.
-const EACH: usize = 400;
+const EACH: usize = 300;
 const SUBSCRIBERS: usize = 10;
 
 fn main() -> anyhow::Result<()> {

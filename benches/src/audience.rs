@@ -1,4 +1,4 @@
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,11 +10,15 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::mpsc;
 
 const WAKE: Token = Token(usize::MAX);
-/// What is in the frames that count.
+/// First byte of a ping, and an empty pong under a mask of zeros (RFC 6455, 5.5.3).
+const PING: u8 = 0x89;
+const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
+/// What is in the frames that count: deltas in which somebody is unmuted.
 const DELTA: &[u8] = br#""type":"delta""#;
+const UNMUTED: &[u8] = br#""isMuted":false"#;
 
 /// The subscribers of one call, on a thread of their own, which tells each time all of them got
-/// one more roster delta.
+/// one more roster delta that says that the bot is heard.
 #[derive(Debug)]
 pub(crate) struct Audience {
     heard: Mutex<mpsc::UnboundedReceiver<Instant>>,
@@ -66,7 +70,13 @@ impl Audience {
         Ok((audience, servers))
     }
 
-    /// Waits until all have got one more delta, and returns when the last one did.
+    /// Forgets what came before what is now begun.
+    pub(crate) fn forget(&self) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        while heard.try_recv().is_ok() {}
+    }
+
+    /// Waits until all have got one more such delta, and returns when the last one did.
     pub(crate) async fn hear(&self) -> anyhow::Result<Instant> {
         std::future::poll_fn(|cx| {
             let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,8 +145,12 @@ impl Member {
         }
         while let Some(length) = frame_length(&self.unread) {
             let frame: Vec<u8> = self.unread.drain(..length).collect();
-            let delta = frame.windows(DELTA.len()).any(|part| part == DELTA);
-            self.deltas += usize::from(delta);
+            // Whoever answers none is sent off while the others have their turn.
+            if frame[0] == PING && self.socket.write_all(&PONG).is_err() {
+                return false;
+            }
+            let has = |what: &[u8]| frame.windows(what.len()).any(|part| part == what);
+            self.deltas += usize::from(has(DELTA) && has(UNMUTED));
         }
         true
     }

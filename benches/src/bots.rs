@@ -157,7 +157,9 @@ impl Bots {
                 processor += together(all, &mut each).await?;
                 let all = calls.iter().cloned();
                 at_once(all.map(async |call| confirmed(&call.mute().await?))).await?;
-                heard(audience.as_deref()).await?;
+                if let Some(audience) = &audience {
+                    audience.forget();
+                }
             }
             Ok(Timed::of(each, processor))
         });

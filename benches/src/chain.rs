@@ -230,7 +230,7 @@ fn client() -> reqwest::Result<Client> {
 
 /// A text frame as long as a roster delta, and known for one.
 fn delta() -> Vec<u8> {
-    let text = format!("{:<DELTA$}", r#"{"type":"delta"}"#);
+    let text = format!("{:<DELTA$}", r#"{"type":"delta","isMuted":false}"#);
     let length = u16::try_from(DELTA).expect("it is short").to_be_bytes();
     let mut frame = vec![0x81, 126, length[0], length[1]];
     frame.extend_from_slice(text.as_bytes());
