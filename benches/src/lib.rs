@@ -5,6 +5,7 @@
 //! another machine. Everything runs over loopback sockets.
 
 pub mod fanout;
+pub mod idle;
 
 mod audience;
 mod bots;

@@ -1,0 +1,121 @@
+//! Idle calls: memory, how fast they come to be, and the round trip of a command, beside bare
+//! tokio tasks and the actors of kameo and ractor.
+//!
+//! Each row is a process of its own. The peers are a workspace of their own, because they want
+//! other features of tokio than the project: they are measured when they were built before,
+//!
+//! ```sh
+//! cargo build --release --manifest-path benches/peers/actors/Cargo.toml
+//! cargo bench --bench calls
+//! ```
+//!
+//! `OPENMIC_CALLS=1000,1000000` says how many calls.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+use openmic_benches::idle::{Measured, measure_openmic, measure_task, serve_graph};
+use tokio::runtime::{Builder, Runtime};
+
+const GRAPH: &str = "--play-graph";
+const MEASURE: &str = "--measure";
+const COUNTS: &str = "1000,10000,100000";
+/// Worker threads of what is measured.
+const THREADS: usize = 2;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [GRAPH] => {
+            let one = Builder::new_current_thread().enable_all().build()?;
+            // What reads its input may be blocked for ever.
+            let served = one.block_on(serve_graph());
+            one.shutdown_background();
+            served
+        }
+        [MEASURE, kind, count] => {
+            println!("{}", measured(kind, count.parse()?)?.to_line());
+            Ok(())
+        }
+        // Anything but `cargo bench` wants to know whether it works at all.
+        flags if !flags.contains(&"--bench") => table(&[100]),
+        _ => {
+            let counts = env::var("OPENMIC_CALLS").unwrap_or_else(|_| COUNTS.to_owned());
+            let counts = counts.split(',').map(|count| count.trim().parse());
+            table(&counts.collect::<Result<Vec<_>, _>>()?)
+        }
+    }
+}
+
+fn measured(kind: &str, count: usize) -> anyhow::Result<Measured> {
+    let runtime: Runtime = Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()?;
+    let measured = match kind {
+        "openmic" => runtime.block_on(measure_openmic(count, GRAPH)),
+        "task" => runtime.block_on(measure_task(count)),
+        other => anyhow::bail!("nobody knows how to measure {other}"),
+    };
+    runtime.shutdown_background();
+    measured
+}
+
+fn table(counts: &[usize]) -> anyhow::Result<()> {
+    let own = env::current_exe()?;
+    let peers = peers();
+    println!(
+        "| calls | what | bytes each (RSS) | spawned/s | round trip p50, us | p99, us |\n\
+         |--:|---|--:|--:|--:|--:|"
+    );
+    for count in counts {
+        let rows = [
+            ("openmic", Some(&own)),
+            ("task", Some(&own)),
+            ("kameo", peers.as_ref()),
+            ("ractor", peers.as_ref()),
+        ];
+        for (kind, program) in rows {
+            let Some(program) = program else {
+                println!("| {count} | {kind} | not built, skipped | | | |");
+                continue;
+            };
+            let Measured {
+                bytes,
+                spawned,
+                p50,
+                p99,
+            } = ask(program, kind, *count)?;
+            println!("| {count} | {kind} | {bytes:.0} | {spawned:.0} | {p50:.2} | {p99:.2} |");
+        }
+    }
+    Ok(())
+}
+
+fn ask(program: &Path, kind: &str, count: usize) -> anyhow::Result<Measured> {
+    let output = Command::new(program)
+        .args([MEASURE, kind, &count.to_string()])
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{kind} with {count} calls: {}",
+        output.status
+    );
+    let text = String::from_utf8(output.stdout)?;
+    for line in text.lines() {
+        if let Some(measured) = Measured::of_line(line)? {
+            return Ok(measured);
+        }
+    }
+    None.with_context(|| format!("{kind} with {count} calls measured nothing"))
+}
+
+/// The program of the peers, when it was built.
+fn peers() -> Option<PathBuf> {
+    let program =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/actors/target/release/openmic-peers");
+    program.exists().then_some(program)
+}
