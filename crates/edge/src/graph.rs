@@ -45,7 +45,7 @@ pub(crate) async fn create(
             }
         })?;
     tracing::Span::current().record("call", call.id().as_str());
-    let raw = call.created().ok_or_else(Refusal::internal)?.raw.clone();
+    let raw = call.created_anew().ok_or_else(Refusal::internal)?.raw;
     Ok(created(&call, raw, &base))
 }
 

@@ -79,7 +79,6 @@ pub(crate) struct TakenUp {
 )]
 struct Desk<'a> {
     lanes: &'a mut Lanes,
-    span: tracing::Span,
     topic: Option<Topic>,
     timeline: Timeline,
     /// Goes with the next step.
@@ -104,7 +103,7 @@ struct Desk<'a> {
 
 impl Actor {
     /// Runs the call to its end, and on to the end of its retention.
-    pub(crate) async fn run(mut self, lanes: &mut Lanes, span: tracing::Span) {
+    pub(crate) async fn run(mut self: Box<Self>, lanes: &mut Lanes) {
         let taken_up = self.taken_up.take();
         let (topic, unwanted, unproven, probe) = match taken_up {
             Some(taken_up) => (
@@ -117,7 +116,6 @@ impl Actor {
         };
         let mut desk = Desk {
             lanes,
-            span,
             topic,
             timeline: Timeline::default(),
             beside: Beside {
@@ -354,7 +352,7 @@ impl Actor {
 
     /// The call has its id: what is told of it can be.
     fn known_as(&self, id: &CallId, desk: &mut Desk<'_>) {
-        desk.span.record("id", id.as_str());
+        tracing::Span::current().record("id", id.as_str());
         self.call.flight.known(id);
         if !self.machine.is_over() && desk.topic.is_none() {
             desk.beside.opened = Some(self.machine.phase());

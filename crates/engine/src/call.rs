@@ -14,18 +14,19 @@ use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::raw::{Named, RawEntry};
 use openmic_wire::resource::Resource;
 use serde_json::{Map, Value};
-use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::engine::{Came, Inner};
 use crate::errand::{Errands, Passed};
-use crate::join::Created;
+use crate::join::{Created, Kept};
 use crate::mail::Mail;
+use crate::mailbox;
 use crate::operations::{OperationRecord, Operations};
 use crate::recorder::{CallLog, Flight};
 use crate::roster::RosterStream;
 use crate::upstream::{self, UpstreamError};
+use crate::watch;
 
 /// Whose call it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +70,8 @@ pub(crate) struct Shared {
     /// It rang and was answered, so that news of it may come by the app's key too.
     pub(crate) rang: bool,
     pub(crate) id: OnceLock<CallId>,
-    pub(crate) created: OnceLock<Created>,
-    pub(crate) mail: mpsc::Sender<Mail>,
+    pub(crate) created: OnceLock<Kept>,
+    pub(crate) mail: mailbox::Sender<Mail>,
     /// A letter says that a subscriber came, and was not read yet.
     pub(crate) watch_told: AtomicBool,
     pub(crate) status: watch::Sender<Status>,
@@ -82,7 +83,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn is_live(&self) -> bool {
-        self.status.borrow().phase != Phase::Terminated
+        self.status.with(|status| status.phase) != Phase::Terminated
     }
 
     /// Hands entries of a POST to the bot's own callback, if it named one. Never waits.
@@ -124,8 +125,10 @@ impl Shared {
 
     /// The verdict of a command that comes after the end, or is open when it comes.
     pub(crate) fn ended_verdict(&self) -> Verdict {
-        let status = self.status.borrow();
-        let result = status.ending.as_ref().and_then(|end| end.result.clone());
+        let result = self.status.with(|status| {
+            let ending = status.ending.as_ref();
+            ending.and_then(|end| end.result.clone())
+        });
         Verdict::CallEnded { result }
     }
 }
@@ -168,7 +171,13 @@ impl Call {
     /// What the create was answered with; `None` while a notification, but not yet the answer,
     /// showed the call.
     pub fn created(&self) -> Option<&Created> {
-        self.shared.created.get()
+        self.shared.created.get().map(Kept::whole)
+    }
+
+    /// The same, made for the caller: the call keeps the answer as text, and [`Call::created`] has
+    /// it keep the tree as well.
+    pub fn created_anew(&self) -> Option<Created> {
+        self.shared.created.get().map(Kept::anew)
     }
 
     /// Callback and options of the body that [`crate::Engine::create`] was given, which its bot is
@@ -179,20 +188,15 @@ impl Call {
 
     /// Where the call stands now.
     pub fn state(&self) -> Status {
-        self.shared.status.borrow().clone()
+        self.shared.status.get()
     }
 
     /// Waits until the state is as wanted and returns it; returns also once the call is over.
     pub async fn until(&self, wanted: impl Fn(&Status) -> bool) -> Status {
         let mut status = self.shared.status.subscribe();
         let over = |status: &Status| status.phase == Phase::Terminated;
-        match status
-            .wait_for(|status| wanted(status) || over(status))
-            .await
-        {
-            Ok(status) => status.clone(),
-            Err(_) => self.state(),
-        }
+        let waited = status.wait_for(|status| wanted(status) || over(status));
+        waited.await.unwrap_or_else(|_| self.state())
     }
 
     /// What the flight recorder holds of it; `None` without a recorder.
@@ -210,7 +214,7 @@ impl Call {
 
     /// The latest roster version; `None` before the first.
     pub fn roster_now(&self) -> Option<RosterVersion> {
-        self.shared.roster.borrow().clone()
+        self.shared.roster.get()
     }
 
     /// Hangs up and waits until the call is over. The others stay in the meeting.
@@ -404,7 +408,7 @@ impl std::fmt::Debug for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Call")
             .field("id", &self.shared.id.get())
-            .field("phase", &self.shared.status.borrow().phase)
+            .field("phase", &self.shared.status.with(|status| status.phase))
             .finish_non_exhaustive()
     }
 }

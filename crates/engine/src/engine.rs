@@ -174,14 +174,14 @@ impl Inner {
         };
         let letters = notifications.len().div_ceil(ENTRIES);
         match call.mail.try_reserve_many(letters) {
-            Ok(permits) => {
+            Ok(mut places) => {
                 metrics.notified(&notifications, "queued");
                 if let Some(came) = came {
                     call.relay(came, self);
                 }
                 let mut rest = notifications.into_iter();
-                for permit in permits {
-                    permit.send(Mail::Notices(rest.by_ref().take(ENTRIES).collect()));
+                while places.left() > 0 {
+                    places.send(Mail::Notices(rest.by_ref().take(ENTRIES).collect()));
                 }
                 Ok(delivered)
             }

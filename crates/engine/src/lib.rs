@@ -40,6 +40,7 @@ mod incoming;
 mod join;
 mod ledger;
 mod mail;
+mod mailbox;
 mod metrics;
 mod moments;
 mod operations;
@@ -49,6 +50,7 @@ mod registry;
 mod roster;
 mod supervise;
 mod upstream;
+mod watch;
 
 /// The lines of the flight recorder, and stepping a machine through them anew.
 pub mod flight {

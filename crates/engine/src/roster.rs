@@ -2,9 +2,9 @@
 
 use openmic_machine::Phase;
 use openmic_model::RosterVersion;
-use tokio::sync::watch;
 
 use crate::call::Status;
+use crate::watch;
 
 /// A stream of one call's roster: a snapshot first, then each version.
 ///
@@ -44,7 +44,7 @@ impl RosterStream {
     pub async fn next(&mut self) -> Option<RosterEvent> {
         loop {
             // Looked at first: a call publishes its last version before it is over.
-            let over = self.status.borrow_and_update().phase == Phase::Terminated;
+            let over = self.phase() == Phase::Terminated;
             if let Some(event) = self.news() {
                 return Some(event);
             }
@@ -58,8 +58,12 @@ impl RosterStream {
         }
     }
 
+    fn phase(&mut self) -> Phase {
+        self.status.with_and_update(|status| status.phase)
+    }
+
     fn news(&mut self) -> Option<RosterEvent> {
-        let version = self.versions.borrow_and_update().clone()?;
+        let version = self.versions.with_and_update(Option::clone)?;
         let last = self.last.replace(version.version);
         match last {
             Some(last) if version.version <= last => {

@@ -1,7 +1,9 @@
 //! What outlives a call's actor: cleaning up behind it, also when it panicked.
 
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +11,9 @@ use futures_util::FutureExt as _;
 use openmic_journal::{Lost, Ticket};
 use openmic_machine::{Ack, EndCause, Event, Phase, hang_up_pause};
 use openmic_model::{Accepted, Action, CallId, CommandId, Record, Verdict};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use tracing::Instrument as _;
 
 use crate::actor::{Actor, Done, Step};
 use crate::call::Shared;
@@ -20,14 +21,15 @@ use crate::command::{Moments, Outcome};
 use crate::engine::Inner;
 use crate::ledger::Ledger;
 use crate::mail::Mail;
+use crate::mailbox;
 use crate::operations::Broken;
 use crate::outbox::Outbox;
 
 /// What an actor works with and a panic of it leaves whole.
 pub(crate) struct Lanes {
-    pub(crate) inbox: mpsc::Receiver<Mail>,
+    pub(crate) inbox: mailbox::Receiver<Mail>,
     /// Requests under way.
-    pub(crate) jobs: JoinSet<Done>,
+    pub(crate) jobs: Jobs,
     /// What was wanted and may not be done yet.
     pub(crate) outbox: Outbox<Step, Ticket>,
     /// What outlives a crash.
@@ -38,17 +40,49 @@ pub(crate) struct Lanes {
     pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
+/// Requests under way. Takes no memory while there are none.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs(Option<JoinSet<Done>>);
+
+impl Jobs {
+    pub(crate) fn spawn(&mut self, job: impl Future<Output = Done> + Send + 'static) {
+        self.0.get_or_insert_default().spawn(job);
+    }
+
+    /// What the next one brings; `None` while there are none. Safe to cancel.
+    pub(crate) async fn join_next(&mut self) -> Option<Result<Done, JoinError>> {
+        let jobs = self.0.as_mut()?;
+        let done = jobs.join_next().await;
+        if jobs.is_empty() {
+            self.0 = None;
+        }
+        done
+    }
+}
+
+/// Runs something of a call in the call's span, which is there only while it runs: subscribers hold
+/// a record of every span, and most calls wait most of the time.
+async fn in_span<F: Future>(call: &Shared, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let id = call.id.get().map(CallId::as_str);
+        let _inside = tracing::info_span!("call", id).entered();
+        future.as_mut().poll(context)
+    })
+    .await
+}
+
 /// Runs a call to the end of its retention.
-pub(crate) async fn supervise(actor: Actor, mut lanes: Lanes, orphan_patience: Duration) {
+///
+/// Boxed is what would else be in the task twice, or as long as the call although it is rare.
+pub(crate) async fn supervise(actor: Box<Actor>, mut lanes: Box<Lanes>, orphan_patience: Duration) {
     let engine = Arc::clone(&actor.engine);
     let call = Arc::clone(&actor.call);
-    let span = tracing::info_span!("call", id = tracing::field::Empty);
-    let run = actor.run(&mut lanes, span.clone());
-    let ran = AssertUnwindSafe(run.instrument(span.clone())).catch_unwind();
-    let broke = ran.await.is_err();
+    let run = in_span(&call, actor.run(&mut lanes));
+    let broke = AssertUnwindSafe(run).catch_unwind().await.is_err();
     if broke {
-        let cleaned = after_panic(&engine, &call, &mut lanes, orphan_patience);
-        if cleaned.instrument(span).await.is_err() {
+        let cleaned = cleaned(&engine, &call, &mut lanes, orphan_patience);
+        if cleaned.await.is_err() {
             engine.get_stuck();
         }
     }
@@ -71,6 +105,17 @@ pub(crate) async fn supervise(actor: Actor, mut lanes: Lanes, orphan_patience: D
     if let Some(lane) = &call.lane {
         lane.close();
     }
+}
+
+/// [`after_panic`], apart from the task: it is rare, and longer than all that every call waits with.
+fn cleaned<'a>(
+    engine: &'a Arc<Inner>,
+    call: &'a Arc<Shared>,
+    lanes: &'a mut Lanes,
+    orphan_patience: Duration,
+) -> Pin<Box<dyn Future<Output = Result<(), Lost>> + Send + 'a>> {
+    let cleaned = after_panic(engine, call, lanes, orphan_patience);
+    Box::pin(in_span(call, cleaned))
 }
 
 /// Gives a command its verdict.
@@ -247,7 +292,7 @@ pub(crate) fn left_open() {
 }
 
 fn enter(engine: &Inner, call: &Shared, to: Phase) {
-    let from = call.status.borrow().phase;
+    let from = call.status.with(|status| status.phase);
     engine.metrics.entered(from, to);
     call.status.send_modify(|status| {
         status.phase = to;

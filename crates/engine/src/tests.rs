@@ -8,6 +8,7 @@ mod graph;
 mod house;
 mod incoming;
 mod journal;
+mod layout;
 mod life;
 mod log;
 mod mailbox;

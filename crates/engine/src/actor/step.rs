@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Actor, Desk, perform};
 use crate::call::Status;
-use crate::join::{Created, JoinError};
+use crate::join::{Created, JoinError, Kept};
 use crate::ledger::Ledger;
 use crate::moments::Timeline;
 
@@ -204,7 +204,7 @@ impl Actor {
         }
         if let Some(told) = creator {
             if let Ok(created) = &told {
-                let kept = self.call.created.set(created.clone());
+                let kept = self.call.created.set(Kept::new(created));
                 debug_assert!(kept.is_ok(), "a call is created once");
             }
             self.tell_creator(told);

@@ -19,8 +19,7 @@ use openmic_journal::{Journal, RecoveredCall, Recovery};
 use openmic_machine::{Event, Machine, Phase, Refusal};
 use openmic_model::{Book, CallId, CallIntent, Record};
 use openmic_wire::raw::Named;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use super::start::Begins;
@@ -29,10 +28,11 @@ use crate::actor::{Actor, TakenUp};
 use crate::call::{Owner, Shared};
 use crate::ledger::Ledger;
 use crate::mail::Mail;
+use crate::mailbox;
 use crate::outbox::Outbox;
 use crate::recorder::Sent;
 use crate::recorder::entry::How;
-use crate::supervise::{Lanes, hang_up, supervise};
+use crate::supervise::{Jobs, Lanes, hang_up, supervise};
 use crate::upstream::PATIENCE;
 
 /// Calls that are looked at and have not been answered for.
@@ -118,7 +118,7 @@ impl Drop for Probe {
 /// A call that waits for its turn.
 struct Waiting {
     call: Arc<Shared>,
-    inbox: mpsc::Receiver<Mail>,
+    inbox: mailbox::Receiver<Mail>,
     topic: Option<Topic>,
     book: Book,
     epoch: u64,
@@ -372,16 +372,16 @@ impl Inner {
         };
         // Of a lost one too: should it show, whoever watches it sees versions of this epoch.
         let opening = vec![Record::Epoch(epoch)];
-        let lanes = Lanes {
+        let lanes = Box::new(Lanes {
             inbox,
-            jobs: JoinSet::new(),
+            jobs: Jobs::default(),
             outbox: Outbox::default(),
             ledger: Ledger::new(self.journal.clone(), &call.key, book),
             replies: HashMap::new(),
             // More than `max_calls` may be up for a while.
             place: Arc::clone(&self.places).try_acquire_owned().ok(),
-        };
-        let actor = Actor {
+        });
+        let actor = Box::new(Actor {
             engine: Arc::clone(self),
             call,
             machine,
@@ -393,7 +393,7 @@ impl Inner {
             begun: Instant::now(),
             post_limit,
             taken_up: Some(taken_up),
-        };
+        });
         tokio::spawn(supervise(actor, lanes, orphan_patience));
     }
 }

@@ -13,8 +13,7 @@ use openmic_model::{
 use openmic_wire::answer::AnswerCall;
 use openmic_wire::create::CreateCall;
 use openmic_wire::raw::Named;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -25,12 +24,14 @@ use crate::errand::Errands;
 use crate::join::JoinError;
 use crate::ledger::Ledger;
 use crate::mail::{CAPACITY, Mail};
+use crate::mailbox;
 use crate::operations::Operations;
 use crate::outbox::Outbox;
 use crate::recorder::Flight;
 use crate::recorder::entry::How;
-use crate::supervise::{Lanes, supervise};
+use crate::supervise::{Jobs, Lanes, supervise};
 use crate::upstream::PATIENCE;
+use crate::watch;
 
 /// The request that a call begins with.
 pub(crate) enum First {
@@ -122,7 +123,7 @@ impl Engine {
             }
         };
         shared.flight.begun(&noted, how, &machine, &effects, at);
-        let actor = Actor {
+        let actor = Box::new(Actor {
             engine: Arc::clone(inner),
             call: Arc::clone(&shared),
             machine,
@@ -134,15 +135,15 @@ impl Engine {
             begun,
             post_limit,
             taken_up: None,
-        };
-        let lanes = Lanes {
+        });
+        let lanes = Box::new(Lanes {
             inbox,
-            jobs: JoinSet::new(),
+            jobs: Jobs::default(),
             outbox: Outbox::default(),
             ledger: Ledger::new(inner.journal.clone(), &shared.key, Book::default()),
             replies: HashMap::new(),
             place: Some(place),
-        };
+        });
         tokio::spawn(supervise(actor, lanes, orphan_patience));
         let outcome = created.await;
         unclaimed.claim();
@@ -174,7 +175,7 @@ pub(crate) struct Begins {
 
 impl Inner {
     /// What actor and handles of a call will share, and the call's mailbox.
-    pub(crate) fn shared(&self, begins: Begins) -> (Arc<Shared>, mpsc::Receiver<Mail>) {
+    pub(crate) fn shared(&self, begins: Begins) -> (Arc<Shared>, mailbox::Receiver<Mail>) {
         let Begins {
             key,
             owner,
@@ -183,7 +184,7 @@ impl Inner {
             kind,
             epoch,
         } = begins;
-        let (mail, inbox) = mpsc::channel(CAPACITY);
+        let (mail, inbox) = mailbox::mailbox(CAPACITY);
         let lane = named.clone().and_then(|named| {
             let relay = self.relay.as_ref()?;
             Some(relay.lane(self.callback(&key).as_str(), named))
