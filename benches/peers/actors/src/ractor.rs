@@ -10,8 +10,6 @@ struct Call;
 
 struct Command(Event, RpcReplyPort<u64>);
 
-impl ractor::Message for Command {}
-
 impl Actor for Call {
     type Msg = Command;
     type State = [u8; STATE];
