@@ -49,7 +49,7 @@ pub(crate) struct Actor {
     /// What is to be written down before anything of it.
     pub(crate) opening: Vec<Record>,
     /// The request it begins with, until it is sent.
-    pub(crate) first: Option<First>,
+    pub(crate) first: Option<Box<First>>,
     /// It begins with a ring.
     pub(crate) offered: bool,
     pub(crate) created: Option<CreatedReply>,
@@ -57,7 +57,7 @@ pub(crate) struct Actor {
     /// How long a POST may be under way, counted from when it was wanted.
     pub(crate) post_limit: Duration,
     /// It outlived another process.
-    pub(crate) taken_up: Option<TakenUp>,
+    pub(crate) taken_up: Option<Box<TakenUp>>,
 }
 
 /// What a call brings along that outlived another process.

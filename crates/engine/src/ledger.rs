@@ -1,29 +1,35 @@
 //! A call's side of the journal.
 
+use std::sync::LazyLock;
+
 use openmic_journal::{Journal, Ticket};
 use openmic_model::{Book, CallKey, Contradiction, Record};
 
 /// Writes a call's records down. Without a journal it does nothing.
-pub(crate) struct Ledger {
-    journal: Option<Journal>,
+pub(crate) struct Ledger(Option<Box<Kept>>);
+
+struct Kept {
+    journal: Journal,
     key: CallKey,
     /// What was written so far.
     book: Book,
 }
 
+/// What is written of a call where nothing is.
+static NOTHING: LazyLock<Book> = LazyLock::new(Book::default);
+
 impl Ledger {
     /// For the call whose callback key is `key`; `book` is what earlier processes wrote of it.
     pub(crate) fn new(journal: Option<Journal>, key: &str, book: Book) -> Self {
-        Self {
-            journal,
-            key: CallKey(u128::from_str_radix(key, 16).unwrap_or_default()),
-            book,
-        }
+        Self(journal.map(|journal| {
+            let key = CallKey(u128::from_str_radix(key, 16).unwrap_or_default());
+            Box::new(Kept { journal, key, book })
+        }))
     }
 
     /// Whether anything is written down at all.
     pub(crate) const fn is_kept(&self) -> bool {
-        self.journal.is_some()
+        self.0.is_some()
     }
 
     /// Whether what follows `record` waits until it is durable. The others only spare a question
@@ -33,8 +39,8 @@ impl Ledger {
     }
 
     /// What was written so far.
-    pub(crate) const fn book(&self) -> &Book {
-        &self.book
+    pub(crate) fn book(&self) -> &Book {
+        self.0.as_ref().map_or(&*NOTHING, |kept| &kept.book)
     }
 
     /// Writes records, in their order and behind those before. `None` when nothing that follows
@@ -48,19 +54,20 @@ impl Ledger {
         &mut self,
         records: impl IntoIterator<Item = Record>,
     ) -> Result<Option<Ticket>, Contradiction> {
-        let Some(journal) = &self.journal else {
+        let Some(kept) = &mut self.0 else {
             return Ok(None);
         };
+        let Kept { journal, key, book } = &mut **kept;
         let now = Journal::now();
         let mut awaited = false;
         let mut contradicts = Ok(());
         let mut batch = Vec::new();
         for record in records {
             // What comes after the end is nothing that anybody has to find again.
-            if self.book.ended().is_some() {
+            if book.ended().is_some() {
                 break;
             }
-            contradicts = self.book.apply(now, &record);
+            contradicts = book.apply(now, &record);
             if contradicts.is_err() {
                 break;
             }
@@ -70,7 +77,7 @@ impl Ledger {
         if batch.is_empty() {
             return contradicts.map(|()| None);
         }
-        let mut ticket = journal.append(self.key, &batch);
+        let mut ticket = journal.append(*key, &batch);
         contradicts?;
         if ticket.now() == Some(Ok(())) {
             return Ok(None);

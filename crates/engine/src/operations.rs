@@ -217,7 +217,8 @@ impl Operations {
     /// The command's verdict is being written down: it can be no other any more.
     pub(crate) fn decide(&self, command: CommandId, verdict: &Verdict) {
         let kept = &mut self.0.lock().entries;
-        if let Some(entry) = kept.iter_mut().find(|entry| entry.command == command) {
+        let mut latest = kept.iter_mut().rev();
+        if let Some(entry) = latest.find(|entry| entry.command == command) {
             entry.decided.get_or_insert_with(|| verdict.clone());
         }
     }
@@ -259,7 +260,8 @@ impl Operations {
     /// verdict before, or no such command.
     pub(crate) fn settle(&self, command: CommandId, verdict: &Verdict) -> Option<Duration> {
         let kept = &mut self.0.lock().entries;
-        let entry = kept.iter_mut().find(|entry| entry.command == command)?;
+        let mut latest = kept.iter_mut().rev();
+        let entry = latest.find(|entry| entry.command == command)?;
         if entry.record.verdict.is_some() {
             return None;
         }

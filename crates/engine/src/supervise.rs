@@ -62,8 +62,7 @@ impl Jobs {
 
 /// Runs something of a call in the call's span, which is there only while it runs: subscribers hold
 /// a record of every span, and most calls wait most of the time.
-async fn in_span<F: Future>(call: &Shared, future: F) -> F::Output {
-    let mut future = pin!(future);
+async fn in_span<F: Future>(call: &Shared, mut future: Pin<&mut F>) -> F::Output {
     poll_fn(|context| {
         let id = call.id.get().map(CallId::as_str);
         let _inside = tracing::info_span!("call", id).entered();
@@ -78,8 +77,11 @@ async fn in_span<F: Future>(call: &Shared, future: F) -> F::Output {
 pub(crate) async fn supervise(actor: Box<Actor>, mut lanes: Box<Lanes>, orphan_patience: Duration) {
     let engine = Arc::clone(&actor.engine);
     let call = Arc::clone(&actor.call);
-    let run = in_span(&call, actor.run(&mut lanes));
-    let broke = AssertUnwindSafe(run).catch_unwind().await.is_err();
+    let broke = {
+        // Pinned here and lent: whatever is handed on by value is in the task twice.
+        let run = pin!(AssertUnwindSafe(actor.run(&mut lanes)).catch_unwind());
+        in_span(&call, run).await.is_err()
+    };
     if broke {
         let cleaned = cleaned(&engine, &call, &mut lanes, orphan_patience);
         if cleaned.await.is_err() {
@@ -114,8 +116,10 @@ fn cleaned<'a>(
     lanes: &'a mut Lanes,
     orphan_patience: Duration,
 ) -> Pin<Box<dyn Future<Output = Result<(), Lost>> + Send + 'a>> {
-    let cleaned = after_panic(engine, call, lanes, orphan_patience);
-    Box::pin(in_span(call, cleaned))
+    Box::pin(async move {
+        let cleaned = pin!(after_panic(engine, call, lanes, orphan_patience));
+        in_span(call, cleaned).await
+    })
 }
 
 /// Gives a command its verdict.

@@ -161,7 +161,7 @@ impl Actor {
     }
 
     fn begin(&mut self, desk: &mut Desk<'_>) {
-        match self.first.take() {
+        match self.first.take().map(|first| *first) {
             Some(First::Create(body)) => self.create(body, desk),
             Some(First::Answer { id, body, kind, .. }) => {
                 let engine = Arc::clone(&self.engine);

@@ -392,7 +392,7 @@ impl Inner {
             created: None,
             begun: Instant::now(),
             post_limit,
-            taken_up: Some(taken_up),
+            taken_up: Some(Box::new(taken_up)),
         });
         tokio::spawn(supervise(actor, lanes, orphan_patience));
     }

@@ -130,7 +130,7 @@ impl Engine {
             effects,
             opening,
             offered: matches!(first, First::Answer { .. }),
-            first: Some(first),
+            first: Some(Box::new(first)),
             created: Some(reply),
             begun,
             post_limit,
