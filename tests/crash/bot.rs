@@ -154,14 +154,22 @@ impl Command {
     /// As [`Command::send`], and when there is none in time.
     pub(crate) async fn settle(&mut self, house: &House) -> Result<(), String> {
         let start = Instant::now();
+        let (mut replies, mut asked) = (Vec::new(), start.elapsed());
         while self.end.is_none() && !self.gone {
             if start.elapsed() > PATIENCE {
-                return Err(format!("I-3: {self:?} has no verdict"));
+                let last = replies.iter().rev().take(8).collect::<Vec<_>>();
+                return Err(format!(
+                    "I-3: {self:?} has no verdict; asked {} times, at last after {asked:?}; the \
+                     latest answers, last first: {last:?}",
+                    replies.len()
+                ));
             }
+            asked = start.elapsed();
             let reply = match &self.operation {
                 None => self.send(house, "wait=60").await?,
                 Some(_) => self.read(house).await?,
             };
+            replies.push(reply);
             self.gone |= reply == Reply::Gone;
             if reply != Reply::Ended {
                 tokio::time::sleep(Duration::from_millis(10)).await;

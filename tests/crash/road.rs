@@ -352,10 +352,15 @@ async fn graph(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         if shared.trap.passes(Point::Posted) {
             return nobody();
         }
+        // Whoever is dead hears nothing, though its service answers.
+        let heard = match shared.trap.died() {
+            None => answer(status, &told),
+            Some(_) => Answer::Ambiguous,
+        };
         let what = What::Answered {
             lead: *lead,
             number: *number,
-            answer: answer(status, &told),
+            answer: heard,
         };
         shared.seen.note(call, what);
         if let Some(unheard) = &mut unheard {
