@@ -166,7 +166,7 @@ impl Command {
             }
             asked = start.elapsed();
             let reply = match &self.operation {
-                None => self.send(house, "wait=60").await?,
+                None => self.send(house, "wait=10").await?,
                 Some(_) => self.read(house).await?,
             };
             replies.push(reply);
@@ -221,7 +221,7 @@ impl Command {
             other => return Err(format!("{self:?} reads as {other:?}")),
         }
         // a repeat is answered what the first was, which may be that it runs
-        match self.send(house, "wait=60").await? {
+        match self.send(house, "wait=10").await? {
             Reply::Ended | Reply::Running => Ok(()),
             Reply::Gone if self.end == Some(End::CallEnded) => Ok(()),
             other => Err(format!("a repeat of {self:?} is answered {other:?}")),

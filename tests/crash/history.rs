@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use openmic_checker::{Breach, Checker, Entry, Limits, What, command_of};
+use openmic_checker::{Breach, Checker, End, Entry, Limits, What, command_of};
 use openmic_model::{Action, ClientContext, CommandId, OperationId};
 use serde_json::Value;
 
@@ -245,6 +245,7 @@ impl Judge {
     pub(crate) fn judge(&mut self, seen: &Seen, nameless: Vec<Nameless>) -> Result<(), String> {
         let mut entries = seen.take();
         self.name(nameless, &mut entries);
+        superseded_first(&mut entries);
         // stable: what one task saw stays in its order
         entries.sort_by_key(|entry| entry.at);
         self.latest = entries;
@@ -319,5 +320,31 @@ impl Judge {
         };
         let lines: Vec<_> = self.latest.iter().filter(of).map(Entry::to_line).collect();
         format!("{breach}\n{}", lines.join("\n"))
+    }
+}
+
+/// How much later than a POST a verdict may be heard that was given before it: they come by
+/// different ways.
+const WAY: u64 = 20_000;
+
+/// A command is superseded before the POST of what supersedes it leaves, and subscribers may hear
+/// of it after that came by.
+fn superseded_first(entries: &mut [Entry]) {
+    let accepted: BTreeMap<_, _> = entries
+        .iter()
+        .filter_map(|entry| match entry.what {
+            What::Accepted { command, .. } => Some((command, entry.at)),
+            _ => None,
+        })
+        .collect();
+    for entry in entries {
+        if let What::Told {
+            command,
+            end: End::Superseded,
+        } = entry.what
+        {
+            let earliest = accepted.get(&command).map_or(entry.at, |at| at + 1);
+            entry.at = entry.at.min(earliest.max(entry.at - WAY));
+        }
     }
 }

@@ -129,7 +129,7 @@ impl House {
         );
         std::fs::write(folder.path().join("engine.toml"), config).unwrap();
         let http = reqwest::Client::builder()
-            .timeout(Duration::from_mins(1))
+            .timeout(Duration::from_secs(20))
             .no_proxy()
             .build()
             .unwrap();
