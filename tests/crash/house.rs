@@ -225,7 +225,15 @@ impl House {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.ok()?;
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                if error.is_timeout() {
+                    println!("hung: {path} ({error:?})");
+                }
+                return None;
+            }
+        };
         let status = answer.status().as_u16();
         let text = answer.text().await.ok()?;
         Some((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
