@@ -2,15 +2,16 @@
 //! on other keys filled in, and what cannot be run refused before anything is started.
 
 mod bounds;
+mod credential;
 mod endpoints;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-use std::{fs, io};
 
 use openmic_auth::{ApiKey, ApiKeys};
 use openmic_edge::{CallerLimits, SurfaceConfig};
@@ -30,6 +31,7 @@ use crate::config::settings::{
 use crate::config::values::{self, UpstreamKind};
 use crate::tls::{self, TlsPlan};
 
+use credential::{graph_credential, own_credential, secret};
 pub(crate) use endpoints::Endpoints;
 
 /// What a verdict may be given; outside it the engine would bend the value.
@@ -464,38 +466,6 @@ fn app(entry: &AppEntry) -> Result<App, Invalid> {
     })
 }
 
-/// A secret given directly or by file.
-fn secret(
-    key: &'static str,
-    direct: Option<&SecretString>,
-    file: Option<&Path>,
-) -> Result<Option<SecretString>, Invalid> {
-    let found = match (direct, file) {
-        (Some(_), Some(_)) => {
-            return Err(invalid(
-                key,
-                "both the secret and a file of it are given; keep one",
-            ));
-        }
-        (Some(secret), None) => secret.clone(),
-        (None, Some(path)) => {
-            // The key of the path is the secret's with `_file` behind it.
-            let text = fs::read_to_string(path).map_err(|source| Invalid::SecretFile {
-                key,
-                path: path.to_owned(),
-                source,
-            })?;
-            // Editors and `echo` end a file with a newline.
-            SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned())
-        }
-        (None, None) => return Ok(None),
-    };
-    if found.expose_secret().is_empty() {
-        return Err(invalid(key, "the secret is empty"));
-    }
-    Ok(Some(found))
-}
-
 /// The keys that mean nothing while the service is our own.
 fn only_for_graph(upstream: &Upstream) -> Result<(), Invalid> {
     let set = [
@@ -516,73 +486,6 @@ fn only_for_graph(upstream: &Upstream) -> Result<(), Invalid> {
         )),
         None => Ok(()),
     }
-}
-
-/// The engine's credential on the local service: one of its apps.
-fn own_credential(upstream: &Upstream, local: &LocalConfig) -> Result<Credential, Invalid> {
-    let app = match &upstream.app {
-        None => local
-            .apps
-            .first()
-            .expect("without entries there is the dev app"),
-        Some(id) => local.apps.iter().find(|app| app.id == *id).ok_or_else(|| {
-            invalid(
-                "upstream.app",
-                format!("the local service does not know {id}; add it to local.apps"),
-            )
-        })?,
-    };
-    if let Some(tenant) = upstream
-        .tenant
-        .as_ref()
-        .filter(|tenant| **tenant != app.tenant)
-    {
-        let problem = format!("{tenant} is not the tenant of app {} in local.apps", app.id);
-        return Err(invalid("upstream.tenant", problem));
-    }
-    Ok(Credential {
-        tenant: app.tenant.clone(),
-        app: app.id.clone(),
-        secret: SecretString::from(app.secret.clone()),
-    })
-}
-
-fn graph_credential(upstream: &Upstream) -> Result<Credential, Invalid> {
-    let missing = |key, what: &str| invalid(key, format!("is missing; {what}"));
-    let tenant = upstream.tenant.clone().ok_or_else(|| {
-        missing(
-            "upstream.tenant",
-            "give the directory (tenant) id of the bot's app registration",
-        )
-    })?;
-    // The token endpoint takes a domain's name too, but notifications carry the id, and each
-    // would be refused as another tenant's.
-    if tenant.as_str().contains('.') {
-        let problem = format!("{tenant} is a domain; give the directory (tenant) id, a GUID");
-        return Err(invalid("upstream.tenant", problem));
-    }
-    let app = upstream.app.clone().ok_or_else(|| {
-        missing(
-            "upstream.app",
-            "give the application (client) id of the bot's app registration",
-        )
-    })?;
-    let secret = secret(
-        "upstream.secret",
-        upstream.secret.as_ref(),
-        upstream.secret_file.as_deref(),
-    )?
-    .ok_or_else(|| {
-        missing(
-            "upstream.secret",
-            "set OPENMIC__UPSTREAM__SECRET, or name a file in upstream.secret_file",
-        )
-    })?;
-    Ok(Credential {
-        tenant,
-        app,
-        secret,
-    })
 }
 
 /// Whether a URL can be one that others reach us by.
