@@ -137,6 +137,44 @@ async fn a_write_that_fails_while_draining_is_74_too() {
     assert_eq!(engine.exit_code(), Some(74));
 }
 
+/// F-D4: nobody can mute a call whose records are damaged, so it is hung up, and its log says why.
+#[tokio::test]
+async fn a_call_with_a_damaged_record_is_not_taken_up_and_its_log_is_410() {
+    let folder = tempfile::tempdir().unwrap();
+    let flag = folder_flag(&folder);
+    let flags = ["--public", "127.0.0.1:0", "--set", &flag];
+    let engine = Program::start("serve", &flags);
+    let (_, damaged) = join(&engine, "19:damaged@thread.v2").await.unwrap();
+    let (_, whole) = join(&engine, "19:whole@thread.v2").await.unwrap();
+    drop(engine);
+
+    let store = rusqlite::Connection::open(folder.path().join("journal.db")).unwrap();
+    let id = damaged["id"].as_str().unwrap();
+    let changed = store.execute(
+        "UPDATE records SET sum = sum + 1 WHERE number = 1 AND call IN (SELECT call FROM records \
+         WHERE body LIKE ?1)",
+        [format!("%{id}%")],
+    );
+    assert_eq!(changed, Ok(1));
+    store.close().unwrap();
+
+    let mut engine = Program::start("serve", &flags);
+    let done = engine.event("the calls of before are taken up");
+    assert_eq!(done["open"], 1, "{done}");
+    let log = async |call: &Value| {
+        let path = format!("/v1/calls/{}/log", call["id"].as_str().unwrap());
+        let request = reqwest::Client::new().get(engine.url("public", &path));
+        let answer = request.bearer_auth(token(&engine).await).send().await;
+        let answer = answer.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, body) = log(&damaged).await;
+    assert_eq!(status, 410, "{body}");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["error"]["code"], "recordsDamaged", "{body}");
+    assert_eq!(log(&whole).await.0, 200);
+}
+
 #[test]
 fn calls_cannot_be_left_to_a_journal_that_may_be_gone() {
     let leave = ["--set", "calls.at_end=leave"];
