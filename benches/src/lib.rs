@@ -10,11 +10,13 @@ pub mod idle;
 mod audience;
 mod bots;
 mod chain;
+mod media;
 mod stalled;
 mod timed;
 
 pub use bots::Bots;
 pub use chain::Chain;
+pub use media::{Room, Talk, Way};
 pub use stalled::Stalled;
 pub use timed::Timed;
 

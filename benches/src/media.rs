@@ -1,0 +1,284 @@
+//! Rooms with one speaker, to be forwarded to everybody else by the real media thread or by a bare
+//! loop of `recv` and connected `send`.
+//!
+//! The forwarding thread is on a processor of its own; speaker and listeners are one thread on the
+//! others, which never sleeps while it measures, so that no wake-up of theirs is billed to a send.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use openmic_media::rtp::{HEADER_LEN, Header};
+use openmic_media::{Codec, JoinSpec, Leg, Media, MediaConfig, Receive};
+use openmic_model::ParticipantId;
+
+use crate::fanout::Cores;
+
+/// A packet of 20 ms of speech, as long as performance comparisons have them.
+const PACKET: usize = 200;
+/// A packet that takes this long is lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// So often the bare loop looks whether it is over.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Who forwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// A thread that blocks in `recv` and then makes one `send` on a connected socket for each
+    /// listener, and does nothing else: no look at the packet, no header of its own, no counter.
+    Bare,
+    /// `openmic-media`: its thread, its gate (open), every listener a participant.
+    Openmic,
+}
+
+/// One speaker, its listeners and whoever forwards between them.
+#[derive(Debug)]
+pub struct Room {
+    speaker: UdpSocket,
+    listeners: Vec<UdpSocket>,
+    /// Packets each listener has got.
+    got: Vec<u64>,
+    spoken: u64,
+    forwarder: Forwarder,
+    /// `schedstat` of the forwarding thread.
+    clock: PathBuf,
+}
+
+/// What a stretch of talk took.
+#[derive(Debug, Clone, Copy)]
+pub struct Talk {
+    /// Packets that were handed to listeners.
+    pub forwarded: u64,
+    /// Processor time of the forwarding thread, the kernel's work for it included.
+    pub processor: Duration,
+}
+
+#[derive(Debug)]
+enum Forwarder {
+    Bare {
+        over: Arc<AtomicBool>,
+        thread: Option<JoinHandle<()>>,
+    },
+    Openmic {
+        media: Media,
+        /// Who drops them leaves.
+        _legs: Vec<Leg>,
+    },
+}
+
+impl Room {
+    /// Opens one with so many listeners.
+    ///
+    /// # Errors
+    /// When a socket, a thread or a place in the meeting is not to be had.
+    pub fn open(way: Way, listeners: usize, cores: &Cores) -> anyhow::Result<Self> {
+        let speaker = socket()?;
+        let listeners: Vec<_> = (0..listeners).map(|_| socket()).collect::<io::Result<_>>()?;
+        let before = threads()?;
+        let (forwarder, door) = cores.on_the_servers(|| match way {
+            Way::Bare => bare(&speaker, &listeners),
+            Way::Openmic => openmic(&speaker, &listeners),
+        })?;
+        speaker.connect(door)?;
+        let mut new = threads()?;
+        new.retain(|thread| !before.contains(thread));
+        let [thread] = &new[..] else {
+            anyhow::bail!("{} threads forward, not one", new.len());
+        };
+        let got = vec![0; listeners.len()];
+        Ok(Self {
+            speaker,
+            listeners,
+            got,
+            spoken: 0,
+            forwarder,
+            clock: thread.join("schedstat"),
+        })
+    }
+
+    /// Speaks for so long, with at most so many packets under way, until all have been heard.
+    ///
+    /// # Errors
+    /// When a packet is lost or is not what was to be heard.
+    pub fn talk(&mut self, lasts: Duration, under_way: u64) -> anyhow::Result<Talk> {
+        let (begun, before, spoken) = (Instant::now(), run_time(&self.clock)?, self.spoken);
+        let mut moved = begun;
+        loop {
+            let over = begun.elapsed() >= lasts;
+            let heard = self.hear()?;
+            if over && heard == self.spoken {
+                break;
+            }
+            if over || self.spoken - heard >= under_way {
+                ensure!(
+                    moved.elapsed() < PATIENCE,
+                    "{} packets are lost",
+                    self.spoken - heard
+                );
+                continue;
+            }
+            while self.spoken - heard < under_way {
+                self.speaker.send(&packet(self.spoken))?;
+                self.spoken += 1;
+            }
+            moved = Instant::now();
+        }
+        let processor = run_time(&self.clock)?.saturating_sub(before);
+        ensure!(
+            !processor.is_zero(),
+            "the system does not count processor time"
+        );
+        Ok(Talk {
+            forwarded: (self.spoken - spoken) * self.listeners.len() as u64,
+            processor,
+        })
+    }
+
+    /// Reads what is there; how many packets all of them have got.
+    fn hear(&mut self) -> anyhow::Result<u64> {
+        let mut buffer = [0; PACKET + 1];
+        for (listener, got) in self.listeners.iter().zip(&mut self.got) {
+            loop {
+                match listener.recv(&mut buffer) {
+                    Ok(length) => {
+                        ensure!(length == PACKET, "a packet of {length} bytes");
+                        *got += 1;
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error).context("a listener cannot hear"),
+                }
+            }
+        }
+        Ok(self.got.iter().copied().min().unwrap_or_default())
+    }
+
+    /// Payloads that left through a closed gate.
+    pub fn leaked(&self) -> u64 {
+        match &self.forwarder {
+            Forwarder::Bare { .. } => 0,
+            Forwarder::Openmic { media, .. } => media.metrics().leaked(),
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        match &mut self.forwarder {
+            Forwarder::Bare { over, thread } => {
+                over.store(true, Ordering::Release);
+                if thread.take().is_some_and(|thread| thread.join().is_err()) {
+                    eprintln!("the bare loop ended by a panic");
+                }
+            }
+            Forwarder::Openmic { media, .. } => media.shutdown(),
+        }
+    }
+}
+
+/// Where the speaker is to send.
+fn bare(speaker: &UdpSocket, listeners: &[UdpSocket]) -> anyhow::Result<(Forwarder, SocketAddr)> {
+    let arriving = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    arriving.connect(speaker.local_addr()?)?;
+    arriving.set_read_timeout(Some(GLANCE))?;
+    let door = arriving.local_addr()?;
+    let leaving: Vec<UdpSocket> = listeners
+        .iter()
+        .map(|listener| {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            socket.connect(listener.local_addr()?)?;
+            Ok(socket)
+        })
+        .collect::<io::Result<_>>()?;
+    let over = Arc::new(AtomicBool::new(false));
+    let until = Arc::clone(&over);
+    let forward = move || {
+        let mut buffer = [0; 1536];
+        while !until.load(Ordering::Acquire) {
+            let Ok(length) = arriving.recv(&mut buffer) else {
+                continue; // nothing came for a while
+            };
+            for socket in &leaving {
+                if let Err(error) = socket.send(&buffer[..length]) {
+                    eprintln!("the bare loop cannot send: {error}");
+                }
+            }
+        }
+    };
+    let thread = Some(
+        thread::Builder::new()
+            .name("bare".to_owned())
+            .spawn(forward)?,
+    );
+    Ok((Forwarder::Bare { over, thread }, door))
+}
+
+fn openmic(
+    speaker: &UdpSocket,
+    listeners: &[UdpSocket],
+) -> anyhow::Result<(Forwarder, SocketAddr)> {
+    let media = Media::start(MediaConfig {
+        // this speaker is faster than anybody can speak
+        rate_limit: None,
+        ..MediaConfig::default()
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    let join = |name: String, at: &UdpSocket, speaks: bool| {
+        let mut spec = JoinSpec::new(ParticipantId::parse(&name)?, Codec::Pcmu);
+        spec.remote = Some(at.local_addr()?);
+        spec.starts_open = speaks;
+        spec.receive = if speaks {
+            Receive::None
+        } else {
+            Receive::Multi
+        };
+        anyhow::Ok(runtime.block_on(media.join("19:meeting_bench@thread.v2", spec))?)
+    };
+    let joined = join("speaker".to_owned(), speaker, true)?;
+    let door = joined.local_addr;
+    let mut legs = vec![joined.leg];
+    for (number, listener) in listeners.iter().enumerate() {
+        legs.push(join(format!("listener-{number}"), listener, false)?.leg);
+    }
+    Ok((Forwarder::Openmic { media, _legs: legs }, door))
+}
+
+fn packet(number: u64) -> [u8; PACKET] {
+    let header = Header {
+        marker: number == 0,
+        payload_type: 0,
+        sequence: u16::try_from(number & 0xffff).expect("16 bits"),
+        timestamp: u32::try_from((160 * number) & 0xffff_ffff).expect("32 bits"),
+        ssrc: 0x0bad_cafe,
+    };
+    let mut packet = [0x55; PACKET];
+    packet[..HEADER_LEN].copy_from_slice(&header.to_bytes());
+    packet
+}
+
+fn socket() -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Those of this process.
+fn threads() -> io::Result<Vec<PathBuf>> {
+    fs::read_dir("/proc/self/task")?
+        .map(|thread| Ok(thread?.path()))
+        .collect()
+}
+
+/// The first number of a `schedstat`: nanoseconds.
+fn run_time(clock: &Path) -> anyhow::Result<Duration> {
+    let text = fs::read_to_string(clock)?;
+    let first = text.split_whitespace().next().context("no run time")?;
+    Ok(Duration::from_nanos(first.parse()?))
+}
