@@ -4,7 +4,6 @@
 //! Real UDP sockets on loopback, packets of 200 bytes. `flow` keeps 16 packets under way, so that the
 //! thread never sleeps; `one` waits for each, so that the way into sleep and out of it counts, too.
 //! The two take turns. `x` is the median of the rounds' own ratios, with the least and the greatest.
-//! Under `gate`, N = 8: what the gate is in this, see `instructions`.
 //!
 //! `cargo bench -p openmic-benches --bench media` takes about half a minute; a number chooses a row.
 //! Forwarder and listeners run on processors of their own where there are two.
@@ -21,7 +20,10 @@ const TURN: Duration = Duration::from_millis(150);
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let wanted: Vec<usize> = arguments.iter().filter_map(|word| word.parse().ok()).collect();
+    let wanted: Vec<usize> = arguments
+        .iter()
+        .filter_map(|word| word.parse().ok())
+        .collect();
     // A test run of all targets only wants to know that it works.
     let once = arguments.iter().any(|word| word == "--test");
     let (rounds, turn) = if once {

@@ -79,7 +79,9 @@ impl Room {
     /// When a socket, a thread or a place in the meeting is not to be had.
     pub fn open(way: Way, listeners: usize, cores: &Cores) -> anyhow::Result<Self> {
         let speaker = socket()?;
-        let listeners: Vec<_> = (0..listeners).map(|_| socket()).collect::<io::Result<_>>()?;
+        let listeners: Vec<_> = (0..listeners)
+            .map(|_| socket())
+            .collect::<io::Result<_>>()?;
         let before = threads()?;
         let (forwarder, door) = cores.on_the_servers(|| match way {
             Way::Bare => bare(&speaker, &listeners),

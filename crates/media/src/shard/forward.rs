@@ -256,7 +256,6 @@ impl Forwarder {
                     }
                     let packet = &self.buffer[start..payload.end];
                     if put(table, hop, packet, &self.metrics) == Put::Taken {
-                        self.metrics.sent.open.inc();
                         first_out.get_or_insert(seq);
                         reached += 1;
                     }
@@ -278,6 +277,8 @@ impl Forwarder {
                 }
             }
         }
+        // once for all of them: each time would wait until the processor has written out the packet
+        self.metrics.sent.open.inc_by(reached);
         if !word.is_open() {
             leg.counters.gated += 1;
             self.metrics.received.muted.inc();
@@ -299,7 +300,7 @@ impl Forwarder {
                 after_open,
                 in_sequence: header.sequence,
                 out_sequence,
-                receivers: reached,
+                receivers: usize::try_from(reached).expect("as many as there are legs"),
             });
         }
     }
