@@ -228,6 +228,9 @@ impl House {
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) => {
+                // hyper's client may lose a request that it gives to a connection which closes at
+                // that very moment (hyperium/hyper#4122): there is no socket, the engine never hears
+                // of it, and only the own time limit ends it. Whoever asks asks again.
                 if error.is_timeout() {
                     println!("hung: {path} ({error:?})");
                 }
