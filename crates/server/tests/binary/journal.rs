@@ -211,63 +211,109 @@ fn subscribe(engine: &Program, call: &str, token: &str) -> std::thread::JoinHand
     })
 }
 
-/// A restart that nobody in the meeting notices: the call stays up, its subscribers are told to
-/// come back, and the next process has it.
-#[tokio::test]
-async fn calls_that_are_left_stay_up_and_the_next_process_adopts_them() {
-    let service = Program::start("local", &["--set", "local.establish=1ms"]);
-    let graph = service.url("local", "");
-    let folder = tempfile::tempdir().unwrap();
-    let public = free_address();
-    let openid = format!("{graph}/v1/.well-known/OpenIdConfiguration");
-    let settings = [
-        folder_flag(&folder),
-        "calls.at_end=leave".to_owned(),
-        "calls.drain_deadline=20s".to_owned(),
-        "upstream.kind=graph".to_owned(),
-        format!("upstream.base_url={graph}/v1.0"),
-        format!("upstream.authority={graph}"),
-        format!("upstream.openid_configuration_url={openid}"),
-        format!("upstream.tenant={TENANT}"),
-        format!("upstream.app={APP}"),
-        "upstream.secret=local-dev-secret".to_owned(),
-        "auth.audiences=https://graph.microsoft.com".to_owned(),
-        format!("upstream.public_url=http://{public}"),
-        format!("auth.openid_configuration_url={openid}"),
-        "relay.enabled=false".to_owned(),
-    ];
-    let mut flags = vec!["--public", public.as_str()];
-    for setting in &settings {
-        flags.extend(["--set", setting]);
+/// A calling service that outlives the engines, and the settings of an engine that leaves its calls.
+struct Stay {
+    service: Program,
+    _folder: TempDir,
+    public: String,
+    settings: Vec<String>,
+    token: String,
+    http: reqwest::Client,
+}
+
+impl Stay {
+    async fn begin(deadline: &str) -> Self {
+        let service = Program::start("local", &["--set", "local.establish=1ms"]);
+        let graph = service.url("local", "");
+        let folder = tempfile::tempdir().unwrap();
+        let public = free_address();
+        let openid = format!("{graph}/v1/.well-known/OpenIdConfiguration");
+        let settings = [
+            folder_flag(&folder),
+            "calls.at_end=leave".to_owned(),
+            format!("calls.drain_deadline={deadline}"),
+            "upstream.kind=graph".to_owned(),
+            format!("upstream.base_url={graph}/v1.0"),
+            format!("upstream.authority={graph}"),
+            format!("upstream.openid_configuration_url={openid}"),
+            format!("upstream.tenant={TENANT}"),
+            format!("upstream.app={APP}"),
+            "upstream.secret=local-dev-secret".to_owned(),
+            "auth.audiences=https://graph.microsoft.com".to_owned(),
+            format!("upstream.public_url=http://{public}"),
+            format!("auth.openid_configuration_url={openid}"),
+            "relay.enabled=false".to_owned(),
+        ];
+        let token = token(&service).await;
+        Self {
+            service,
+            _folder: folder,
+            public,
+            settings: settings.into(),
+            token,
+            // The next engine has the address of the one before, and not its connections.
+            http: reqwest::Client::builder()
+                .pool_max_idle_per_host(0)
+                .build()
+                .unwrap(),
+        }
     }
-    let mut engine = Program::start("serve", &flags);
-    let token = token(&service).await;
-    let http = reqwest::Client::new();
-    let base = engine.url("public", "/v1.0/communications/calls");
-    let request = http.post(&base).bearer_auth(&token);
-    let answer = request.json(&create("19:left@thread.v2")).send().await;
-    let answer = answer.unwrap();
-    assert_eq!(answer.status(), 201);
-    let call: Value = answer.json().await.unwrap();
-    let call = call["id"].as_str().unwrap();
-    let state = async |engine: &Program| -> Value {
-        let url = engine.url("public", &format!("/v1/calls/{call}"));
-        let answer = http.get(url).bearer_auth(&token).send().await.unwrap();
-        answer.json().await.unwrap()
-    };
-    let ready = async |engine: &Program, wanted: &str| {
+
+    fn flags(&self) -> Vec<&str> {
+        let settings = self.settings.iter();
+        let settings = settings.flat_map(|setting| ["--set", setting.as_str()]);
+        ["--public", &self.public]
+            .into_iter()
+            .chain(settings)
+            .collect()
+    }
+
+    async fn join(&self, engine: &Program) -> String {
+        let base = engine.url("public", "/v1.0/communications/calls");
+        let request = self.http.post(&base).bearer_auth(&self.token);
+        let answer = request.json(&create("19:left@thread.v2")).send().await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 201);
+        let call: Value = answer.json().await.unwrap();
+        call["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a call is in a state.
+    async fn shows(&self, engine: &Program, call: &str, state: &str) {
         let begun = std::time::Instant::now();
         loop {
-            let now = state(engine).await;
-            if now["state"] == wanted {
+            let url = engine.url("public", &format!("/v1/calls/{call}"));
+            let answer = self.http.get(url).bearer_auth(&self.token).send().await;
+            let now: Value = answer.unwrap().json().await.unwrap();
+            if now["state"] == state {
                 return;
             }
             assert!(begun.elapsed() < Duration::from_secs(20), "{now}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    };
-    ready(&engine, "unmuted").await;
-    let watcher = subscribe(&engine, call, &token);
+    }
+
+    /// Asks for the one mute, as often as it likes.
+    async fn mute(&self, engine: &Program, call: &str, prefer: &str) -> Value {
+        let url = engine.url("public", &format!("/v1.0/communications/calls/{call}/mute"));
+        let request = self.http.post(url).bearer_auth(&self.token);
+        let request = request
+            .header("idempotency-key", "mute")
+            .header("prefer", prefer);
+        let answer = request.json(&json!({})).send().await.unwrap();
+        answer.json().await.unwrap()
+    }
+}
+
+/// A restart that nobody in the meeting notices: the call stays up, its subscribers are told to
+/// come back, and the next process has it.
+#[tokio::test]
+async fn calls_that_are_left_stay_up_and_the_next_process_adopts_them() {
+    let stay = Stay::begin("20s").await;
+    let mut engine = Program::start("serve", &stay.flags());
+    let call = stay.join(&engine).await;
+    stay.shows(&engine, &call, "unmuted").await;
+    let watcher = subscribe(&engine, &call, &stay.token);
 
     engine.signal("-TERM");
     let drained = engine.event("drained");
@@ -280,13 +326,44 @@ async fn calls_that_are_left_stay_up_and_the_next_process_adopts_them() {
             .any(|frame| frame[0] == 0x88 && frame[2..] == [high, low])
     };
     assert!(closed(1012) && !closed(4004));
-    let (_, metrics) = get(service.url("admin", "/metrics")).await;
+    let (_, metrics) = get(stay.service.url("admin", "/metrics")).await;
     assert!(metrics.contains("\nopenmic_local_calls 1\n"), "{metrics}");
 
-    let engine = Program::start("serve", &flags);
-    ready(&engine, "unmuted").await;
-    let mute = engine.url("public", &format!("/v1.0/communications/calls/{call}/mute"));
-    let muted = http.post(mute).bearer_auth(&token).json(&json!({})).send();
-    let muted: Value = muted.await.unwrap().json().await.unwrap();
+    let engine = Program::start("serve", &stay.flags());
+    stay.shows(&engine, &call, "unmuted").await;
+    let muted = stay.mute(&engine, &call, "wait=30").await;
     assert_eq!(muted["status"], "completed", "{muted}");
+}
+
+/// The drain's deadline comes before the verdict.
+#[tokio::test]
+async fn a_command_that_is_left_gets_its_verdict_from_the_next_process() {
+    let stay = Stay::begin("1s").await;
+    let mut engine = Program::start("serve", &stay.flags());
+    let call = stay.join(&engine).await;
+    stay.shows(&engine, &call, "unmuted").await;
+    let faults = stay
+        .service
+        .url("local", &format!("/lab/v1/calls/{call}/faults"));
+    let plan = json!({"faults": ["effect_then_silence on=mute", "drop"]});
+    let planned = stay.http.put(faults).json(&plan).send().await.unwrap();
+    assert_eq!(planned.status(), 200);
+    let running = stay.mute(&engine, &call, "respond-async").await;
+    assert_eq!(running["status"], "running", "{running}");
+
+    engine.signal("-TERM");
+    let left = engine.event("commands are left to the next process");
+    assert_eq!(left["open"], 1, "{left}");
+    let drained = engine.event("drained");
+    assert_eq!(drained["calls_left"], 1, "{drained}");
+    assert_eq!(engine.exit_code(), Some(0));
+
+    let engine = Program::start("serve", &stay.flags());
+    let muted = stay.mute(&engine, &call, "wait=30").await;
+    assert_eq!(
+        (&muted["id"], &muted["status"]),
+        (&running["id"], &json!("completed")),
+        "{muted}"
+    );
+    stay.shows(&engine, &call, "muted").await;
 }
