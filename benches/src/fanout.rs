@@ -21,6 +21,7 @@ mod wire;
 pub use affinity::Cores;
 pub use crowd::{Crowd, Manners};
 pub use history::delta_frame;
+pub(crate) use history::{History, read_frame};
 pub use house::{Role, serve};
 pub use load::{Load, Pace, Run};
 pub use report::{Row, Table, keep};

@@ -10,12 +10,14 @@ pub mod idle;
 mod audience;
 mod bots;
 mod chain;
+mod counted;
 mod media;
 mod stalled;
 mod timed;
 
 pub use bots::Bots;
 pub use chain::Chain;
+pub use counted::count;
 pub use media::{Room, Talk, Way};
 pub use stalled::Stalled;
 pub use timed::Timed;

@@ -142,6 +142,29 @@ impl Room {
         })
     }
 
+    /// Speaks one packet until all have heard it.
+    ///
+    /// # Errors
+    /// As [`Room::talk`].
+    pub(crate) fn say_once(&mut self) -> anyhow::Result<()> {
+        self.speaker.send(&packet(self.spoken))?;
+        self.spoken += 1;
+        let said = Instant::now();
+        while self.hear()? < self.spoken {
+            ensure!(said.elapsed() < PATIENCE, "a packet is lost");
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Makes visible what the media thread counts.
+    pub(crate) fn register(&self, metrics: &prometheus::Registry) -> prometheus::Result<()> {
+        match &self.forwarder {
+            Forwarder::Bare { .. } => Ok(()),
+            Forwarder::Openmic { media, .. } => media.metrics().register(metrics),
+        }
+    }
+
     /// Reads what is there; how many packets all of them have got.
     fn hear(&mut self) -> anyhow::Result<u64> {
         let mut buffer = [0; PACKET + 1];

@@ -40,7 +40,7 @@ pub fn delta_frame(bytes: usize) -> anyhow::Result<Bytes> {
 }
 
 /// One text frame of 126 to 65,535 bytes of payload, which such rosters have.
-fn read_frame(client: &mut TcpStream) -> anyhow::Result<Bytes> {
+pub(crate) fn read_frame(client: &mut TcpStream) -> anyhow::Result<Bytes> {
     let mut frame = vec![0; 4];
     client.read_exact(&mut frame)?;
     ensure!(
@@ -57,7 +57,7 @@ fn read_frame(client: &mut TcpStream) -> anyhow::Result<Bytes> {
 /// turn; two more are there. Its deltas are all the same but for a few bytes: the numbers have the
 /// same digits throughout, and names are as long as it takes.
 #[derive(Debug)]
-pub(super) struct History {
+pub(crate) struct History {
     call: CallId,
     version: Version,
     roster: Roster,
@@ -68,7 +68,7 @@ pub(super) struct History {
 
 impl History {
     /// With deltas of about `bytes`.
-    pub(super) fn new(call: CallId, bytes: usize) -> Self {
+    pub(crate) fn new(call: CallId, bytes: usize) -> Self {
         let changing = (bytes / ENTRY).max(1);
         let mut roster = Roster::default();
         for number in 1..=2 {
@@ -86,7 +86,7 @@ impl History {
         }
     }
 
-    pub(super) fn next(&mut self) -> RosterVersion {
+    pub(crate) fn next(&mut self) -> RosterVersion {
         self.version.seq += 1;
         let muted = self.version.seq.is_multiple_of(2);
         let changes: Vec<_> = (0..self.changing)
