@@ -9,4 +9,5 @@ mod task;
 pub use graph::serve as serve_graph;
 pub use measure::{Measured, Samples, resident};
 pub use openmic::measure as measure_openmic;
+pub(crate) use openmic::{Graph, bot, join};
 pub use task::measure as measure_task;

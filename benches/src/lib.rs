@@ -6,12 +6,14 @@
 
 pub mod fanout;
 pub mod idle;
+pub mod notify;
 
 mod audience;
 mod bots;
 mod chain;
 mod counted;
 mod media;
+mod schedstat;
 mod stalled;
 mod timed;
 

@@ -4,10 +4,9 @@
 //! The forwarding thread is on a processor of its own; speaker and listeners are one thread on the
 //! others, which never sleeps while it measures, so that no wake-up of theirs is billed to a send.
 
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -19,6 +18,7 @@ use openmic_media::{Codec, JoinSpec, Leg, Media, MediaConfig, Receive};
 use openmic_model::ParticipantId;
 
 use crate::fanout::Cores;
+use crate::schedstat::{of_thread, threads};
 
 /// A packet of 20 ms of speech, as long as performance comparisons have them.
 const PACKET: usize = 200;
@@ -46,7 +46,7 @@ pub struct Room {
     got: Vec<u64>,
     spoken: u64,
     forwarder: Forwarder,
-    /// `schedstat` of the forwarding thread.
+    /// The forwarding thread's folder in `/proc`.
     clock: PathBuf,
 }
 
@@ -82,13 +82,13 @@ impl Room {
         let listeners: Vec<_> = (0..listeners)
             .map(|_| socket())
             .collect::<io::Result<_>>()?;
-        let before = threads()?;
+        let before = threads("self")?;
         let (forwarder, door) = cores.on_the_servers(|| match way {
             Way::Bare => bare(&speaker, &listeners),
             Way::Openmic => openmic(&speaker, &listeners),
         })?;
         speaker.connect(door)?;
-        let mut new = threads()?;
+        let mut new = threads("self")?;
         new.retain(|thread| !before.contains(thread));
         let [thread] = &new[..] else {
             anyhow::bail!("{} threads forward, not one", new.len());
@@ -100,7 +100,7 @@ impl Room {
             got,
             spoken: 0,
             forwarder,
-            clock: thread.join("schedstat"),
+            clock: thread.clone(),
         })
     }
 
@@ -109,7 +109,7 @@ impl Room {
     /// # Errors
     /// When a packet is lost or is not what was to be heard.
     pub fn talk(&mut self, lasts: Duration, under_way: u64) -> anyhow::Result<Talk> {
-        let (begun, before, spoken) = (Instant::now(), run_time(&self.clock)?, self.spoken);
+        let (begun, before, spoken) = (Instant::now(), of_thread(&self.clock)?, self.spoken);
         let mut moved = begun;
         loop {
             let over = begun.elapsed() >= lasts;
@@ -131,7 +131,7 @@ impl Room {
             }
             moved = Instant::now();
         }
-        let processor = run_time(&self.clock)?.saturating_sub(before);
+        let processor = of_thread(&self.clock)?.saturating_sub(before);
         ensure!(
             !processor.is_zero(),
             "the system does not count processor time"
@@ -292,18 +292,4 @@ fn socket() -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
-}
-
-/// Those of this process.
-fn threads() -> io::Result<Vec<PathBuf>> {
-    fs::read_dir("/proc/self/task")?
-        .map(|thread| Ok(thread?.path()))
-        .collect()
-}
-
-/// The first number of a `schedstat`: nanoseconds.
-fn run_time(clock: &Path) -> anyhow::Result<Duration> {
-    let text = fs::read_to_string(clock)?;
-    let first = text.split_whitespace().next().context("no run time")?;
-    Ok(Duration::from_nanos(first.parse()?))
 }

@@ -67,7 +67,7 @@ pub async fn measure(count: usize, graph: &str) -> anyhow::Result<Measured> {
     Ok(Measured::new(count, bytes, took, samples))
 }
 
-fn bot(port: u16, calls: usize) -> anyhow::Result<Bot> {
+pub(crate) fn bot(port: u16, calls: usize) -> anyhow::Result<Bot> {
     let origin = format!("http://127.0.0.1:{port}");
     let credential = Credential {
         tenant: TenantId::parse(TENANT)?,
@@ -109,7 +109,8 @@ async fn join_all(bot: &Arc<Bot>, count: usize) -> anyhow::Result<Vec<Call>> {
     Ok(all)
 }
 
-async fn join(bot: &Bot) -> anyhow::Result<Call> {
+/// One more call, established and muted.
+pub(crate) async fn join(bot: &Bot) -> anyhow::Result<Call> {
     let tenant = bot.owner().tenant.clone();
     let join = Join::meeting(
         "19:meeting_bench@thread.v2",
@@ -184,13 +185,13 @@ pub(super) fn guid(key: &str) -> Option<String> {
 }
 
 /// The process that plays Graph. It ends when this is dropped.
-struct Graph {
+pub(crate) struct Graph {
     process: Child,
     port: u16,
 }
 
 impl Graph {
-    fn start(argument: &str) -> anyhow::Result<Self> {
+    pub(crate) fn start(argument: &str) -> anyhow::Result<Self> {
         let mut process = Command::new(env::current_exe()?)
             .arg(argument)
             .stdin(Stdio::piped())
@@ -201,6 +202,10 @@ impl Graph {
         BufReader::new(out).read_line(&mut line)?;
         let port = line.trim().parse().context("the Graph did not start")?;
         Ok(Self { process, port })
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 }
 
