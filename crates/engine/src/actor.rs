@@ -27,6 +27,9 @@ use crate::supervise::{self, Lanes};
 use step::Beside;
 pub(crate) use step::{Served, Step};
 
+/// How long nothing happens in a call before what it holds is packed.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// Where the outcome of the create goes.
 pub(crate) type CreatedReply = oneshot::Sender<Result<Created, JoinError>>;
 
@@ -69,7 +72,7 @@ pub(crate) struct TakenUp {
     /// It rang, and nobody knows whether it was answered.
     pub(crate) unproven: bool,
     /// What waits for the first look at it.
-    pub(crate) probe: Option<Probe>,
+    pub(crate) probe: Option<Box<Probe>>,
 }
 
 /// What the actor holds besides the machine; apart, so that both can be borrowed.
@@ -94,11 +97,13 @@ struct Desk<'a> {
     /// Nothing showed yet that the answer to its ring took effect.
     unproven: bool,
     /// Done once it was looked at after a crash.
-    probe: Option<Probe>,
+    probe: Option<Box<Probe>>,
     /// The answer's answer was lost: should it have taken effect, its creator is told.
     lost: Option<CallKind>,
     /// The end of the retention, once the call is over.
     leave: Option<Instant>,
+    /// When it is to take less memory, if nothing happens before.
+    quiet: Option<Instant>,
 }
 
 impl Actor {
@@ -130,6 +135,7 @@ impl Actor {
             probe,
             lost: None,
             leave: None,
+            quiet: None,
         };
         if let Some(id) = self.call.id.get() {
             self.known_as(id, &mut desk);
@@ -141,7 +147,8 @@ impl Actor {
                 .machine
                 .next_deadline()
                 .map(|at| self.engine.instant(at));
-            let due = desk.leave.into_iter().chain(deadline).min();
+            let planned = desk.leave.into_iter().chain(deadline).min();
+            let due = planned.into_iter().chain(desk.quiet).min();
             // Kept from turn to turn: one that is only put off costs the runtime's wheel nothing.
             if let Some(due) = due.filter(|due| *due != alarm.deadline()) {
                 alarm.as_mut().reset(due);
@@ -163,6 +170,10 @@ impl Actor {
                 () = alarm.as_mut(), if due.is_some() => {
                     if due == desk.leave {
                         break;
+                    }
+                    if due != planned {
+                        self.pack(&mut desk);
+                        continue;
                     }
                     self.step(&Event::Tick, &mut desk);
                     if desk.watched {
@@ -192,6 +203,32 @@ impl Actor {
         flight.step(event, at, &self.machine, acts, &mut desk.sent);
         desk.timeline.note(event, &self.machine);
         self.settle_in(desk);
+        let packs = self.machine.may_be_packed() && !self.machine.is_over();
+        desk.quiet = packs.then(|| Instant::now() + QUIET);
+    }
+
+    /// Nothing happens: the roster takes less memory, here and wherever the latest one is kept.
+    fn pack(&mut self, desk: &mut Desk<'_>) {
+        desk.quiet = None;
+        let watched = |topic: &Topic| topic.subscribers() > 0;
+        if desk.topic.as_ref().is_some_and(watched) || !desk.lanes.outbox.is_empty() {
+            return;
+        }
+        let now = self.now();
+        self.machine.handle(&Event::Quiet, now, &mut self.effects);
+        debug_assert!(self.effects.is_empty(), "{:?}", self.effects);
+        let Some(roster) = self.machine.packed_roster() else {
+            return;
+        };
+        let version = self.machine.version();
+        self.call.roster.change_quietly(|kept| {
+            if let Some(kept) = kept.as_mut().filter(|kept| kept.version() == version) {
+                kept.pack(roster);
+            }
+        });
+        if let Some(topic) = &desk.topic {
+            topic.pack(version, roster);
+        }
     }
 
     /// Takes a letter.
@@ -206,8 +243,9 @@ impl Actor {
             Mail::Gone => self.step(&Event::KeptAlive(openmic_machine::Ack::Gone), desk),
             Mail::Shown(facts) => self.step(&Event::CallNotice(*facts), desk),
             Mail::Command(command) => {
-                let reply = (command.reply, command.accepted);
-                desk.lanes.replies.insert(command.id, reply);
+                desk.lanes
+                    .replies
+                    .insert(command.id, command.reply, command.accepted);
                 desk.beside.taken = command.taken;
                 let event = Event::Command {
                     id: command.id,
@@ -283,7 +321,7 @@ impl Actor {
                     self.misnamed(created.id, desk);
                     return;
                 }
-                desk.beside.creator = Some(Ok(created));
+                desk.beside.creator = Some(Box::new(Ok(created)));
                 self.step(&event, desk);
             }
             Done::AnswerLost(kind, event) => {
@@ -300,7 +338,7 @@ impl Actor {
                 // Of an answer that was refused there is nothing to be hung up: it rings on.
                 desk.unwanted = !self.offered || self.machine.took_effect();
                 // Told once the call is over: then its ring can be answered anew.
-                desk.beside.creator = Some(Err(error));
+                desk.beside.creator = Some(Box::new(Err(error)));
                 self.step(&event, desk);
                 self.reject_unwanted(desk);
             }
@@ -313,7 +351,7 @@ impl Actor {
         tracing::error!("the create was answered with an id that belongs to another call");
         let message = "its id belongs to another call".to_owned();
         let refusal = Refusal::new(502, "generalException", &message);
-        desk.beside.creator = Some(Err(JoinError::Unknown { message }));
+        desk.beside.creator = Some(Box::new(Err(JoinError::Unknown { message })));
         if self.engine.registry.by_id(&id).is_none() {
             let engine = Arc::clone(&self.engine);
             perform::spawn(desk, || Done::Nothing, async move {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use openmic_graph::relay::{Lane, Parcel};
 use openmic_machine::{Ack, Ending, Phase};
 use openmic_model::{
-    AppId, CallId, CallKind, CallState, OperationId, ParticipantId, RosterVersion, TenantId,
-    Verdict, Version,
+    AppId, CallId, CallKey, CallKind, CallState, KeptVersion, OperationId, ParticipantId,
+    RosterVersion, TenantId, Verdict, Version,
 };
 use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::raw::{Named, RawEntry};
@@ -19,7 +19,8 @@ use tracing::Instrument as _;
 
 use crate::engine::{Came, Inner};
 use crate::errand::{Errands, Passed};
-use crate::join::{Created, Kept};
+use crate::join::Created;
+use crate::kept::Kept;
 use crate::mail::Mail;
 use crate::mailbox;
 use crate::operations::{OperationRecord, Operations};
@@ -61,10 +62,9 @@ pub struct Status {
 /// What the actor and every handle of a call share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) key: Arc<str>,
-    pub(crate) owner: Owner,
+    pub(crate) owner: Arc<Owner>,
     /// What somebody else's create said of callback and options.
-    pub(crate) named: Option<Named>,
+    pub(crate) named: Option<Box<Named>>,
     /// The way to that callback.
     pub(crate) lane: Option<Lane>,
     /// It rang and was answered, so that news of it may come by the app's key too.
@@ -75,13 +75,18 @@ pub(crate) struct Shared {
     /// A letter says that a subscriber came, and was not read yet.
     pub(crate) watch_told: AtomicBool,
     pub(crate) status: watch::Sender<Status>,
-    pub(crate) roster: watch::Sender<Option<RosterVersion>>,
+    pub(crate) roster: watch::Sender<Option<KeptVersion>>,
     pub(crate) operations: Operations,
     pub(crate) errands: Errands,
     pub(crate) flight: Flight,
 }
 
 impl Shared {
+    /// The routing token of its callback.
+    pub(crate) fn key(&self) -> CallKey {
+        *self.flight.key()
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         self.status.with(|status| status.phase) != Phase::Terminated
     }
@@ -171,19 +176,19 @@ impl Call {
     /// What the create was answered with; `None` while a notification, but not yet the answer,
     /// showed the call.
     pub fn created(&self) -> Option<&Created> {
-        self.shared.created.get().map(Kept::whole)
+        self.shared.created.get().map(|kept| kept.whole(self.id()))
     }
 
     /// The same, made for the caller: the call keeps the answer as text, and [`Call::created`] has
     /// it keep the tree as well.
     pub fn created_anew(&self) -> Option<Created> {
-        self.shared.created.get().map(Kept::anew)
+        self.shared.created.get().map(|kept| kept.anew(self.id()))
     }
 
     /// Callback and options of the body that [`crate::Engine::create`] was given, which its bot is
     /// to be shown in the place of ours; `None` for a call joined by [`crate::Engine::join`].
     pub fn named(&self) -> Option<&Named> {
-        self.shared.named.as_ref()
+        self.shared.named.as_deref()
     }
 
     /// Where the call stands now.
@@ -214,7 +219,8 @@ impl Call {
 
     /// The latest roster version; `None` before the first.
     pub fn roster_now(&self) -> Option<RosterVersion> {
-        self.shared.roster.get()
+        let kept = |kept: &Option<KeptVersion>| kept.as_ref().map(KeptVersion::whole);
+        self.shared.roster.with(kept)
     }
 
     /// Hangs up and waits until the call is over. The others stay in the meeting.
@@ -329,7 +335,8 @@ impl Call {
             });
         }
         if let (Errand::Redirect, Some(body)) = (errand, &mut body) {
-            body.set_callback_uri(self.engine.callback(&self.shared.key).as_str());
+            let key = format!("{:032x}", self.shared.key().0);
+            body.set_callback_uri(self.engine.callback(&key).as_str());
         }
         let call = self.id().clone();
         let place = match participant {

@@ -35,6 +35,7 @@ use crate::call::{Call, Owner, Shared};
 use crate::errand::Passed;
 use crate::incoming::Rings;
 use crate::join::{Join, JoinError, Media};
+use crate::kept::Answers;
 use crate::mail::{ENTRIES, Mail};
 use crate::metrics::EngineMetrics;
 use crate::operations::OperationRecord;
@@ -71,8 +72,10 @@ pub(crate) struct Inner {
     /// Calls that could not be taken up, and why; each was hung up.
     damaged: Mutex<HashMap<CallId, String>>,
     recovery_rate: NonZeroU32,
+    /// What the creates were answered with.
+    pub(crate) answers: Answers,
     pub(crate) rings: Rings,
-    owner: Owner,
+    owner: Arc<Owner>,
     public_url: Url,
     pub(crate) join_muted: bool,
     max_calls: usize,
@@ -251,7 +254,7 @@ impl Engine {
         })
         .map_err(|error| JoinError::Invalid(chain(&error)))?;
         let join_muted = join.join_muted.unwrap_or(self.inner.join_muted);
-        let owner = self.inner.owner.clone();
+        let owner = (*self.inner.owner).clone();
         let first = First::Create(Box::new(body));
         self.start(key, first, owner, None, join_muted, None).await
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use openmic_model::{CommandId, Operation, OperationId};
 use openmic_wire::operation;
 use openmic_wire::resource::Resource;
-use parking_lot::Mutex;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use serde_json::{Map, Value};
 
 /// Operations kept per call; the oldest that is finished is forgotten first, else the oldest.
@@ -38,7 +38,10 @@ impl fmt::Debug for Passed {
 
 /// The operations that errands on one call began. Their ids are Graph's.
 #[derive(Debug, Default)]
-pub(crate) struct Errands(Mutex<Book>);
+pub(crate) struct Errands(
+    /// None before the first errand.
+    Mutex<Option<Box<Book>>>,
+);
 
 #[derive(Debug, Default)]
 struct Book {
@@ -70,13 +73,17 @@ pub(crate) struct UnderWay<'a>(&'a Errands);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.0.lock().under_way -= 1;
+        self.0.book().under_way -= 1;
     }
 }
 
 impl Errands {
+    fn book(&self) -> MappedMutexGuard<'_, Book> {
+        MutexGuard::map(self.0.lock(), |book| &mut **book.get_or_insert_default())
+    }
+
     pub(crate) fn begin(&self) -> UnderWay<'_> {
-        self.0.lock().under_way += 1;
+        self.book().under_way += 1;
         UnderWay(self)
     }
 
@@ -86,12 +93,12 @@ impl Errands {
         let Some(id) = operation.id.clone() else {
             return;
         };
-        self.0.lock().keep(id, operation, body).answered = true;
+        self.book().keep(id, operation, body).answered = true;
     }
 
     /// Takes in an operation as a GET showed it, when it is one of these.
     pub(crate) fn read(&self, id: &OperationId, body: &Map<String, Value>) {
-        let mut book = self.0.lock();
+        let mut book = self.book();
         if book.find(id).is_some() {
             book.keep(id.clone(), operation::from_object(body), body);
         }
@@ -100,6 +107,9 @@ impl Errands {
     /// Takes in a notification. True when it is of one of these operations for sure.
     pub(crate) fn noted(&self, notice: &Operation) -> bool {
         let mut book = self.0.lock();
+        let Some(book) = &mut *book else {
+            return false;
+        };
         if let Some(entry) = book.of_notice(notice) {
             entry.advance(notice);
             return entry.answered;
@@ -118,7 +128,7 @@ impl Errands {
     /// A finished operation as it was last seen.
     pub(crate) fn finished(&self, id: &OperationId) -> Option<Map<String, Value>> {
         let mut book = self.0.lock();
-        let entry = book.find(id)?;
+        let entry = book.as_mut()?.find(id)?;
         let over = entry.operation.status.is_final();
         over.then(|| entry.body.clone())
     }
@@ -262,7 +272,7 @@ mod tests {
             (&json!("completed"), &json!(1))
         );
         assert_eq!(errands.finished(&id("mine")), None);
-        assert_eq!(errands.0.lock().under_way, 0);
+        assert_eq!(errands.book().under_way, 0);
     }
 
     #[test]
@@ -305,7 +315,7 @@ mod tests {
         for number in 2..=KEPT {
             add(number, "completed");
         }
-        assert_eq!(errands.0.lock().kept.len(), KEPT);
+        assert_eq!(errands.book().kept.len(), KEPT);
         assert_eq!(errands.finished(&id("o1")), None, "the oldest finished one");
         assert!(errands.noted(&notice(Some("o0"), None, OperationStatus::Completed)));
 

@@ -1,7 +1,5 @@
 //! What a bot says to join a call, and what it gets.
 
-use std::fmt;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use openmic_journal::Full;
@@ -59,48 +57,6 @@ pub struct Created {
     pub media_blob: Option<String>,
     /// The whole answer, members unknown to openmic included.
     pub raw: Map<String, Value>,
-}
-
-/// A [`Created`] as a call keeps it: as text, which is a fifth of the tree, until somebody asks.
-pub(crate) struct Kept {
-    id: CallId,
-    media_blob: Option<Box<str>>,
-    raw: Box<[u8]>,
-    whole: OnceLock<Box<Created>>,
-}
-
-impl Kept {
-    pub(crate) fn new(created: &Created) -> Self {
-        Self {
-            id: created.id.clone(),
-            media_blob: created.media_blob.as_deref().map(Into::into),
-            raw: serde_json::to_vec(&created.raw)
-                .expect("a tree of JSON can be written")
-                .into(),
-            whole: OnceLock::new(),
-        }
-    }
-
-    pub(crate) fn whole(&self) -> &Created {
-        self.whole.get_or_init(|| Box::new(self.anew()))
-    }
-
-    pub(crate) fn anew(&self) -> Created {
-        Created {
-            id: self.id.clone(),
-            media_blob: self.media_blob.as_deref().map(Into::into),
-            raw: serde_json::from_slice(&self.raw).expect("it was written from a tree"),
-        }
-    }
-}
-
-/// It may hold whatever the answer held.
-impl fmt::Debug for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Why there is no call.

@@ -20,11 +20,8 @@ static NOTHING: LazyLock<Book> = LazyLock::new(Book::default);
 
 impl Ledger {
     /// For the call whose callback key is `key`; `book` is what earlier processes wrote of it.
-    pub(crate) fn new(journal: Option<Journal>, key: &str, book: Book) -> Self {
-        Self(journal.map(|journal| {
-            let key = CallKey(u128::from_str_radix(key, 16).unwrap_or_default());
-            Box::new(Kept { journal, key, book })
-        }))
+    pub(crate) fn new(journal: Option<Journal>, key: CallKey, book: Book) -> Self {
+        Self(journal.map(|journal| Box::new(Kept { journal, key, book })))
     }
 
     /// Whether anything is written down at all.

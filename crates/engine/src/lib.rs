@@ -38,6 +38,7 @@ mod engine;
 mod errand;
 mod incoming;
 mod join;
+mod kept;
 mod ledger;
 mod mail;
 mod mailbox;

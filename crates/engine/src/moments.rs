@@ -1,5 +1,7 @@
 //! When what became known of a POST, for whoever asks.
 
+use std::sync::Arc;
+
 use openmic_machine::{Event, Machine, PostOutcome, Read};
 use openmic_model::{Action, CommandId, Operation, OperationStatus};
 use tokio::time::Instant;
@@ -9,7 +11,7 @@ use crate::command::Moments;
 /// The latest POST of a call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Timeline {
-    post: Option<Post>,
+    post: Option<Arc<Post>>,
 }
 
 #[derive(Debug, Clone)]
@@ -25,19 +27,20 @@ struct Post {
 impl Timeline {
     /// A POST leaves.
     pub(crate) fn posted(&mut self, action: Action, lead: CommandId) {
-        self.post = Some(Post {
+        self.post = Some(Arc::new(Post {
             action,
             lead,
             posted: Instant::now(),
             answered: None,
             operation: None,
             roster: None,
-        });
+        }));
     }
 
     /// Takes in an event that `machine` has handled.
     pub(crate) fn note(&mut self, event: &Event, machine: &Machine) {
         let Some(post) = &mut self.post else { return };
+        let post = Arc::make_mut(post);
         let now = Instant::now();
         match event {
             Event::Posted { outcome, .. } => {

@@ -8,7 +8,7 @@ use openmic_model::{
     Action, Asked, ClientContext, CommandId, Operation, OperationId, OperationStatus, Record,
     Repeat, ResultInfo, Verdict, WallTime,
 };
-use parking_lot::Mutex;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::actor::Served;
@@ -143,9 +143,16 @@ pub(crate) struct Broken {
 
 /// All operations of one call, and the only judge of which verdict was a command's first.
 #[derive(Debug, Default)]
-pub(crate) struct Operations(Mutex<Ledger>);
+pub(crate) struct Operations(
+    /// None before the first command.
+    Mutex<Option<Box<Ledger>>>,
+);
 
 impl Operations {
+    fn ledger(&self) -> MappedMutexGuard<'_, Ledger> {
+        MutexGuard::map(self.0.lock(), |kept| &mut **kept.get_or_insert_default())
+    }
+
     /// Takes a command in. There are never more than [`KEPT`] open ones: mailbox and machine hold
     /// fewer, so that room is made by what has its verdict.
     pub(crate) fn insert(
@@ -155,7 +162,7 @@ impl Operations {
         repeat: Option<Repeat>,
         accepted: Instant,
     ) {
-        let kept = &mut self.0.lock().entries;
+        let kept = &mut self.ledger().entries;
         if kept.len() >= KEPT
             && let Some(at) = kept.iter().position(|entry| entry.record.verdict.is_some())
         {
@@ -190,21 +197,21 @@ impl Operations {
                     self.insert(accepted.command, record, asked.repeat, since);
                     self.write_down(accepted.command);
                 }
-                Record::Attempt { lead, .. } => self.0.lock().sent = Some(*lead),
+                Record::Attempt { lead, .. } => self.ledger().sent = Some(*lead),
                 Record::Verdict {
                     command, verdict, ..
                 } => drop(self.settle(*command, verdict)),
                 _ => {}
             }
         }
-        let kept = self.0.lock();
+        let kept = self.ledger();
         let open = kept.entries.iter();
         open.filter(|entry| entry.record.verdict.is_none()).count()
     }
 
     /// The command's acceptance is being written down; returns what its bot knows it by.
     pub(crate) fn write_down(&self, command: CommandId) -> Option<Asked> {
-        let kept = &mut self.0.lock().entries;
+        let kept = &mut self.ledger().entries;
         let entry = kept.iter_mut().rev();
         let entry = entry.into_iter().find(|entry| entry.command == command)?;
         Some(Asked {
@@ -216,7 +223,7 @@ impl Operations {
 
     /// The command's verdict is being written down: it can be no other any more.
     pub(crate) fn decide(&self, command: CommandId, verdict: &Verdict) {
-        let kept = &mut self.0.lock().entries;
+        let kept = &mut self.ledger().entries;
         let mut latest = kept.iter_mut().rev();
         if let Some(entry) = latest.find(|entry| entry.command == command) {
             entry.decided.get_or_insert_with(|| verdict.clone());
@@ -226,7 +233,7 @@ impl Operations {
     /// What becomes of the commands without a verdict when the actor broke: what was decided, else
     /// nobody knows what a POST came to, else `ended`.
     pub(crate) fn broken(&self, ended: &Verdict) -> Vec<Broken> {
-        let kept = self.0.lock();
+        let kept = self.ledger();
         let open = kept.entries.iter();
         let open = open.filter(|entry| entry.record.verdict.is_none());
         open.map(|entry| {
@@ -250,7 +257,7 @@ impl Operations {
     /// Takes a command back that was not accepted after all. False when it has its verdict
     /// already, and stays: the call broke meanwhile.
     pub(crate) fn take_back(&self, command: CommandId) -> bool {
-        let kept = &mut self.0.lock().entries;
+        let kept = &mut self.ledger().entries;
         let before = kept.len();
         kept.retain(|entry| entry.command != command || entry.record.verdict.is_some());
         kept.len() < before
@@ -259,7 +266,7 @@ impl Operations {
     /// Writes the verdict down and returns the time since acceptance; `None` when there was a
     /// verdict before, or no such command.
     pub(crate) fn settle(&self, command: CommandId, verdict: &Verdict) -> Option<Duration> {
-        let kept = &mut self.0.lock().entries;
+        let kept = &mut self.ledger().entries;
         let mut latest = kept.iter_mut().rev();
         let entry = latest.find(|entry| entry.command == command)?;
         if entry.record.verdict.is_some() {
@@ -273,7 +280,7 @@ impl Operations {
     /// whether a POST of it leaves.
     pub(crate) fn pursue(&self, served: &Served, posts: bool) {
         let lead = served.lead;
-        let mut kept = self.0.lock();
+        let mut kept = self.ledger();
         let Ledger {
             entries,
             begun,
@@ -309,7 +316,7 @@ impl Operations {
         context: Option<&ClientContext>,
         operation: Option<&OperationId>,
     ) -> Option<Vec<(OperationId, Option<ClientContext>)>> {
-        let kept = self.0.lock();
+        let kept = self.ledger();
         let named = context.and_then(CommandId::from_context);
         let lead = named.map(|(lead, _)| lead).or_else(|| {
             let mut begun = kept.begun.iter();
@@ -335,7 +342,7 @@ impl Operations {
     }
 
     fn find(&self, wanted: impl Fn(&Entry) -> bool) -> Option<OperationRecord> {
-        let kept = self.0.lock();
+        let kept = self.ledger();
         let entry = kept.entries.iter().rev().find(|entry| wanted(entry))?;
         Some(entry.record.clone())
     }

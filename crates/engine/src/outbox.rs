@@ -70,6 +70,9 @@ impl<T, W> Outbox<T, W> {
     pub(crate) fn take(&mut self) -> Option<T> {
         let held = self.held.pop_front_if(|held| held.wait.is_none())?;
         self.weight -= held.weight;
+        if self.held.is_empty() {
+            self.held = VecDeque::new();
+        }
         Some(held.step)
     }
 

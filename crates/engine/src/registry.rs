@@ -1,22 +1,48 @@
 //! Which call is which. The only place that knows dashmap: nothing here hands out a guard.
 
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use dashmap::{DashMap, Entry};
-use openmic_model::CallId;
+use dashmap::{DashMap, DashSet, Entry};
+use openmic_model::{CallId, CallKey};
 
 use crate::call::Shared;
 
 /// Calls by their callback key and, once known, by their id.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    by_key: DashMap<Arc<str>, Arc<Shared>>,
+    by_key: DashSet<Keyed>,
     by_id: DashMap<CallId, Arc<Shared>>,
 }
 
+/// A call as its key tells it from others.
+#[derive(Debug)]
+struct Keyed(Arc<Shared>);
+
+impl Borrow<CallKey> for Keyed {
+    fn borrow(&self) -> &CallKey {
+        self.0.flight.key()
+    }
+}
+
+impl Hash for Keyed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.key().hash(state);
+    }
+}
+
+impl PartialEq for Keyed {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key() == other.0.key()
+    }
+}
+
+impl Eq for Keyed {}
+
 impl Registry {
     pub(crate) fn insert(&self, call: &Arc<Shared>) {
-        self.by_key.insert(Arc::clone(&call.key), Arc::clone(call));
+        self.by_key.insert(Keyed(Arc::clone(call)));
     }
 
     /// Makes the call known by `id`; false when another call that is not over has it.
@@ -36,14 +62,16 @@ impl Registry {
     }
 
     pub(crate) fn remove(&self, call: &Arc<Shared>) {
-        self.by_key.remove(&call.key);
+        self.by_key.remove(&call.key());
         if let Some(id) = call.id.get() {
             self.by_id.remove_if(id, |_, held| Arc::ptr_eq(held, call));
         }
     }
 
+    /// `key` as it stands in the path of a webhook.
     pub(crate) fn by_key(&self, key: &str) -> Option<Arc<Shared>> {
-        self.by_key.get(key).map(|call| Arc::clone(&call))
+        let call = self.by_key.get(&key_of(key)?)?;
+        Some(Arc::clone(&call.0))
     }
 
     pub(crate) fn by_id(&self, id: &CallId) -> Option<Arc<Shared>> {
@@ -53,19 +81,25 @@ impl Registry {
     /// Calls that are not over. Walks every shard: not for hot paths.
     pub(crate) fn live(&self) -> Vec<Arc<Shared>> {
         let all = self.by_key.iter();
-        all.filter(|entry| entry.value().is_live())
-            .map(|entry| Arc::clone(entry.value()))
+        all.filter(|call| call.0.is_live())
+            .map(|call| Arc::clone(&call.0))
             .collect()
     }
 
     /// Every call, also those that are over. As [`Registry::live`].
     pub(crate) fn all(&self) -> Vec<Arc<Shared>> {
-        let all = self.by_key.iter();
-        all.map(|entry| Arc::clone(entry.value())).collect()
+        self.by_key.iter().map(|call| Arc::clone(&call.0)).collect()
     }
 
     pub(crate) fn live_count(&self) -> usize {
-        let all = self.by_key.iter();
-        all.filter(|entry| entry.value().is_live()).count()
+        self.by_key.iter().filter(|call| call.0.is_live()).count()
     }
+}
+
+/// A key has one spelling: 32 hex digits in lower case.
+fn key_of(text: &str) -> Option<CallKey> {
+    let spelt = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let fits = text.len() == 32 && text.bytes().all(spelt);
+    let bits = u128::from_str_radix(text, 16).ok()?;
+    fits.then_some(CallKey(bits))
 }

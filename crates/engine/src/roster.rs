@@ -1,7 +1,7 @@
 //! The roster of a call as a stream inside the process.
 
 use openmic_machine::Phase;
-use openmic_model::RosterVersion;
+use openmic_model::{KeptVersion, RosterVersion};
 
 use crate::call::Status;
 use crate::watch;
@@ -12,7 +12,7 @@ use crate::watch;
 /// which then comes as a snapshot; what comes as a change always follows what came before.
 #[derive(Debug)]
 pub struct RosterStream {
-    versions: watch::Receiver<Option<RosterVersion>>,
+    versions: watch::Receiver<Option<KeptVersion>>,
     status: watch::Receiver<Status>,
     last: Option<openmic_model::Version>,
 }
@@ -28,7 +28,7 @@ pub enum RosterEvent {
 
 impl RosterStream {
     pub(crate) fn new(
-        versions: watch::Receiver<Option<RosterVersion>>,
+        versions: watch::Receiver<Option<KeptVersion>>,
         status: watch::Receiver<Status>,
     ) -> Self {
         Self {
@@ -63,7 +63,8 @@ impl RosterStream {
     }
 
     fn news(&mut self) -> Option<RosterEvent> {
-        let version = self.versions.with_and_update(Option::clone)?;
+        let kept = |kept: &Option<KeptVersion>| kept.as_ref().map(KeptVersion::whole);
+        let version = self.versions.with_and_update(kept)?;
         let last = self.last.replace(version.version);
         match last {
             Some(last) if version.version <= last => {

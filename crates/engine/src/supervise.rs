@@ -1,6 +1,5 @@
 //! What outlives a call's actor: cleaning up behind it, also when it panicked.
 
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -35,7 +34,7 @@ pub(crate) struct Lanes {
     /// What outlives a crash.
     pub(crate) ledger: Ledger,
     /// Who waits for a verdict, and since when.
-    pub(crate) replies: HashMap<CommandId, (oneshot::Sender<Outcome>, Instant)>,
+    pub(crate) replies: Replies,
     /// One of the engine's `max_calls`; given back when the call is over.
     pub(crate) place: Option<OwnedSemaphorePermit>,
 }
@@ -57,6 +56,34 @@ impl Jobs {
             self.0 = None;
         }
         done
+    }
+}
+
+/// Who waits for verdicts: a few, mostly nobody, and then it takes no memory.
+#[derive(Debug, Default)]
+pub(crate) struct Replies(Vec<(CommandId, oneshot::Sender<Outcome>, Instant)>);
+
+impl Replies {
+    pub(crate) fn insert(
+        &mut self,
+        command: CommandId,
+        reply: oneshot::Sender<Outcome>,
+        accepted: Instant,
+    ) {
+        self.0.push((command, reply, accepted));
+    }
+
+    /// Who waits for the command's verdict, and since when it was accepted.
+    pub(crate) fn remove(
+        &mut self,
+        command: CommandId,
+    ) -> Option<(oneshot::Sender<Outcome>, Instant)> {
+        let at = self.0.iter().position(|(of, ..)| *of == command)?;
+        let (_, reply, accepted) = self.0.swap_remove(at);
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+        Some((reply, accepted))
     }
 }
 
@@ -133,7 +160,7 @@ fn tell(engine: &Inner, call: &Shared, lanes: &mut Lanes, broken: &Broken) {
     if let Some(took) = call.operations.settle(*command, verdict) {
         engine.metrics.closed(*action, verdict, took);
     }
-    if let Some((reply, accepted)) = lanes.replies.remove(command) {
+    if let Some((reply, accepted)) = lanes.replies.remove(*command) {
         let moments = Moments {
             verdict: accepted.elapsed(),
             ..Moments::default()

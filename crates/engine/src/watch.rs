@@ -58,6 +58,11 @@ impl<T> Sender<T> {
         }
     }
 
+    /// Changes the value to one that says the same.
+    pub(crate) fn change_quietly(&self, change: impl FnOnce(&mut T)) {
+        change(&mut self.0.now.lock().value);
+    }
+
     pub(crate) fn send_modify(&self, change: impl FnOnce(&mut T)) {
         self.send_if_modified(|value| {
             change(value);

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use std::{fmt, mem};
 
-use openmic_model::{CallId, RosterVersion};
+use openmic_model::{CallId, KeptVersion, PackedRoster, RosterVersion, Version};
 use parking_lot::Mutex;
 
 use crate::frame::{CallFrame, OperationFrame};
@@ -34,6 +34,18 @@ impl Topic {
     pub fn publish(&self, version: RosterVersion) {
         let published = self.slot.state.lock().publish(version);
         self.signal(published.wake);
+    }
+
+    /// Nothing happens in the call: while nobody watches it takes less memory. `roster` is that of
+    /// `version`, packed; when that is not the newest one, nothing is done.
+    pub fn pack(&self, version: Version, roster: &PackedRoster) {
+        let mut state = self.slot.state.lock();
+        if state.watched.is_none()
+            && let Some(latest) = &mut state.latest
+            && latest.version() == version
+        {
+            latest.pack(roster);
+        }
     }
 
     /// Tells subscribers a new state of the call; it is also told to those who come later.
@@ -112,7 +124,7 @@ pub(crate) enum Pending {
 
 #[derive(Default)]
 pub(crate) struct State {
-    latest: Option<RosterVersion>,
+    latest: Option<KeptVersion>,
     call: Option<CallFrame>,
     pending: Vec<Pending>,
     versions: usize,
@@ -145,7 +157,7 @@ pub(crate) struct Start {
 #[derive(Default)]
 struct Published {
     wake: bool,
-    replaced: Option<RosterVersion>,
+    replaced: Option<KeptVersion>,
     skipped: Vec<Pending>,
 }
 
@@ -153,12 +165,13 @@ impl State {
     fn publish(&mut self, version: RosterVersion) -> Published {
         let mut done = Published::default();
         if let Some(latest) = &self.latest
-            && version.version <= latest.version
+            && version.version <= latest.version()
         {
-            done.replaced = Some(version);
+            done.replaced = Some(KeptVersion::Open(version));
             return done;
         }
-        done.replaced = self.latest.replace(version.clone());
+        let kept = KeptVersion::Open(version.clone());
+        done.replaced = self.latest.replace(kept);
         if self.watched.is_none() {
             return done;
         }
@@ -202,7 +215,7 @@ impl State {
     pub(crate) fn watch(&mut self, feed: u32) -> Start {
         self.watched = Some(feed);
         Start {
-            latest: self.latest.clone(),
+            latest: self.latest.as_ref().map(KeptVersion::whole),
             call: self.call.clone(),
             ended: self.ended,
         }

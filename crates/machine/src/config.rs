@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openmic_model::{CommandId, WallTime};
@@ -85,5 +87,47 @@ impl Config {
             parting_patience: Duration::from_secs(5),
             hang_up_patience: without_keep_alive(),
         }
+    }
+}
+
+/// What a call has of its own in its settings. The rest is the same in nearly all calls of a
+/// process, and they share it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Own {
+    /// [`Config::own_command`].
+    pub(crate) command: CommandId,
+    /// [`Config::wall_origin`].
+    pub(crate) wall_origin: WallTime,
+    /// [`Config::join_muted`].
+    pub(crate) join_muted: bool,
+}
+
+thread_local! {
+    /// The shared part of the call that began last on this thread.
+    static LATEST: RefCell<Option<Arc<Config>>> = const { RefCell::new(None) };
+}
+
+impl Config {
+    /// Takes apart what is the call's own, and what it shares with the one before it.
+    pub(crate) fn share(self) -> (Own, Arc<Self>) {
+        let own = Own {
+            command: self.own_command,
+            wall_origin: self.wall_origin,
+            join_muted: self.join_muted,
+        };
+        let common = Self {
+            epoch: 0,
+            own_command: CommandId::new(0),
+            wall_origin: WallTime(0),
+            join_muted: false,
+            ..self
+        };
+        let shared = LATEST.with_borrow_mut(|latest| {
+            if latest.as_deref() != Some(&common) {
+                *latest = None;
+            }
+            Arc::clone(latest.get_or_insert_with(|| Arc::new(common)))
+        });
+        (own, shared)
     }
 }

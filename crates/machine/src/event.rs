@@ -93,6 +93,9 @@ pub enum Event {
     /// Whether somebody watches the roster: while so, it is looked at every
     /// [`Config::roster_audit`](crate::Config::roster_audit).
     Watched(bool),
+    /// Nothing happens in the call, and nothing is expected soon: what it holds may take less memory.
+    /// Nothing else comes of it, in any state.
+    Quiet,
     /// Time has passed; the machine looks which timers are due.
     Tick,
     /// One timer went off. Made by the machine itself of [`Event::Tick`].
@@ -125,6 +128,7 @@ impl Event {
             Self::RosterNotice(_) => "RosterNotice",
             Self::OperationNotice(_) => "OperationNotice",
             Self::Watched(_) => "Watched",
+            Self::Quiet => "Quiet",
             Self::Tick => "Tick",
             Self::Timer(timer) => match timer {
                 Timer::Patience => "Timer(Patience)",

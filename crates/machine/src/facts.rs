@@ -66,7 +66,7 @@ impl Model {
     /// What the roster says of the own entry.
     pub(crate) fn own_muted(&self) -> Option<bool> {
         let me = self.me.as_ref()?;
-        self.merge.roster().get(me).map(|entry| entry.is_muted)
+        self.merge.is_muted(me)
     }
 
     /// Numbers a GET that begins now.
@@ -74,9 +74,9 @@ impl Model {
         let query = self.next_query;
         self.next_query = self.next_query.wrapping_add(1);
         if self.asked.len() == ASKED {
-            self.asked.pop_front();
+            self.asked.remove(0);
         }
-        self.asked.push_back(Asked {
+        self.asked.push(Asked {
             query,
             begun: now,
             mark: self.merge.read_mark(),
@@ -94,8 +94,16 @@ impl Model {
     /// When the GET began, and forgets it: an answer counts once.
     pub(crate) fn take_asked(&mut self, query: QueryId) -> Time {
         let begun = self.asked(query).begun;
-        self.asked.retain(|asked| asked.query != query);
+        self.forget_asked(query);
         begun
+    }
+
+    /// The GET was answered, and what that meant was seen to.
+    pub(crate) fn forget_asked(&mut self, query: QueryId) {
+        self.asked.retain(|asked| asked.query != query);
+        if self.asked.is_empty() {
+            self.asked = Vec::new();
+        }
     }
 
     pub(crate) fn read_call(&mut self, context: &mut Turn<'_>) {
@@ -236,9 +244,9 @@ impl Model {
 
     pub(crate) fn park(&mut self, operation: &Operation) {
         if self.parked.len() == PARKED && !seeded::is(Bug::UnboundedPark) {
-            self.parked.pop_front();
+            self.parked.remove(0);
         }
-        self.parked.push_back(operation.clone());
+        self.parked.push(operation.clone());
     }
 
     /// The outstanding POST has its outcome; what may have acted, or still may, leaves a doubt.

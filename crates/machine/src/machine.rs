@@ -2,7 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use openmic_model::{
-    CallFacts, CallKind, CallState, ParticipantId, Restored, Roster, Version, WallTime,
+    CallFacts, CallKind, CallState, PackedRoster, ParticipantId, Restored, Roster, Version,
+    WallTime,
 };
 use statig::blocking::{IntoStateMachineExt as _, StateMachine};
 
@@ -208,6 +209,16 @@ impl Machine {
     /// The merged roster.
     pub fn roster(&self) -> &Arc<Roster> {
         self.inner.inner().merge.roster()
+    }
+
+    /// The roster as the machine holds it after [`Event::Quiet`], when it is small.
+    pub fn packed_roster(&self) -> Option<&PackedRoster> {
+        self.inner.inner().merge.packed()
+    }
+
+    /// Whether [`Event::Quiet`] may spare memory.
+    pub fn may_be_packed(&self) -> bool {
+        self.inner.inner().merge.is_open()
     }
 
     /// The version last published; `seq` is 0 before the first.

@@ -7,10 +7,12 @@
 //! whatever is doubtful is reported, so that the machine asks by GET.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use openmic_model::seeded::{self, Bug};
-use openmic_model::{Change, DeltaEntry, Participant, ParticipantId, Roster, RosterUpdate};
+use openmic_model::{
+    Change, DeltaEntry, PackedRoster, Participant, ParticipantId, Roster, RosterUpdate,
+};
 
 /// Tombstones kept. Over that the oldest raises the floor, which may keep out somebody new whose
 /// update comes late: only a GET tells.
@@ -25,20 +27,79 @@ const COUNTED_ANEW: u8 = 2;
 /// The merged roster and what it knows of the numbers it saw.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Merge {
-    roster: Arc<Roster>,
-    tombstones: VecDeque<(ParticipantId, u64)>,
+    roster: Held,
     /// The highest number of any entry so far.
     highest: u64,
     /// The number up to which a whole roster was seen.
     floor: u64,
     last_delta: u64,
-    missing: Vec<u64>,
-    /// Everything up to here is missing for all we know: more than could be remembered.
-    lost_up_to: u64,
     /// Counts what came without numbers.
     plain: u64,
     /// GETs in a row that showed an entry with a lower number than was known before they began.
     lowered: u8,
+    /// Nothing, in most calls.
+    odd: Option<Box<Odd>>,
+}
+
+/// A roster that is packed while nothing happens, and opened when somebody looks.
+#[derive(Debug, Clone)]
+struct Held {
+    open: OnceLock<Arc<Roster>>,
+    /// The same.
+    packed: Option<PackedRoster>,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self {
+            open: OnceLock::from(Arc::default()),
+            packed: None,
+        }
+    }
+}
+
+impl Held {
+    fn get(&self) -> &Arc<Roster> {
+        self.open.get_or_init(|| {
+            let packed = self.packed.as_ref();
+            Arc::new(packed.map(PackedRoster::unpack).unwrap_or_default())
+        })
+    }
+
+    fn apply(&mut self, change: &Change) {
+        let mut open = self
+            .open
+            .take()
+            .unwrap_or_else(|| Arc::clone(Self::get(self)));
+        self.packed = None;
+        Arc::make_mut(&mut open).apply(change);
+        self.open = OnceLock::from(open);
+    }
+
+    fn pack(&mut self) {
+        if self.packed.is_none() {
+            self.packed = PackedRoster::pack(self.get());
+        }
+        if self.packed.is_some() {
+            self.open.take();
+        }
+    }
+
+    fn is_muted(&self, id: &ParticipantId) -> Option<bool> {
+        match (self.open.get(), &self.packed) {
+            (None, Some(packed)) => packed.is_muted(id),
+            _ => self.get().get(id).map(|entry| entry.is_muted),
+        }
+    }
+}
+
+/// What is not as it is when everybody stays and every number comes.
+#[derive(Debug, Clone, Default)]
+struct Odd {
+    tombstones: VecDeque<(ParticipantId, u64)>,
+    missing: Vec<u64>,
+    /// Everything up to here is missing for all we know: more than could be remembered.
+    lost_up_to: u64,
     /// Held entries whose number is of before the numbers went back, and means nothing.
     void: BTreeSet<ParticipantId>,
 }
@@ -96,12 +157,33 @@ enum Source {
 impl Merge {
     /// Everybody, as merged so far.
     pub(crate) fn roster(&self) -> &Arc<Roster> {
-        &self.roster
+        self.roster.get()
+    }
+
+    /// `isMuted` of an entry.
+    pub(crate) fn is_muted(&self, id: &ParticipantId) -> Option<bool> {
+        self.roster.is_muted(id)
+    }
+
+    /// Nothing happens: what is held is held in less memory, if it is little.
+    pub(crate) fn pack(&mut self) {
+        self.roster.pack();
+    }
+
+    /// The roster as it is held while nothing happens.
+    pub(crate) const fn packed(&self) -> Option<&PackedRoster> {
+        self.roster.packed.as_ref()
+    }
+
+    /// Whether [`Merge::pack`] may spare something.
+    pub(crate) fn is_open(&self) -> bool {
+        self.roster.open.get().is_some()
     }
 
     /// Whether every hole in the delta numbers has filled.
     pub(crate) fn is_whole(&self) -> bool {
-        self.missing.is_empty() && self.lost_up_to == 0
+        let odd = self.odd.as_ref();
+        odd.is_none_or(|odd| odd.missing.is_empty() && odd.lost_up_to == 0)
     }
 
     pub(crate) fn mark(&self) -> Mark {
@@ -176,9 +258,11 @@ impl Merge {
         let listed = if numbered { top(entries) } else { 0 };
         let bound = Some(mark.highest.max(listed));
         self.full(entries, bound, Source::Read(mark), me, &mut merged);
-        self.missing.retain(|missing| *missing > mark.delta);
-        if self.lost_up_to <= mark.delta {
-            self.lost_up_to = 0;
+        if let Some(odd) = &mut self.odd {
+            odd.missing.retain(|missing| *missing > mark.delta);
+            if odd.lost_up_to <= mark.delta {
+                odd.lost_up_to = 0;
+            }
         }
         merged
     }
@@ -218,13 +302,15 @@ impl Merge {
             return (mark, true);
         }
         self.lowered = 0;
-        self.tombstones.clear();
         (self.highest, self.floor) = (0, 0);
-        self.void = self.roster.iter().map(|held| held.id.clone()).collect();
+        let void = self.roster().iter().map(|held| held.id.clone()).collect();
+        let odd = self.odd.get_or_insert_default();
+        odd.tombstones.clear();
+        odd.void = void;
         // One entry alone says nothing of the others.
         (
             ReadMark { highest: 0, ..mark },
-            entries.len() < self.roster.len(),
+            entries.len() < self.roster().len(),
         )
     }
 
@@ -242,7 +328,7 @@ impl Merge {
 
     /// Whether `entry` is held as it is, numbers aside.
     fn holds(&self, entry: &Participant) -> bool {
-        self.roster.get(&entry.id).is_some_and(|held| {
+        self.roster().get(&entry.id).is_some_and(|held| {
             let mut held = (**held).clone();
             held.roster_sequence_number = entry.roster_sequence_number;
             held == *entry
@@ -251,7 +337,7 @@ impl Merge {
 
     /// Whether `entries` are everybody as held, numbers aside.
     fn is_as(&self, entries: &[Participant]) -> bool {
-        entries.len() == self.roster.len() && entries.iter().all(|entry| self.holds(entry))
+        entries.len() == self.roster().len() && entries.iter().all(|entry| self.holds(entry))
     }
 
     fn delta_entry(&mut self, entry: &DeltaEntry, me: Option<&ParticipantId>, merged: &mut Merged) {
@@ -271,7 +357,7 @@ impl Merge {
             return;
         }
         self.highest = self.highest.max(number.unwrap_or(0));
-        let unnumbered = held.is_none() && self.roster.get(&participant.id).is_some();
+        let unnumbered = held.is_none() && self.roster().get(&participant.id).is_some();
         if let Some(number) = number
             && unnumbered
             && number <= self.floor
@@ -300,7 +386,7 @@ impl Merge {
             _ => false,
         };
         let (kept, gone): (Vec<&Arc<Participant>>, Vec<_>) = self
-            .roster
+            .roster()
             .iter()
             .filter(|held| Some(&held.id) != me)
             .filter(|held| entries.iter().all(|entry| entry.id != held.id))
@@ -327,9 +413,9 @@ impl Merge {
             .max(entry.roster_sequence_number.unwrap_or_default());
         let same = |held: &Arc<Participant>| **held == *entry;
         if !stale {
-            self.void.remove(&entry.id);
+            self.counts(&entry.id);
         }
-        if self.roster.get(&entry.id).is_some_and(same) {
+        if self.roster().get(&entry.id).is_some_and(same) {
             return;
         }
         if !stale {
@@ -366,7 +452,7 @@ impl Merge {
     /// Notes what `entry`, the own one, came to. A guess that did not win states nothing.
     fn state_own(&self, entry: &Participant, source: Source, merged: &mut Merged) {
         merged.own_told = Some(entry.is_muted);
-        let held = self.roster.get(&entry.id);
+        let held = self.roster().get(&entry.id);
         if is_guess(entry, source) && held.is_none_or(|held| held.is_muted != entry.is_muted) {
             return;
         }
@@ -375,49 +461,58 @@ impl Merge {
     }
 
     fn remove(&mut self, id: &ParticipantId, merged: &mut Merged) {
-        self.void.remove(id);
-        if self.roster.get(id).is_some() {
+        self.counts(id);
+        if self.roster().get(id).is_some() {
             self.change(Change::Remove(id.clone()), merged);
         }
     }
 
+    /// The number that the entry has from here on means something.
+    fn counts(&mut self, id: &ParticipantId) {
+        if let Some(odd) = &mut self.odd {
+            odd.void.remove(id);
+        }
+    }
+
     fn change(&mut self, change: Change, merged: &mut Merged) {
-        Arc::make_mut(&mut self.roster).apply(&change);
+        self.roster.apply(&change);
         merged.changes.push(change);
     }
 
     /// The number of a held entry.
     fn held(&self, id: &ParticipantId) -> Option<u64> {
-        let held = self.roster.get(id)?;
+        let held = self.roster().get(id)?;
         held.roster_sequence_number
-            .filter(|_| !self.void.contains(id))
+            .filter(|_| !self.odd.as_ref().is_some_and(|odd| odd.void.contains(id)))
     }
 
     fn buried(&self, id: &ParticipantId) -> Option<u64> {
-        let tombstone = self.tombstones.iter().find(|(buried, _)| buried == id);
-        tombstone.map(|(_, at)| *at)
+        let mut tombstones = self.odd.as_ref()?.tombstones.iter();
+        let (_, at) = tombstones.find(|(buried, _)| buried == id)?;
+        Some(*at)
     }
 
     fn bury(&mut self, id: &ParticipantId, number: u64, merged: &mut Merged) {
         if seeded::is(Bug::DropTombstones) {
             return;
         }
-        if let Some((_, at)) = self.tombstones.iter_mut().find(|(buried, _)| buried == id) {
+        let tombstones = &mut self.odd.get_or_insert_default().tombstones;
+        if let Some((_, at)) = tombstones.iter_mut().find(|(buried, _)| buried == id) {
             *at = (*at).max(number);
             return;
         }
         // Whoever is not held and whose number is up to the floor does not come back anyhow.
-        if self.tombstones.len() == TOMBSTONES {
+        if tombstones.len() == TOMBSTONES {
             let floor = self.floor;
-            self.tombstones.retain(|(_, at)| *at > floor);
+            tombstones.retain(|(_, at)| *at > floor);
         }
-        if self.tombstones.len() == TOMBSTONES
-            && let Some((_, forgotten)) = self.tombstones.pop_front()
+        if tombstones.len() == TOMBSTONES
+            && let Some((_, forgotten)) = tombstones.pop_front()
         {
             self.floor = self.floor.max(forgotten);
             merged.doubtful = true;
         }
-        self.tombstones.push_back((id.clone(), number));
+        tombstones.push_back((id.clone(), number));
     }
 
     /// Follows the delta's numbers; true when one is newly missing.
@@ -426,18 +521,23 @@ impl Merge {
         // The first delta is a snapshot when it is number 1; else its forerunners were missed.
         let last = self.last_delta;
         if number <= last {
-            self.missing.retain(|missing| *missing != number);
+            if let Some(odd) = &mut self.odd {
+                odd.missing.retain(|missing| *missing != number);
+            }
             return false;
         }
         self.last_delta = number;
         let hole = last + 1..number;
-        let room = MISSING.saturating_sub(self.missing.len());
-        if hole.end - hole.start > room as u64 {
-            self.lost_up_to = number - 1;
+        if hole.is_empty() {
+            return false;
         }
-        let newly = !hole.is_empty();
-        self.missing.extend(hole.take(room));
-        newly
+        let odd = self.odd.get_or_insert_default();
+        let room = MISSING.saturating_sub(odd.missing.len());
+        if hole.end - hole.start > room as u64 {
+            odd.lost_up_to = number - 1;
+        }
+        odd.missing.extend(hole.take(room));
+        true
     }
 }
 

@@ -1,6 +1,6 @@
 //! The states and their arrows. Arms decide; what an attempt gathers is in `pursue`.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 
 use openmic_model::{
     Action, CallFacts, CallKind, CallState, CommandId, EndCause, Operation, ParticipantId, Record,
@@ -11,7 +11,7 @@ use statig::blocking::Outcome;
 use statig::state_machine;
 
 use crate::attempt::Attempt;
-use crate::config::Config;
+use crate::config::{Config, Own};
 use crate::desk::{Intent, not_established};
 use crate::doubt::Doubts;
 use crate::effect::{Effect, Ending, Phase, QueryId};
@@ -109,7 +109,9 @@ pub(crate) struct Offer {
     reason = "independent facts, each of which may hold in any state"
 )]
 pub(crate) struct Model {
-    pub(crate) config: Config,
+    pub(crate) own: Own,
+    /// But for what is `own`.
+    pub(crate) config: Arc<Config>,
     pub(crate) kind: CallKind,
     /// Of a call that rang before the bot did anything.
     pub(crate) offer: Option<Offer>,
@@ -129,11 +131,11 @@ pub(crate) struct Model {
     /// How long Graph itself asked to wait, and with what words.
     pub(crate) held: Option<Box<Held>>,
     pub(crate) doubts: Doubts,
-    pub(crate) parked: VecDeque<Operation>,
+    pub(crate) parked: Vec<Operation>,
     pub(crate) next_attempt: AttemptId,
     pub(crate) next_query: QueryId,
     /// The latest GETs.
-    pub(crate) asked: VecDeque<Asked>,
+    pub(crate) asked: Vec<Asked>,
     pub(crate) last_unnumbered: Option<Time>,
     /// The own entry stands as a notification left it that may be older than what it replaced,
     /// until a GET from this number on tells.
@@ -165,7 +167,7 @@ pub(crate) struct Model {
     /// Somebody watches the roster.
     pub(crate) watched: bool,
     /// That the call is over, as long as only a notification says so.
-    pub(crate) rumour: Rumour,
+    pub(crate) rumour: Option<Box<Rumour>>,
     pub(crate) jitter: u64,
     pub(crate) parting: Parting,
 }
@@ -424,6 +426,7 @@ impl Model {
             }
             Event::RosterRead { query, .. } => {
                 self.roster_unread(*query, context);
+                self.forget_asked(*query);
                 Handled
             }
             // What cannot be read is asked for again by the timers; the time to speak in waits for
@@ -441,7 +444,11 @@ impl Model {
     }
 
     #[superstate]
-    fn any(context: &mut Turn<'_>, event: &Event) -> Outcome<State> {
+    fn any(&mut self, context: &mut Turn<'_>, event: &Event) -> Outcome<State> {
+        if *event == Event::Quiet {
+            self.merge.pack();
+            return Handled;
+        }
         // The shell of the machine, which knows the state, puts the real phase in.
         context.effects.push(Effect::Unexpected {
             phase: Phase::Establishing,
@@ -519,6 +526,7 @@ impl Model {
             epoch: config.epoch,
             seq: 0,
         };
+        let (own, config) = config.share();
         Self {
             kind: CallKind::Group,
             offer: None,
@@ -532,10 +540,10 @@ impl Model {
             not_until: None,
             held: None,
             doubts: Doubts::default(),
-            parked: VecDeque::new(),
+            parked: Vec::new(),
             next_attempt: 1,
             next_query: 1,
-            asked: VecDeque::new(),
+            asked: Vec::new(),
             last_unnumbered: None,
             hearsay: None,
             reads_unnumbered: false,
@@ -551,9 +559,10 @@ impl Model {
             spoken: 0,
             orders: 0,
             watched: false,
-            rumour: Rumour::default(),
+            rumour: None,
             jitter: seed,
             parting: Parting::default(),
+            own,
             config,
         }
     }

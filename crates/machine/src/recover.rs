@@ -70,7 +70,7 @@ impl Model {
         if restored.commanded {
             // Only an established call takes commands, and to join muted is one.
             model.graph = Some(CallState::Established);
-            model.config.join_muted = false;
+            model.own.join_muted = false;
         }
         model.remains = Some(Box::new(Remains { restored, wall }));
         model

@@ -59,6 +59,7 @@ impl Model {
                 read: Read::Found(entries),
             } => {
                 let merged = self.roster_read(*query, entries, context);
+                self.forget_asked(*query);
                 self.follow(is, &merged)
             }
             Event::SelfRead {
@@ -66,6 +67,7 @@ impl Model {
                 read: Read::Found(entry),
             } => {
                 let merged = self.self_read(*query, entry, context);
+                self.forget_asked(*query);
                 self.follow(is, &merged)
             }
             Event::Timer(Timer::Window) => {
@@ -226,8 +228,8 @@ impl Model {
 
     /// The first act of an established call; a bot's own command that came first outranks it.
     fn want_to_join_muted(&mut self, context: &mut Turn<'_>) {
-        if self.config.join_muted && self.waiting.is_none() {
-            let id = self.config.own_command;
+        if self.own.join_muted && self.waiting.is_none() {
+            let id = self.own.command;
             let open = self.own_mute(id, JOIN_MUTED_WITHIN, context.now);
             open.record(context);
             self.waiting = Some(Intent::of(open));

@@ -45,14 +45,15 @@ impl Model {
             ..facts.clone()
         };
         self.absorb(&rest);
-        self.rumour.told = true;
+        let rumour = self.rumour.get_or_insert_default();
+        rumour.told = true;
         if facts.result.is_some() {
-            self.rumour.result.clone_from(&facts.result);
+            rumour.result.clone_from(&facts.result);
         }
-        if self.rumour.asked.is_some() {
-            self.rumour.again = true;
-        } else if context.now < self.rumour.not_before {
-            context.timers.hasten(Timer::Verify, self.rumour.not_before);
+        if rumour.asked.is_some() {
+            rumour.again = true;
+        } else if context.now < rumour.not_before {
+            context.timers.hasten(Timer::Verify, rumour.not_before);
         } else {
             self.verify(context);
         }
@@ -62,12 +63,14 @@ impl Model {
         context.timers.clear(Timer::Verify);
         let query = self.query(context.now);
         context.effects.push(Effect::ReadCall { query });
-        self.rumour.asked = Some(query);
-        self.rumour.again = false;
+        let rumour = self.rumour.get_or_insert_default();
+        rumour.asked = Some(query);
+        rumour.again = false;
     }
 
     pub(crate) fn note_read(&mut self, event: &Event, context: &mut Turn<'_>) {
         if let Event::CallRead { query, read } = event {
+            self.forget_asked(*query);
             self.call_was_read(*query, read, context);
         }
     }
@@ -75,10 +78,11 @@ impl Model {
     /// A GET of the call ended. Whether it is over is for others to say; here it is seen to that
     /// Graph is asked again where it did not tell.
     fn call_was_read(&mut self, query: QueryId, read: &Read<CallFacts>, context: &mut Turn<'_>) {
-        if self.rumour.asked != Some(query) {
+        let asked = |rumour: &&mut Box<Rumour>| rumour.asked == Some(query);
+        let Some(rumour) = self.rumour.as_mut().filter(asked) else {
             return;
-        }
-        self.rumour.asked = None;
+        };
+        rumour.asked = None;
         let alive = match read {
             Read::Found(facts) => facts
                 .state
@@ -89,33 +93,32 @@ impl Model {
             context.timers.set(Timer::Verify, context.now + AGAIN);
             return;
         }
-        let pause = AGAIN * (1 << self.rumour.refuted.min(5));
-        self.rumour.refuted = self.rumour.refuted.saturating_add(1);
-        self.rumour.not_before = context.now + pause;
+        let pause = AGAIN * (1 << rumour.refuted.min(5));
+        rumour.refuted = rumour.refuted.saturating_add(1);
+        rumour.not_before = context.now + pause;
         context.effects.push(Effect::Unexpected {
             phase: Phase::Establishing,
             event: Event::CallNotice(CallFacts::default()).name(),
         });
-        if self.rumour.again {
-            context.timers.set(Timer::Verify, self.rumour.not_before);
+        if rumour.again {
+            context.timers.set(Timer::Verify, rumour.not_before);
         } else {
-            self.rumour.told = false;
-            self.rumour.result = None;
+            rumour.told = false;
+            rumour.result = None;
         }
     }
 
     /// Graph said itself that the call is over.
     pub(crate) fn ended(&self, facts: &CallFacts) -> Outcome<State> {
-        let said = || self.rumour.result.clone();
+        let said = || self.rumour.as_ref()?.result.clone();
         over(EndCause::Remote, facts.result.clone().or_else(said))
     }
 
     /// Graph does not know the call any more.
     pub(crate) fn gone(&self) -> Outcome<State> {
-        if self.rumour.told {
-            over(EndCause::Remote, self.rumour.result.clone())
-        } else {
-            over(EndCause::Gone, None)
+        match self.rumour.as_ref().filter(|rumour| rumour.told) {
+            Some(rumour) => over(EndCause::Remote, rumour.result.clone()),
+            None => over(EndCause::Gone, None),
         }
     }
 }

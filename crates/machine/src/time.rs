@@ -1,53 +1,91 @@
 //! Time as the shell tells it, and one table of every timer a call may have.
 
+use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::Add;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A moment, counted from an origin that the shell chose and keeps. It never goes backwards.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct Time(Duration);
+/// A moment, counted from an origin that the shell chose and keeps. It never goes backwards, and
+/// ends 584 years after the origin.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Duration", into = "Duration")]
+pub struct Time(
+    /// Nanoseconds and one: a call holds many moments that may be none.
+    NonZeroU64,
+);
 
 impl Time {
     /// The origin.
-    pub const ZERO: Self = Self(Duration::ZERO);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
 
     /// A moment `after` the origin.
     pub const fn from_origin(after: Duration) -> Self {
-        Self(after)
+        Self(NonZeroU64::MIN.saturating_add(nanos(after)))
     }
 
     /// A moment so many milliseconds after the origin.
     pub const fn from_millis(millis: u64) -> Self {
-        Self(Duration::from_millis(millis))
+        Self::from_origin(Duration::from_millis(millis))
     }
 
     /// How long after the origin.
     pub const fn since_origin(self) -> Duration {
-        self.0
+        Duration::from_nanos(self.0.get() - 1)
     }
 
     /// How long after `earlier`; zero when it is not after it.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     /// So much earlier, at most back to the origin.
     #[must_use]
     pub(crate) const fn back(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(by))
+        Self::from_origin(self.since_origin().saturating_sub(by))
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Time").field(&self.since_origin()).finish()
+    }
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self::ZERO
     }
 }
 
 impl Add<Duration> for Time {
     type Output = Self;
     fn add(self, after: Duration) -> Self {
-        Self(self.0.saturating_add(after))
+        Self(self.0.saturating_add(nanos(after)))
+    }
+}
+
+impl From<Duration> for Time {
+    fn from(after: Duration) -> Self {
+        Self::from_origin(after)
+    }
+}
+
+impl From<Time> for Duration {
+    fn from(at: Time) -> Self {
+        at.since_origin()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "it was compared")]
+const fn nanos(duration: Duration) -> u64 {
+    let nanos = duration.as_nanos();
+    if nanos > u64::MAX as u128 {
+        u64::MAX
+    } else {
+        nanos as u64
     }
 }
 

@@ -93,7 +93,7 @@ impl Model {
             self.spoken = open.order;
             let until = (context.now + speak.length).min(speak.latest);
             self.window = Some(Window::ending(until));
-            let until = self.config.wall_origin.after(until.since_origin());
+            let until = self.own.wall_origin.after(until.since_origin());
             let until = Some(until);
             context
                 .effects

@@ -140,7 +140,8 @@ fn kind(event: &Event) -> usize {
         Event::RosterNotice(RosterUpdate::Full(_)) => 44,
         Event::OperationNotice(operation) => 45 + of_status(operation.status),
         Event::Tick => 48,
-        Event::Timer(_) => 49,
+        // Made by the machine itself, and what no state looks at.
+        Event::Timer(_) | Event::Quiet => 49,
         Event::Watched(watched) => 52 + usize::from(*watched),
     }
 }

@@ -173,6 +173,7 @@ impl Process {
         let mut effects = Vec::new();
         self.machine
             .handle(event, self.time(around.world.now), &mut effects);
+        self.be_quiet(around);
         if around.world.judge.story.is_some() {
             let now = self.machine.phase();
             around
@@ -180,6 +181,17 @@ impl Process {
                 .say(|| format!("{event:?}\n               {phase} -> {now}: {effects:?}"));
         }
         self.settle_in(around, effects, None)
+    }
+
+    /// Now and then the machine packs what it holds, which changes nothing.
+    fn be_quiet(&mut self, around: &Around<'_>) {
+        let now = around.world.now;
+        if self.machine.may_be_packed() && now.is_multiple_of(4) {
+            let mut effects = Vec::new();
+            let now = self.time(now);
+            self.machine.handle(&Event::Quiet, now, &mut effects);
+            debug_assert!(effects.is_empty(), "{effects:?}");
+        }
     }
 
     /// Somebody came to watch, or the last one left.

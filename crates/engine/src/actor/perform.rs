@@ -7,7 +7,9 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use openmic_hub::{CallFrame, OperationFrame, Topic};
 use openmic_machine::{Ack, Effect, Event, Origin, Phase, PostOutcome, Read, Refusal};
-use openmic_model::{Action, CallId, CallKind, CommandId, ResultInfo, RosterVersion, Verdict};
+use openmic_model::{
+    Action, CallId, CallKind, CommandId, KeptVersion, ResultInfo, RosterVersion, Verdict,
+};
 use openmic_wire::create::CreateCall;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -46,12 +48,15 @@ impl Actor {
                 let Some(call) = self.call.id.get().cloned() else {
                     return;
                 };
-                self.call.roster.send_replace(Some(RosterVersion {
+                let published = RosterVersion {
                     call,
                     version: *version,
                     roster: Arc::clone(roster),
                     changes: Arc::clone(changes),
-                }));
+                };
+                self.call
+                    .roster
+                    .send_replace(Some(KeptVersion::Open(published)));
             }
             Effect::Entered { from, to } => {
                 metrics.entered(*from, *to);
@@ -293,7 +298,7 @@ impl Actor {
         {
             topic.operation(frame(&record, &verdict));
         }
-        if let Some((reply, accepted)) = desk.lanes.replies.remove(&command) {
+        if let Some((reply, accepted)) = desk.lanes.replies.remove(command) {
             let moments = step.timeline.moments(action, accepted);
             if reply.send(Outcome { verdict, moments }).is_err() {
                 tracing::debug!("nobody waits for the verdict any more");

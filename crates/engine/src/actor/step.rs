@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::{Actor, Desk, perform};
 use crate::call::Status;
-use crate::join::{Created, JoinError, Kept};
+use crate::join::{Created, JoinError};
+use crate::kept::Kept;
 use crate::ledger::Ledger;
 use crate::moments::Timeline;
 
@@ -34,7 +35,7 @@ pub(super) struct Beside {
     /// The call got its id, in this phase: subscribers may come.
     pub(super) opened: Option<Phase>,
     /// What the call's creator is told.
-    pub(super) creator: Option<Result<Created, JoinError>>,
+    pub(super) creator: Option<Box<Result<Created, JoinError>>>,
     /// The giver of the command that is taken in with it.
     pub(super) taken: Option<oneshot::Sender<()>>,
     /// Written down before the machine's own records.
@@ -203,11 +204,14 @@ impl Actor {
             }
         }
         if let Some(told) = creator {
-            if let Ok(created) = &told {
-                let kept = self.call.created.set(Kept::new(created));
+            if let Ok(created) = &*told {
+                let kept = self
+                    .call
+                    .created
+                    .set(Kept::new(created, &self.engine.answers));
                 debug_assert!(kept.is_ok(), "a call is created once");
             }
-            self.tell_creator(told);
+            self.tell_creator(*told);
         }
         if step.exists
             && let Some(kind) = desk.lost.take()

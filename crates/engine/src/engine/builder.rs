@@ -19,6 +19,7 @@ use url::Url;
 use super::{Engine, Inner, Recovered, new_key};
 use crate::call::Owner;
 use crate::incoming::Rings;
+use crate::kept::Answers;
 use crate::metrics::EngineMetrics;
 use crate::recorder::{self, Recorder};
 use crate::registry::Registry;
@@ -236,6 +237,7 @@ impl EngineBuilder {
             upstream,
             hub,
             registry: Registry::default(),
+            answers: Answers::default(),
             metrics: EngineMetrics::new(),
             relay: self.relay,
             command_deadline: self.command_deadline,
@@ -247,7 +249,7 @@ impl EngineBuilder {
             damaged: Mutex::default(),
             leaving: AtomicBool::new(false),
             recovery_rate: self.recovery_rate,
-            owner: self.owner,
+            owner: Arc::new(self.owner),
             public_url: self.public_url,
             join_muted: self.join_muted,
             max_calls: self.max_calls,

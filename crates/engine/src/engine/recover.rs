@@ -7,7 +7,7 @@
 //! adopted and goes on as any other, with what was under way settled by the machine; one that it has
 //! not is closed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::mailbox;
 use crate::outbox::Outbox;
 use crate::recorder::Sent;
 use crate::recorder::entry::How;
-use crate::supervise::{Jobs, Lanes, hang_up, supervise};
+use crate::supervise::{Jobs, Lanes, Replies, hang_up, supervise};
 use crate::upstream::PATIENCE;
 
 /// Calls that are looked at and have not been answered for.
@@ -224,7 +224,7 @@ impl Inner {
         } = intent;
         let begins = Begins {
             key: format!("{:032x}", key.0).into(),
-            owner: Owner { app, tenant },
+            owner: self.shared_owner(Owner { app, tenant }),
             // Nobody was told of a call whose create was lost.
             named: named.filter(|_| id.is_some()).map(|named| Named {
                 callback_uri: named.callback_uri,
@@ -368,7 +368,7 @@ impl Inner {
             topic,
             unwanted: lost,
             unproven: !book.is_opened(),
-            probe,
+            probe: probe.map(Box::new),
         };
         // Of a lost one too: should it show, whoever watches it sees versions of this epoch.
         let opening = vec![Record::Epoch(epoch)];
@@ -376,8 +376,8 @@ impl Inner {
             inbox,
             jobs: Jobs::default(),
             outbox: Outbox::default(),
-            ledger: Ledger::new(self.journal.clone(), &call.key, book),
-            replies: HashMap::new(),
+            ledger: Ledger::new(self.journal.clone(), call.key(), book),
+            replies: Replies::default(),
             // More than `max_calls` may be up for a while.
             place: Arc::clone(&self.places).try_acquire_owned().ok(),
         });

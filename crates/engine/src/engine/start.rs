@@ -1,6 +1,5 @@
 //! How a call begins.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
@@ -29,7 +28,7 @@ use crate::operations::Operations;
 use crate::outbox::Outbox;
 use crate::recorder::Flight;
 use crate::recorder::entry::How;
-use crate::supervise::{Jobs, Lanes, supervise};
+use crate::supervise::{Jobs, Lanes, Replies, supervise};
 use crate::upstream::PATIENCE;
 use crate::watch;
 
@@ -82,7 +81,7 @@ impl Engine {
         ];
         let begins = Begins {
             key,
-            owner,
+            owner: inner.shared_owner(owner),
             named,
             rang: matches!(first, First::Answer { .. }),
             kind: first.kind(),
@@ -140,8 +139,8 @@ impl Engine {
             inbox,
             jobs: Jobs::default(),
             outbox: Outbox::default(),
-            ledger: Ledger::new(inner.journal.clone(), &shared.key, Book::default()),
-            replies: HashMap::new(),
+            ledger: Ledger::new(inner.journal.clone(), shared.key(), Book::default()),
+            replies: Replies::default(),
             place: Some(place),
         });
         tokio::spawn(supervise(actor, lanes, orphan_patience));
@@ -166,7 +165,7 @@ impl Engine {
 /// What is known of a call before anything of it happens here.
 pub(crate) struct Begins {
     pub(crate) key: Arc<str>,
-    pub(crate) owner: Owner,
+    pub(crate) owner: Arc<Owner>,
     pub(crate) named: Option<Named>,
     pub(crate) rang: bool,
     pub(crate) kind: CallKind,
@@ -191,9 +190,8 @@ impl Inner {
         });
         let shared = Arc::new(Shared {
             flight: Flight::new(self.recorder.as_ref(), &key),
-            key,
             owner,
-            named,
+            named: named.map(Box::new),
             lane,
             rang,
             id: OnceLock::new(),
@@ -206,6 +204,15 @@ impl Inner {
             errands: Errands::default(),
         });
         (shared, inbox)
+    }
+
+    /// Nearly all calls are the engine's own bot's.
+    pub(super) fn shared_owner(&self, owner: Owner) -> Arc<Owner> {
+        if owner == *self.owner {
+            Arc::clone(&self.owner)
+        } else {
+            Arc::new(owner)
+        }
     }
 
     /// How a call's machine behaves.

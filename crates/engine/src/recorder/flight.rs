@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use openmic_machine::{Config, Effect, Event, Machine, Time};
-use openmic_model::{Action, CallId, WallTime};
+use openmic_model::{Action, CallId, CallKey, WallTime};
 use serde::Serialize;
 
 use super::entry::{
@@ -25,7 +25,7 @@ const AT_ONCE: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Flight {
     recorder: Option<Arc<Recorder>>,
-    key: u128,
+    key: CallKey,
     /// Lines so far.
     lines: AtomicU64,
 }
@@ -108,7 +108,11 @@ impl Sent {
     fn answered(&mut self, event: &Event, now: Time) -> Option<Duration> {
         let awaited = Awaited::answered_by(event)?;
         let at = self.0.iter().position(|(sent, _)| *sent == awaited)?;
-        Some(now.since(self.0.swap_remove(at).1))
+        let (_, sent) = self.0.swap_remove(at);
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+        Some(now.since(sent))
     }
 }
 
@@ -118,9 +122,14 @@ impl Flight {
         Self {
             recorder: recorder.map(Arc::clone),
             // A key is 128 bits in hex.
-            key: u128::from_str_radix(key, 16).unwrap_or_default(),
+            key: CallKey(u128::from_str_radix(key, 16).unwrap_or_default()),
             lines: AtomicU64::new(0),
         }
+    }
+
+    /// Of the call.
+    pub(crate) const fn key(&self) -> &CallKey {
+        &self.key
     }
 
     /// The machine was made: `acts` is what it did first.
@@ -276,7 +285,7 @@ impl Flight {
             recorder.depart(Departed {
                 id: id.clone(),
                 owner: owner.clone(),
-                key: self.key,
+                key: self.key.0,
             });
         }
     }
@@ -312,7 +321,7 @@ impl Flight {
             if serde_json::to_writer(Bounded(line), &entry).is_err() {
                 return false;
             }
-            recorder.put(self.key, n, line);
+            recorder.put(self.key.0, n, line);
             true
         })
     }
@@ -321,7 +330,7 @@ impl Flight {
         Some(CallLog {
             recorder: Arc::clone(self.recorder.as_ref()?),
             owner: owner.clone(),
-            key: self.key,
+            key: self.key.0,
         })
     }
 }

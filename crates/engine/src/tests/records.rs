@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use openmic_machine::Phase;
 use openmic_model::{
-    Action, Change, ClientContext, CommandId, Evidence, OperationId, OperationStatus, RosterSeen,
-    Verdict,
+    Action, Change, ClientContext, CommandId, Evidence, KeptVersion, OperationId, OperationStatus,
+    RosterSeen, Verdict,
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -223,6 +223,33 @@ async fn the_roster_comes_as_a_snapshot_then_as_deltas_then_ends() {
     ));
     assert_eq!(within(roster.next()).await, None);
     assert_eq!(within(roster.next()).await, None);
+}
+
+#[tokio::test]
+async fn a_call_in_which_nothing_happens_is_packed_and_shows_what_it_showed() {
+    let stage = Stage::new(patient).await;
+    let mut leg = stage.established(true).await;
+    let mut stream = leg.call.roster();
+    let before = leg.call.roster_now();
+    let packed = |kept: &Option<KeptVersion>| matches!(kept, Some(KeptVersion::Packed(_)));
+    within(async {
+        while !leg.call.shared.roster.with(packed) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(leg.call.roster_now(), before);
+    let Some(RosterEvent::Snapshot(first)) = within(stream.next()).await else {
+        panic!("no snapshot");
+    };
+    assert_eq!(Some(first), before);
+    assert_eq!(verdict(leg.command(Action::Mute)).await, Verdict::Already);
+    leg.roster(false);
+    let Some(RosterEvent::Delta(second)) = within(stream.next()).await else {
+        panic!("no delta");
+    };
+    assert_eq!((second.version.seq, second.roster.len()), (2, 2));
+    leg.end().await;
 }
 
 #[tokio::test]

@@ -111,6 +111,9 @@ impl Rig {
         let mut effects = Vec::new();
         self.ledger.event(&event);
         self.machine.handle(&event, self.now, &mut effects);
+        let done = effects.len();
+        self.machine.handle(&Event::Quiet, self.now, &mut effects);
+        assert_eq!(effects.len(), done, "nothing comes of quiet: {effects:?}");
         self.ledger.effects(&effects);
         self.log.extend(effects.iter().cloned());
         effects.retain(|effect| !matches!(effect, Effect::Record(_)));

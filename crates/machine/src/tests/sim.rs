@@ -226,6 +226,9 @@ impl Run {
         let mut effects = Vec::new();
         self.ledger.event(event);
         self.machine.handle(event, self.now, &mut effects);
+        let done = effects.len();
+        self.machine.handle(&Event::Quiet, self.now, &mut effects);
+        assert_eq!(effects.len(), done, "nothing comes of quiet: {effects:?}");
         self.done(&format!("{event:?}"), effects);
     }
 

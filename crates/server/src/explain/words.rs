@@ -94,6 +94,7 @@ pub(super) fn event(event: &Event, me: Option<&ParticipantId>, due: &[Timer]) ->
         }
         Event::Watched(true) => "somebody watches the roster".to_owned(),
         Event::Watched(false) => "nobody watches the roster any more".to_owned(),
+        Event::Quiet => "nothing happens".to_owned(),
         Event::Tick => {
             let fired: Vec<_> = due.iter().map(|timer| overdue(*timer)).collect();
             if fired.is_empty() {

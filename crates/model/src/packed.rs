@@ -1,0 +1,541 @@
+//! A small roster in one piece of memory, for calls in which nothing happens.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{
+    CallId, Change, Identity, IdentityKind, MediaStream, Participant, ParticipantId, Roster,
+    RosterVersion, Version,
+};
+
+/// Entries of a roster that is packed. A longer one is of a meeting in which something happens.
+const LONGEST: usize = 16;
+
+/// What stands in most entries as it is here.
+const WORDS: [&str; 12] = [
+    "audio",
+    "main-audio",
+    "sendReceive",
+    "receiveOnly",
+    "sendOnly",
+    "inactive",
+    "video",
+    "main-video",
+    "videoBasedScreenSharing",
+    "applicationsharing-video",
+    "data",
+    "",
+];
+const GUID: u64 = 0;
+/// A text that is no GUID and no word: so much and its length.
+const PLAIN: u64 = 1 + WORDS.len() as u64;
+
+/// A roster of few entries as a tenth of the memory that [`Roster`] takes. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PackedRoster(
+    /// The number of entries, then of each how long it is and what it says.
+    Arc<[u8]>,
+);
+
+/// It holds names.
+impl fmt::Debug for PackedRoster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PackedRoster").finish_non_exhaustive()
+    }
+}
+
+impl PackedRoster {
+    /// `None` when it has too many entries.
+    pub fn pack(roster: &Roster) -> Option<Self> {
+        if roster.len() > LONGEST {
+            return None;
+        }
+        let mut all = Vec::new();
+        put(roster.len() as u64, &mut all);
+        let mut one = Vec::new();
+        let mut before: &[MediaStream] = &[];
+        for entry in roster.iter() {
+            one.clear();
+            put_entry(entry, before, &mut one);
+            put(one.len() as u64, &mut all);
+            all.extend_from_slice(&one);
+            before = &entry.streams;
+        }
+        Some(Self(all.into()))
+    }
+
+    /// The roster that it was made of.
+    pub fn unpack(&self) -> Roster {
+        let mut roster = Roster::default();
+        let mut before = Vec::new();
+        for entry in self.entries() {
+            let entry = entry_of(entry, &before).expect(PACKED);
+            before.clone_from(&entry.streams);
+            roster.apply(&Change::Upsert(Arc::new(entry)));
+        }
+        roster
+    }
+
+    /// `isMuted` of the entry of `id`.
+    pub fn is_muted(&self, id: &ParticipantId) -> Option<bool> {
+        let mut wanted = Vec::with_capacity(40);
+        put_text(id.as_str(), &mut wanted);
+        self.entries().find_map(|entry| {
+            let (flags, rest) = entry.split_first()?;
+            rest.starts_with(&wanted).then_some(flags & MUTED > 0)
+        })
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &*self.0;
+        let count = take(&mut rest).expect(PACKED);
+        (0..count).map(move |_| piece(&mut rest).expect(PACKED))
+    }
+}
+
+/// A [`RosterVersion`] as whoever keeps the latest one has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeptVersion {
+    /// As it came.
+    Open(RosterVersion),
+    /// Since nothing happens in the call.
+    Packed(PackedVersion),
+}
+
+impl KeptVersion {
+    /// Where in the history of the call's roster.
+    pub const fn version(&self) -> Version {
+        match self {
+            Self::Open(version) => version.version,
+            Self::Packed(packed) => packed.version,
+        }
+    }
+
+    /// The version itself.
+    pub fn whole(&self) -> RosterVersion {
+        match self {
+            Self::Open(version) => version.clone(),
+            Self::Packed(packed) => packed.unpack(),
+        }
+    }
+
+    /// Packs it. `roster` is its packed roster.
+    pub fn pack(&mut self, roster: &PackedRoster) {
+        if let Self::Open(version) = self {
+            *self = Self::Packed(PackedVersion::pack(version, roster.clone()));
+        }
+    }
+}
+
+/// A [`RosterVersion`] with a packed roster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedVersion {
+    call: CallId,
+    version: Version,
+    roster: PackedRoster,
+    changes: Changes,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Changes {
+    /// So many of them put in what the roster shows: its entries of these numbers, the first in
+    /// the lowest four bits.
+    Shown {
+        count: u8,
+        entries: u64,
+    },
+    Whole(Arc<[Change]>),
+}
+
+impl PackedVersion {
+    fn pack(version: &RosterVersion, roster: PackedRoster) -> Self {
+        Self {
+            call: version.call.clone(),
+            version: version.version,
+            roster,
+            changes: Changes::of(version),
+        }
+    }
+
+    fn unpack(&self) -> RosterVersion {
+        let roster = self.roster.unpack();
+        let changes = match &self.changes {
+            Changes::Whole(changes) => Arc::clone(changes),
+            Changes::Shown { count, entries } => (0..*count)
+                .map(|at| {
+                    let entry = (entries >> (4 * at)).to_le_bytes()[0] & 15;
+                    let entry = roster.iter().nth(entry.into()).expect(PACKED);
+                    Change::Upsert(Arc::clone(entry))
+                })
+                .collect(),
+        };
+        RosterVersion {
+            call: self.call.clone(),
+            version: self.version,
+            roster: Arc::new(roster),
+            changes,
+        }
+    }
+}
+
+impl Changes {
+    fn of(version: &RosterVersion) -> Self {
+        Self::shown(version).unwrap_or_else(|| Self::Whole(Arc::clone(&version.changes)))
+    }
+
+    fn shown(version: &RosterVersion) -> Option<Self> {
+        let RosterVersion {
+            roster, changes, ..
+        } = version;
+        if roster.len() > LONGEST || changes.len() > LONGEST {
+            return None;
+        }
+        let mut entries = 0;
+        for (at, change) in changes.iter().enumerate() {
+            let Change::Upsert(changed) = change else {
+                return None;
+            };
+            let shown = roster.iter().position(|entry| entry == changed)?;
+            entries |= (shown as u64) << (4 * at);
+        }
+        Some(Self::Shown {
+            count: changes.len().try_into().ok()?,
+            entries,
+        })
+    }
+}
+
+const PACKED: &str = "nobody else packs rosters";
+
+const MUTED: u8 = 1;
+const LOBBY: u8 = 2;
+const NUMBERED: u8 = 4;
+const KNOWN: u8 = 8;
+const NAMED: u8 = 16;
+/// The kind of the identity stands above it.
+const KIND: u32 = 5;
+
+const KINDS: [IdentityKind; 5] = [
+    IdentityKind::User,
+    IdentityKind::Application,
+    IdentityKind::Guest,
+    IdentityKind::Phone,
+    IdentityKind::Other,
+];
+
+fn put_entry(entry: &Participant, before: &[MediaStream], to: &mut Vec<u8>) {
+    let Participant {
+        id,
+        identity,
+        is_muted,
+        in_lobby,
+        roster_sequence_number,
+        streams,
+    } = entry;
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    let kind = KINDS.iter().position(|kind| *kind == identity.kind);
+    let kind = u8::try_from(kind.unwrap_or_default()).unwrap_or_default();
+    to.push(
+        flag(*is_muted, MUTED)
+            | flag(*in_lobby, LOBBY)
+            | flag(roster_sequence_number.is_some(), NUMBERED)
+            | flag(identity.id.is_some(), KNOWN)
+            | flag(identity.display_name.is_some(), NAMED)
+            | kind << KIND,
+    );
+    put_text(id.as_str(), to);
+    for text in [&identity.id, &identity.display_name].into_iter().flatten() {
+        put_text(text, to);
+    }
+    if let Some(number) = roster_sequence_number {
+        put(*number, to);
+    }
+    if streams == before {
+        put(0, to);
+        return;
+    }
+    put(streams.len() as u64 + 1, to);
+    for stream in streams {
+        let MediaStream {
+            media_type,
+            label,
+            source_id,
+            direction,
+            server_muted,
+        } = stream;
+        let muted = server_muted.map_or(2, u8::from);
+        to.push(muted | flag(label.is_some(), NAMED));
+        for text in [media_type, source_id, direction].into_iter().chain(label) {
+            put_text(text, to);
+        }
+    }
+}
+
+fn entry_of(mut from: &[u8], before: &[MediaStream]) -> Option<Participant> {
+    let from = &mut from;
+    let flags = *from.split_off_first()?;
+    let has = |flag: u8| flags & flag > 0;
+    Some(Participant {
+        id: ParticipantId::parse(&text(from)?).ok()?,
+        identity: Identity {
+            kind: *KINDS.get(usize::from(flags >> KIND))?,
+            id: if has(KNOWN) { Some(text(from)?) } else { None },
+            display_name: if has(NAMED) { Some(text(from)?) } else { None },
+        },
+        is_muted: has(MUTED),
+        in_lobby: has(LOBBY),
+        roster_sequence_number: if has(NUMBERED) {
+            Some(take(from)?)
+        } else {
+            None
+        },
+        streams: match take(from)?.checked_sub(1) {
+            None => before.to_vec(),
+            Some(count) => (0..count).map(|_| stream(from)).collect::<Option<_>>()?,
+        },
+    })
+}
+
+fn stream(from: &mut &[u8]) -> Option<MediaStream> {
+    let flags = *from.split_off_first()?;
+    let [media_type, source_id, direction] = [text(from)?, text(from)?, text(from)?];
+    Some(MediaStream {
+        media_type,
+        label: if flags & NAMED > 0 {
+            Some(text(from)?)
+        } else {
+            None
+        },
+        source_id,
+        direction,
+        server_muted: match flags & 3 {
+            2 => None,
+            muted => Some(muted == 1),
+        },
+    })
+}
+
+fn put_text(text: &str, to: &mut Vec<u8>) {
+    if let Some(guid) = guid(text) {
+        put(GUID, to);
+        to.extend_from_slice(&guid);
+    } else if let Some(word) = WORDS.iter().position(|word| *word == text) {
+        put(word as u64 + 1, to);
+    } else {
+        put(text.len() as u64 + PLAIN, to);
+        to.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn text(from: &mut &[u8]) -> Option<String> {
+    let kind = take(from)?;
+    if kind == GUID {
+        let bytes = from.split_off(..16)?;
+        let mut text = String::with_capacity(36);
+        for (at, byte) in bytes.iter().enumerate() {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                text.push('-');
+            }
+            for digit in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(digit.into(), 16)?);
+            }
+        }
+        return Some(text);
+    }
+    match kind.checked_sub(PLAIN) {
+        None => Some((*WORDS.get(usize::try_from(kind - 1).ok()?)?).to_owned()),
+        Some(length) => {
+            let bytes = from.split_off(..usize::try_from(length).ok()?)?;
+            Some(str::from_utf8(bytes).ok()?.to_owned())
+        }
+    }
+}
+
+/// The bits of a GUID in its canonical spelling.
+fn guid(text: &str) -> Option<[u8; 16]> {
+    let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
+    let mut guid = [0; 16];
+    let mut digits = 0;
+    for (at, byte) in text.iter().enumerate() {
+        let digit = match byte {
+            b'-' if matches!(at, 8 | 13 | 18 | 23) => continue,
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        let byte = guid.get_mut(digits / 2)?;
+        *byte = *byte << 4 | digit;
+        digits += 1;
+    }
+    (digits == 32).then_some(guid)
+}
+
+/// Seven bits in a byte, the lowest first.
+fn put(mut number: u64, to: &mut Vec<u8>) {
+    while number >= 0x80 {
+        to.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    to.push(number.to_le_bytes()[0]);
+}
+
+fn take(from: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let byte = *from.split_off_first()?;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// As many bytes as the number in front of them says.
+fn piece<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(take(from)?).ok()?;
+    from.split_off(..length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: &str, sequence: Option<u64>, streams: Vec<MediaStream>) -> Participant {
+        Participant {
+            id: ParticipantId::parse(id).unwrap(),
+            identity: Identity {
+                kind: IdentityKind::Guest,
+                id: Some(format!("{id}:person")),
+                display_name: Some("Ädele".to_owned()),
+            },
+            is_muted: id.len().is_multiple_of(2),
+            in_lobby: sequence.is_none(),
+            roster_sequence_number: sequence,
+            streams,
+        }
+    }
+
+    fn audio(server_muted: Option<bool>, label: Option<&str>) -> MediaStream {
+        MediaStream {
+            media_type: "audio".to_owned(),
+            label: label.map(str::to_owned),
+            source_id: "17".to_owned(),
+            direction: String::new(),
+            server_muted,
+        }
+    }
+
+    fn roster(entries: impl IntoIterator<Item = Participant>) -> (Roster, Arc<[Change]>) {
+        let changes: Vec<_> = entries
+            .into_iter()
+            .map(|entry| Change::Upsert(Arc::new(entry)))
+            .collect();
+        let mut roster = Roster::default();
+        for change in &changes {
+            roster.apply(change);
+        }
+        (roster, changes.into())
+    }
+
+    #[test]
+    fn a_roster_comes_back_as_it_was() {
+        let guid = "0c1f5e00-abcd-4000-8000-00000000000f";
+        let mut bare = entry("8:Live:Echo_123", Some(u64::MAX), Vec::new());
+        bare.identity.id = Some(guid.to_owned());
+        bare.identity.display_name = None;
+        let mut odd = entry("p", Some(0), vec![audio(None, None)]);
+        // A spelling of a GUID that is not the canonical one stays as it is.
+        odd.identity.id = Some(guid.to_uppercase());
+        odd.identity.display_name = Some(String::new());
+        let mut strange = entry(
+            "0c1f5e00-abcd-4000-8000-0000000000-1",
+            None,
+            vec![audio(Some(true), None)],
+        );
+        strange.identity.kind = IdentityKind::Other;
+        strange.identity.display_name = Some("x".repeat(5000));
+        let both = vec![
+            audio(Some(true), Some("main-audio")),
+            audio(None, Some("é")),
+        ];
+        let (roster, _) = roster([
+            bare,
+            odd,
+            strange,
+            entry(guid, Some(7), both.clone()),
+            entry("q", Some(128), both),
+        ]);
+        let packed = PackedRoster::pack(&roster).unwrap();
+        assert_eq!(packed.unpack(), roster);
+        for entry in roster.iter() {
+            assert_eq!(
+                packed.is_muted(&entry.id),
+                Some(entry.is_muted),
+                "{entry:?}"
+            );
+        }
+        assert_eq!(packed.is_muted(&ParticipantId::parse("r").unwrap()), None);
+        let nobody = PackedRoster::pack(&Roster::default()).unwrap();
+        assert!(nobody.unpack().is_empty());
+    }
+
+    #[test]
+    fn a_version_comes_back_with_its_changes_in_their_order() {
+        let call = CallId::parse("call").unwrap();
+        let (roster, all) = roster(["c", "a", "b"].map(|id| entry(id, Some(3), Vec::new())));
+        let gone = Change::Remove(ParticipantId::parse("d").unwrap());
+        let older = Change::Upsert(Arc::new(entry("a", Some(2), Vec::new())));
+        let roster = Arc::new(roster);
+        for changes in [
+            Arc::clone(&all),
+            [].into(),
+            all[1..2].into(),
+            [all[0].clone(), gone].into(),
+            [older, all[1].clone()].into(),
+        ] {
+            let version = RosterVersion {
+                call: call.clone(),
+                version: Version { epoch: 7, seq: 9 },
+                roster: Arc::clone(&roster),
+                changes,
+            };
+            let mut kept = KeptVersion::Open(version.clone());
+            assert_eq!(kept.whole(), version);
+            kept.pack(&PackedRoster::pack(&roster).unwrap());
+            assert!(matches!(kept, KeptVersion::Packed(_)));
+            assert_eq!(kept.version(), version.version);
+            assert_eq!(kept.whole(), version);
+        }
+    }
+
+    #[test]
+    fn a_roster_of_three_takes_less_than_200_bytes() {
+        let person = |number: u8| {
+            let id = format!("{number}c1f5e00-abcd-4000-8000-000000000001");
+            let mut entry = entry(&id, Some(1), vec![audio(Some(false), Some("main-audio"))]);
+            entry.identity.id = Some(id);
+            entry
+        };
+        let (roster, _) = roster((0..3).map(person));
+        let length = PackedRoster::pack(&roster).unwrap().0.len();
+        assert!(length < 200, "{length}");
+    }
+
+    #[test]
+    fn what_is_long_is_not_packed() {
+        let people = |count: usize| roster((0..count).map(|n| entry(&n.to_string(), None, vec![])));
+        let (most, changes) = people(LONGEST);
+        let version = RosterVersion {
+            call: CallId::parse("call").unwrap(),
+            version: Version { epoch: 1, seq: 1 },
+            roster: Arc::new(most),
+            changes,
+        };
+        let packed = PackedRoster::pack(&version.roster).unwrap();
+        let packed = PackedVersion::pack(&version, packed);
+        assert!(matches!(packed.changes, Changes::Shown { count: 16, .. }));
+        assert_eq!(packed.unpack(), version);
+        assert_eq!(PackedRoster::pack(&people(LONGEST + 1).0), None);
+    }
+}
