@@ -7,6 +7,7 @@
 pub mod fanout;
 pub mod idle;
 pub mod notify;
+pub mod storm;
 
 mod audience;
 mod bots;

@@ -45,6 +45,14 @@ impl Cores {
         self.apart
     }
 
+    /// This thread, and those it starts, leave the server's processor alone.
+    ///
+    /// # Errors
+    /// When the system does not allow it.
+    pub fn leave_the_servers(&self) -> io::Result<()> {
+        keep_to(&self.subscribers)
+    }
+
     /// What `start` starts runs on the server's processor; this thread then goes on on the others.
     ///
     /// # Errors
