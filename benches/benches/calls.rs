@@ -9,7 +9,8 @@
 //! cargo bench --bench calls
 //! ```
 //!
-//! `OPENMIC_CALLS=1000,1000000` says how many calls.
+//! `OPENMIC_CALLS=1000,1000000` says how many calls. Of several numbers an SVG file shows memory
+//! against calls.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use openmic_benches::idle::{Measured, measure_openmic, measure_task, serve_graph};
+use openmic_benches::{Line, Words, plot};
 use tokio::runtime::{Builder, Runtime};
 
 const GRAPH: &str = "--play-graph";
@@ -70,6 +72,7 @@ fn table(counts: &[usize]) -> anyhow::Result<()> {
         "| calls | what | bytes each (RSS) | spawned/s | round trip p50, us | p99, us |\n\
          |--:|---|--:|--:|--:|--:|"
     );
+    let mut lines: Vec<Line> = Vec::new();
     for count in counts {
         let rows = [
             ("openmic", Some(&own)),
@@ -89,8 +92,32 @@ fn table(counts: &[usize]) -> anyhow::Result<()> {
                 p99,
             } = ask(program, kind, *count)?;
             println!("| {count} | {kind} | {bytes:.0} | {spawned:.0} | {p50:.2} | {p99:.2} |");
+            let calls = f64::from(u32::try_from(*count)?);
+            let point = (calls, bytes * calls / 1e6);
+            match lines.iter_mut().find(|line| line.name == kind) {
+                Some(line) => line.points.push(point),
+                None => lines.push(Line {
+                    name: kind.to_owned(),
+                    points: vec![point],
+                }),
+            }
         }
     }
+    if counts.len() > 1 {
+        draw(&lines)?;
+    }
+    Ok(())
+}
+
+fn draw(lines: &[Line]) -> anyhow::Result<()> {
+    let svg = Path::new(env!("CARGO_TARGET_TMPDIR")).join("calls.svg");
+    let words = Words {
+        title: "N idle calls, each with a roster of three",
+        across: "calls",
+        up: "resident memory, MB",
+    };
+    std::fs::write(&svg, plot(words, lines))?;
+    println!("\nmemory against calls is drawn in {}", svg.display());
     Ok(())
 }
 

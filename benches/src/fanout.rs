@@ -11,7 +11,6 @@ mod history;
 mod house;
 mod load;
 mod peers;
-mod plot;
 mod report;
 mod rivals;
 mod server;

@@ -14,6 +14,7 @@ mod bots;
 mod chain;
 mod counted;
 mod media;
+mod plot;
 mod schedstat;
 mod stalled;
 mod timed;
@@ -22,6 +23,7 @@ pub use bots::Bots;
 pub use chain::Chain;
 pub use counted::count;
 pub use media::{Room, Talk, Way};
+pub use plot::{Line, Words, plot};
 pub use stalled::Stalled;
 pub use timed::Timed;
 

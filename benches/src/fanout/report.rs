@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::load::Run;
-use super::plot::{Line, plot};
+use crate::{Line, Words, plot};
 
 /// What one server did in one round.
 #[derive(Debug, Clone, Serialize)]
@@ -168,8 +168,12 @@ pub fn keep(tables: &[Table], folder: &Path) -> anyhow::Result<()> {
     }
     if lines.iter().any(|line| line.points.len() > 1) {
         let svg = folder.join("fanout.svg");
-        let title = "A roster change of 350 B to N subscribers";
-        std::fs::write(&svg, plot(title, &lines))?;
+        let words = Words {
+            title: "A roster change of 350 B to N subscribers",
+            across: "subscribers",
+            up: "server's processor time for one publication, µs",
+        };
+        std::fs::write(&svg, plot(words, &lines))?;
         println!("cost against subscribers is drawn in {}", svg.display());
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! A plot of cost against the number of subscribers, both on logarithmic scales.
+//! A plot of cost against number, both on logarithmic scales.
 
 use std::fmt::Write as _;
 
@@ -12,17 +12,29 @@ const COLOURS: [&str; 8] = [
     "#555555", "#bbbbbb", "#0b6e4f", "#c1121f", "#e07a00", "#3c6e9f", "#7b2d8b", "#8c6d31",
 ];
 
-/// What one server cost.
+/// What one of those compared cost.
 #[derive(Debug, Clone)]
-pub(super) struct Line {
+pub struct Line {
     /// Its name.
-    pub(super) name: String,
-    /// Subscribers, and microseconds of processor time for one publication to all of them.
-    pub(super) points: Vec<(f64, f64)>,
+    pub name: String,
+    /// How many, and what all of them together cost.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// What a plot says.
+#[derive(Debug, Clone, Copy)]
+pub struct Words<'a> {
+    /// Above it.
+    pub title: &'a str,
+    /// What there are so many of.
+    pub across: &'a str,
+    /// What they cost, and in which unit.
+    pub up: &'a str,
 }
 
 /// An SVG image of the lines; a straight line that rises by a decade for each decade is linear.
-pub(super) fn plot(title: &str, lines: &[Line]) -> String {
+pub fn plot(words: Words<'_>, lines: &[Line]) -> String {
+    let Words { title, .. } = words;
     let all = || lines.iter().flat_map(|line| line.points.iter().copied());
     let (left, right) = decades(all().map(|(x, _)| x));
     let (low, high) = decades(all().map(|(_, y)| y));
@@ -61,14 +73,15 @@ pub(super) fn plot(title: &str, lines: &[Line]) -> String {
         ));
     }
     draw(format!(
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">subscribers</text>",
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
         f64::midpoint(LEFT, WIDTH - RIGHT),
-        HEIGHT - 16.0
+        HEIGHT - 16.0,
+        words.across
     ));
     draw(format!(
-        "<text transform=\"translate(22 {:.1}) rotate(-90)\" text-anchor=\"middle\">server's \
-         processor time for one publication, µs</text>",
-        f64::midpoint(TOP, HEIGHT - BOTTOM)
+        "<text transform=\"translate(22 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
+        f64::midpoint(TOP, HEIGHT - BOTTOM),
+        words.up
     ));
     let mut row = TOP + 16.0;
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
@@ -117,7 +130,7 @@ fn steps(from: f64, to: f64) -> impl Iterator<Item = f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, plot};
+    use super::{Line, Words, plot};
 
     #[test]
     fn what_is_linear_is_straight() {
@@ -125,7 +138,12 @@ mod tests {
             name: "one".to_owned(),
             points: vec![(100.0, 400.0), (1000.0, 4000.0), (10_000.0, 40_000.0)],
         };
-        let svg = plot("cost", &[line]);
+        let words = Words {
+            title: "cost",
+            across: "many",
+            up: "much",
+        };
+        let svg = plot(words, &[line]);
         let circles: Vec<(f64, f64)> = svg
             .lines()
             .filter_map(|line| line.strip_prefix("<circle cx=\""))
