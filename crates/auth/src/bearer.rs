@@ -37,7 +37,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, BearerError> {
     if token.contains(',') {
         return Err(BearerError::Several);
     }
-    if token.is_empty() || token.contains([' ', '\t']) {
+    if token.is_empty() || token.contains(' ') || token.contains('\t') {
         return Err(BearerError::NotBearer);
     }
     Ok(token)

@@ -2,6 +2,7 @@
 //! fails, and an answer also when its handler panics.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use axum::Router;
@@ -32,9 +33,11 @@ pub(crate) fn attended<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     metrics: &EdgeMetrics,
 ) -> Router<S> {
-    router
-        .layer(CatchPanicLayer::custom(after_panic))
-        .layer(from_fn_with_state(metrics.clone(), attend))
+    // One layer of both, since each costs a request its own box and copies.
+    router.layer((
+        from_fn_with_state(Arc::new(metrics.clone()), attend),
+        CatchPanicLayer::custom(after_panic),
+    ))
 }
 
 fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
@@ -42,7 +45,7 @@ fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
     Refusal::internal().into_response()
 }
 
-async fn attend(State(metrics): State<EdgeMetrics>, request: Request, next: Next) -> Response {
+async fn attend(State(metrics): State<Arc<EdgeMetrics>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     // Whatever was addressed as Graph's is answered as Graph answers, also where nothing is.
     let is_graph = request.extensions().get::<Base>().is_some();

@@ -23,7 +23,6 @@ use crate::metrics::{EdgeMetrics, Unqueued};
 /// Longest webhook: a full roster of 1,000 people is about 1 MB.
 const MAX_WEBHOOK: usize = 4 * 1024 * 1024;
 
-#[derive(Clone)]
 struct Webhook {
     engine: Engine,
     notifiers: Arc<Validator>,
@@ -45,11 +44,11 @@ pub(crate) fn routes(engine: Engine, notifiers: Arc<Validator>, metrics: &EdgeMe
     };
     Router::new()
         .route("/callbacks/{key}", post(receive))
-        .with_state(webhook)
+        .with_state(Arc::new(webhook))
 }
 
 async fn receive(
-    State(webhook): State<Webhook>,
+    State(webhook): State<Arc<Webhook>>,
     Path(key): Path<String>,
     request: Request,
 ) -> Response {

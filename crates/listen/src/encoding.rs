@@ -7,6 +7,9 @@ pub fn is_well_encoded(uri: &Uri) -> bool {
 }
 
 fn is_utf8(text: &str) -> bool {
+    if !text.contains('%') {
+        return true;
+    }
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

@@ -19,6 +19,13 @@ use crate::metrics::{Closed, ListenMetrics};
 /// hyper's own heads are shorter.
 const MAX_HEAD: usize = 256;
 
+/// How their status lines go on after the first digit.
+const OWN_STATUS: [&[u8]; 3] = [
+    b"00 Bad Request\r\n",
+    b"14 URI Too Long\r\n",
+    b"31 Request Header Fields Too Large\r\n",
+];
+
 /// What is still read after a refusal, so that no reset overtakes it, and for how long.
 const MAX_DISCARDED: usize = 2 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
@@ -181,19 +188,12 @@ fn own_head(buf: &[u8]) -> Option<usize> {
         return None;
     }
     let from = buf.len().saturating_sub(MAX_HEAD);
-    let at = from
-        + [
-            "400 Bad Request",
-            "414 URI Too Long",
-            "431 Request Header Fields Too Large",
-        ]
-        .iter()
-        .find_map(|status| {
-            let line = format!("HTTP/1.1 {status}\r\n");
-            let tail = &buf[from..];
-            tail.windows(line.len())
-                .rposition(|part| part == line.as_bytes())
-        })?;
+    let tail = &buf[from..];
+    let begins = |at: &usize| {
+        let head = tail[*at..].strip_prefix(b"HTTP/1.1 4");
+        head.is_some_and(|head| OWN_STATUS.iter().any(|status| head.starts_with(status)))
+    };
+    let at = from + (0..tail.len()).rev().find(begins)?;
     let head = std::str::from_utf8(&buf[at..]).ok()?;
     let hypers = |line: &str| {
         ["connection: close", "content-length: 0"].contains(&line) || line.starts_with("date: ")

@@ -19,8 +19,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{StatusCode, Uri};
-use axum::middleware::{Next, from_fn, map_request};
-use axum::response::Response;
+use axum::middleware::from_fn;
 use axum::routing::{MethodRouter, any};
 
 use crate::world::World;
@@ -52,8 +51,6 @@ pub(crate) fn router(world: Arc<World>) -> Router {
     // router around it.
     Router::new()
         .fallback_service(inner)
-        .layer(map_request(one_spelling))
-        .layer(from_fn(decodable))
         .layer(from_fn(answer::with_ids))
 }
 
@@ -62,7 +59,7 @@ pub(crate) fn router(world: Arc<World>) -> Router {
 struct Version(&'static str);
 
 /// Rewrites a Graph path to the one spelling that is routed.
-async fn one_spelling(mut request: Request) -> Request {
+fn one_spelling(mut request: Request) -> Request {
     let Some(path) = path::canonical(request.uri().path()) else {
         return request;
     };
@@ -84,17 +81,6 @@ async fn one_spelling(mut request: Request) -> Request {
     }
     request.extensions_mut().insert(Version(version));
     request
-}
-
-async fn decodable(request: Request, next: Next) -> Result<Response, Refusal> {
-    if path::can_be_decoded(request.uri().path()) {
-        return Ok(next.run(request).await);
-    }
-    Err(Refusal::new(
-        StatusCode::BAD_REQUEST,
-        "invalidRequest",
-        "The path is not percent-encoded UTF-8. Encode it, and a percent sign itself as %25.",
-    ))
 }
 
 async fn unknown() -> Refusal {

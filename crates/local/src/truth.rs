@@ -224,15 +224,6 @@ impl<'a> Fact<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    n: u64,
-    at: String,
-    us: u64,
-    #[serde(flatten)]
-    fact: &'a Fact<'a>,
-}
-
 /// The log: the newest lines in memory, and all of them in a file where one is named.
 #[derive(Debug)]
 pub(crate) struct Truth {
@@ -275,15 +266,9 @@ impl Truth {
     /// which is logged once.
     pub(crate) fn write(&self, fact: &Fact<'_>) {
         let mut kept = self.kept.lock();
-        let at = OffsetDateTime::from(SystemTime::now()).format(&AT);
-        let line = Line {
-            n: kept.last + 1,
-            at: at.expect("the format has no part that a date lacks"),
-            us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
-            fact,
-        };
-        let mut text = serde_json::to_string(&line).expect("string keys and finite numbers only");
-        text.push('\n');
+        let text = self
+            .line(kept.last + 1, fact)
+            .expect("memory takes JSON of string keys");
         kept.last += 1;
         if let Some(file) = &mut kept.file
             && let Err(error) = file.write_all(text.as_bytes())
@@ -295,6 +280,21 @@ impl Truth {
             kept.lines.pop_front();
         }
         kept.lines.push_back(text.into());
+    }
+
+    /// What all lines have, then the members of the fact, in the braces of one object.
+    fn line(&self, n: u64, fact: &Fact<'_>) -> io::Result<String> {
+        let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let mut line = Vec::with_capacity(512);
+        write!(line, r#"{{"n":{n},"at":""#)?;
+        let now = OffsetDateTime::from(SystemTime::now());
+        now.format_into(&mut line, &AT).map_err(io::Error::other)?;
+        write!(line, r#"","us":{us},"#)?;
+        let members = line.len();
+        serde_json::to_writer(&mut line, fact)?;
+        line.remove(members);
+        line.push(b'\n');
+        String::from_utf8(line).map_err(io::Error::other)
     }
 
     /// The lines with a number above `since` that are still in memory. A first number above

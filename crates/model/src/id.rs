@@ -25,6 +25,23 @@ pub enum IdError {
     ContextTooLong,
 }
 
+/// Which bytes an id may have.
+const FITS: [bool; 256] = {
+    let mut fits = [false; 256];
+    let signs = b"-_.:@~!$'()*+,=";
+    let mut at = 0;
+    while at < signs.len() {
+        fits[signs[at] as usize] = true;
+        at += 1;
+    }
+    let mut byte = 0;
+    while byte < 128_u8 {
+        fits[byte as usize] |= byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    fits
+};
+
 /// Graph prints one GUID in several ways (upper case, no dashes); one spelling is kept inside, so
 /// that ids compare. What is no GUID is opaque and kept as it is.
 fn canonical(raw: &str) -> Result<Arc<str>, IdError> {
@@ -34,8 +51,7 @@ fn canonical(raw: &str) -> Result<Arc<str>, IdError> {
     if raw.len() > MAX_ID {
         return Err(IdError::TooLong);
     }
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.:@~!$'()*+,=".contains(&b);
-    if !raw.bytes().all(fits) || raw == "." || raw == ".." {
+    if !raw.bytes().all(|byte| FITS[usize::from(byte)]) || raw == "." || raw == ".." {
         return Err(IdError::BadCharacter);
     }
     let hex = raw.bytes().filter(u8::is_ascii_hexdigit).count();
@@ -252,11 +268,11 @@ impl<'de> Deserialize<'de> for CommandId {
 
 impl fmt::Display for CommandId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for at in (0..26).rev() {
-            let digit = (self.0 >> (at * 5)) & 31;
-            write!(f, "{}", char::from(BASE32[digit as usize]))?;
+        let mut text = [0; 26];
+        for (at, digit) in text.iter_mut().rev().enumerate() {
+            *digit = BASE32[((self.0 >> (at * 5)) & 31) as usize];
         }
-        Ok(())
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -118,7 +118,7 @@ pub(super) async fn with_ids(mut request: Request, next: Next) -> Response {
         .filter(|value| (1..=MAX_CLIENT_ID).contains(&value.len()) && value.to_str().is_ok())
         .cloned();
     let mut response = if is_well_encoded(request.uri()) {
-        next.run(request).await
+        next.run(super::one_spelling(request)).await
     } else {
         undecodable(StatusCode::BAD_REQUEST).into_response()
     };

@@ -60,43 +60,11 @@ fn mark<'a>(text: &'a str, plain: &str, encoded: &str) -> Option<&'a str> {
         .or_else(|| text.strip_prefix(encoded))
 }
 
-/// Whether the path can be decoded: each `%` has two hex digits, and the bytes are UTF-8.
-pub(crate) fn can_be_decoded(path: &str) -> bool {
-    let mut bytes = path.bytes();
-    let mut plain = Vec::with_capacity(path.len());
-    while let Some(byte) = bytes.next() {
-        plain.push(match byte {
-            b'%' => {
-                let mut hex = || bytes.next().filter(u8::is_ascii_hexdigit);
-                let (Some(one), Some(two)) = (hex(), hex()) else {
-                    return false;
-                };
-                let value = |digit: u8| (digit & 0xf) + if digit > b'9' { 9 } else { 0 };
-                value(one) << 4 | value(two)
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(plain).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn escapes_are_whole_and_utf8() {
-        for good in ["", "/", "/a", "/%20", "/%C3%A9", "/a%2fb", "/%00", "/é"] {
-            assert!(can_be_decoded(good), "{good}");
-        }
-        for bad in [
-            "/%", "/%2", "/%zz", "/%2g", "/%ff", "/%C3", "/%C3%28", "/%%20",
-        ] {
-            assert!(!can_be_decoded(bad), "{bad}");
-        }
-    }
 
     #[test]
     fn every_spelling_leads_to_one() {
