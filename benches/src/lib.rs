@@ -32,6 +32,11 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
+/// That of the binary.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs all of `work` at once, each a task of its own, and returns how long it took until the last
 /// was done. To be called on a worker thread, or the way into the runtime is measured as well.
 async fn at_once<F>(work: impl IntoIterator<Item = F>) -> anyhow::Result<Duration>

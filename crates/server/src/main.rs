@@ -28,6 +28,10 @@ use cli::{AuthCommand, Cli, Command, ConfigArgs, ConfigCommand};
 use config::Loaded;
 use tokio::runtime;
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long a blocking task that nobody waits for may hold up the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
