@@ -20,11 +20,3 @@ pub(crate) fn threads(process: &str) -> io::Result<Vec<PathBuf>> {
         .map(|thread| Ok(thread?.path()))
         .collect()
 }
-
-/// All threads of a process together, as long as none of them ends.
-pub(crate) fn of_process(process: &str) -> anyhow::Result<Duration> {
-    threads(process)?
-        .iter()
-        .map(|thread| of_thread(thread))
-        .sum()
-}

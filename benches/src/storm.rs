@@ -17,8 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use url::Url;
 
-use crate::fanout::Cores;
-use crate::schedstat;
+use crate::fanout::{Cores, Usage};
 use crate::timed::{Timed, processor};
 
 const MEETING: &str = "19:meeting_storm@thread.v2";
@@ -189,7 +188,7 @@ impl Storm {
     pub async fn blow(&self, at_once: usize, lasts: Duration) -> anyhow::Result<Gust> {
         let service = self.service.id().to_string();
         let (notices, engine) = (self.notices(), processor());
-        let service_before = schedstat::of_process(&service)?;
+        let service_before = Usage::of(&service)?;
         let begun = Instant::now();
         let mut workers = JoinSet::new();
         for worker in 0..at_once {
@@ -219,7 +218,7 @@ impl Storm {
             unmutes: Timed::of(times, engine),
             notices: self.notices() - notices,
             engine,
-            service: schedstat::of_process(&service)?.saturating_sub(service_before),
+            service: Usage::of(&service)?.since(&service_before),
             engine_memory: resident("self")?,
             service_memory: resident(&service)?,
         })

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::affinity::Cores;
 use super::crowd::Manners;
 use super::peers;
+use crate::schedstat;
 
 /// Who is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +120,22 @@ pub struct Door {
 pub struct Usage(BTreeMap<OsString, Duration>);
 
 impl Usage {
+    /// Of a process, by its number.
+    pub(crate) fn of(process: &str) -> anyhow::Result<Self> {
+        let mut threads = BTreeMap::new();
+        for thread in schedstat::threads(process)? {
+            // one that ended meanwhile has none
+            if let Ok(time) = schedstat::of_thread(&thread) {
+                threads.insert(thread.into_os_string(), time);
+            }
+        }
+        ensure!(
+            threads.values().any(|time| !time.is_zero()),
+            "the system does not count processor time"
+        );
+        Ok(Self(threads))
+    }
+
     /// What was used since then. By thread: one that ended takes its past away from the sum.
     pub fn since(&self, before: &Self) -> Duration {
         let used = |(thread, time): (&OsString, &Duration)| {
@@ -248,21 +265,7 @@ impl Server {
     /// # Errors
     /// When it has ended, or the system has no `/proc`.
     pub fn usage(&self) -> anyhow::Result<Usage> {
-        let mut threads = BTreeMap::new();
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let task = task?;
-            let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
-                // a thread that ended meanwhile
-                continue;
-            };
-            let first = text.split_whitespace().next().context("no run time")?;
-            threads.insert(task.file_name(), Duration::from_nanos(first.parse()?));
-        }
-        ensure!(
-            threads.values().any(|time| !time.is_zero()),
-            "the system does not count processor time"
-        );
-        Ok(Usage(threads))
+        Usage::of(&self.child.id().to_string())
     }
 
     /// Its memory that is in RAM, in bytes; the kernel's for its sockets is not in it.

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 
 use super::{CALLS, Cost, Door, Takes};
-use crate::fanout::Cores;
-use crate::schedstat;
+use crate::fanout::{Cores, Usage};
 
 /// Numbers begin here, so that all bodies are of one length.
 const FIRST: u64 = 1_000_000;
@@ -140,21 +139,21 @@ impl Sender {
                 subscriber.read()?;
             }
         }
-        let took = self.settled()?.saturating_sub(before);
+        let took = self.settled()?.since(&before);
         let each = took / u32::try_from(rounds * CALLS)?;
         Ok(Burst { cost: Cost(each) })
     }
 
     /// Processor time so far, once it has nothing to do any more.
-    fn settled(&self) -> anyhow::Result<Duration> {
+    fn settled(&self) -> anyhow::Result<Usage> {
         const NOTHING: Duration = Duration::from_micros(200);
         let process = self.taker.id().to_string();
         let begun = Instant::now();
-        let mut before = schedstat::of_process(&process)?;
+        let mut before = Usage::of(&process)?;
         loop {
             thread::sleep(Duration::from_millis(20));
-            let now = schedstat::of_process(&process)?;
-            if now.saturating_sub(before) < NOTHING {
+            let now = Usage::of(&process)?;
+            if now.since(&before) < NOTHING {
                 return Ok(now);
             }
             ensure!(begun.elapsed() < PATIENCE, "the taker never rests");
