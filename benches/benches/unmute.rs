@@ -4,8 +4,11 @@
 //! `power-loss` are the whole way by that durability: engine, POST, local service, answer and
 //! signed webhook, verdict `Confirmed`. The signatures were checked before and are looked up.
 //!
+//! `chain, 2 syncs` waits for the disk as a durable command must: before its POST, since it may not
+//! be sent before it is written down, and before it ends. `to its chain` compares `power-loss` with it.
+//!
 //! So many are under way at once, again and again; each is timed by itself, and the processor time
-//! of the whole process is that of all of them. The three take turns. A cell is the median of the
+//! of the whole process is that of all of them. They take turns. A cell is the median of the
 //! rounds, `x` the median of the rounds' own ratios to `chain`. The last rows are one unmute until
 //! the last of ten subscribers has the roster that says so, beside the chain and ten writes.
 //!
@@ -32,7 +35,7 @@ fn main() -> anyhow::Result<()> {
     let once = std::env::args().any(|word| word == "--test");
     let (rounds, each) = if once { (1, 1) } else { (ROUNDS, EACH) };
     let runtime = Runtime::new()?;
-    println!("in flight  what             p50 us     x     p99 us     x   cpu us     x");
+    println!("in flight  watched  what             p50 us     x     p99 us     x   cpu us     x");
     for width in WIDTHS {
         if wanted.is_empty() || wanted.contains(&width.to_string()) {
             runtime.block_on(row(width, 0, rounds, each.div_ceil(width)))?;
@@ -44,16 +47,18 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All three at one width. `subscribers` watch each call.
+/// All of them at one width. `subscribers` watch each call.
 async fn row(width: usize, subscribers: usize, rounds: usize, times: usize) -> anyhow::Result<()> {
     let chain = Chain::start(width, subscribers)?;
     let plain = Bots::join_watched(width, None, subscribers).await?;
+    let synced = Chain::start_durable(width, subscribers)?;
     let durable = Bots::join_watched(width, Some(Durability::PowerLoss), subscribers).await?;
-    let mut taken: [Vec<Timed>; 3] = Default::default();
+    let mut taken: [Vec<Timed>; 4] = Default::default();
     for round in 0..=rounds {
         let turn = [
             chain.timed(times).await?,
             plain.timed(times).await?,
+            synced.timed(times).await?,
             durable.timed(times).await?,
         ];
         // The first one makes connections and fills caches.
@@ -63,28 +68,30 @@ async fn row(width: usize, subscribers: usize, rounds: usize, times: usize) -> a
             }
         }
     }
-    let names = if subscribers == 0 {
-        ["chain", "none", "power-loss"]
-    } else {
-        ["chain, 10 writes", "none, watched", "power-loss, w."]
-    };
-    let (chain_taken, _) = taken.split_first().expect("there are three");
-    let chain_taken = chain_taken.clone();
-    for (name, taken) in names.into_iter().zip(&taken) {
+    let [bare, ours, bare_synced, ours_synced] = &taken;
+    let rows = [
+        ("chain", bare, bare),
+        ("none", ours, bare),
+        ("chain, 2 syncs", bare_synced, bare),
+        ("power-loss", ours_synced, bare),
+        ("  to its chain", ours_synced, bare_synced),
+    ];
+    for (name, taken, base) in rows {
         let cell = |read: &dyn Fn(&Timed) -> Duration| {
             let micros = median(taken.iter().map(|timed| micros(read(timed))));
-            let both = taken.iter().zip(&chain_taken);
+            let both = taken.iter().zip(base);
             let ratio = median(both.map(|(ours, its)| micros_ratio(read(ours), read(its))));
             format!("{micros:>9.1} {ratio:>5.2}")
         };
         println!(
-            "{width:>9}  {name:<16}{}  {}{}",
+            "{width:>9}  {subscribers:>7}  {name:<14}{}  {}{}",
             cell(&|timed| timed.percentile(50)),
             cell(&|timed| timed.percentile(99)),
             cell(&|timed| timed.processor),
         );
     }
     chain.stop().await;
+    synced.stop().await;
     plain.stop().await?;
     durable.stop().await
 }

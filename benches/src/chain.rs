@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use url::Url;
 
 use crate::audience::Audience;
+use crate::disk::Disk;
 use crate::timed::{Timed, together};
 
 // Lengths in bytes of what an unmute sends on the local service, as traced by `strace`.
@@ -46,6 +47,8 @@ struct Caller {
     notified: Arc<[Notify]>,
     /// Whoever watches, and what they are waited for.
     audience: Option<Audience>,
+    /// What each exchange waits for before its POST and before its end.
+    disk: Option<Disk>,
 }
 
 /// Whom the webhook tells.
@@ -69,6 +72,19 @@ impl Chain {
     /// # Errors
     /// When a port or a client is not to be had.
     pub fn start(width: usize, subscribers: usize) -> anyhow::Result<Self> {
+        Self::start_with(width, subscribers, None)
+    }
+
+    /// As [`Chain::start`], and each exchange waits for a write to the disk before its POST, and
+    /// for another one before it ends, as a durable command must.
+    ///
+    /// # Errors
+    /// As [`Chain::start`], or when no file is to be had.
+    pub fn start_durable(width: usize, subscribers: usize) -> anyhow::Result<Self> {
+        Self::start_with(width, subscribers, Some(Disk::open()?))
+    }
+
+    fn start_with(width: usize, subscribers: usize, disk: Option<Disk>) -> anyhow::Result<Self> {
         let notified: Arc<[Notify]> = (0..width).map(|_| Notify::new()).collect();
         let (audience, subscribers) = if subscribers == 0 {
             (None, Vec::new())
@@ -104,6 +120,7 @@ impl Chain {
             bearer: bearer(COMMAND_TOKEN),
             notified,
             audience,
+            disk,
         });
         Ok(Self {
             caller,
@@ -140,6 +157,9 @@ impl Chain {
 }
 
 async fn exchange(caller: Arc<Caller>, number: usize) -> anyhow::Result<Instant> {
+    if let Some(disk) = &caller.disk {
+        disk.durable().await?;
+    }
     let answer = send(
         &caller.http,
         &caller.service,
@@ -149,6 +169,9 @@ async fn exchange(caller: Arc<Caller>, number: usize) -> anyhow::Result<Instant>
     );
     let (answer, ()) = tokio::join!(answer, caller.notified[number].notified());
     answer.context("the chain's first hop failed")?;
+    if let Some(disk) = &caller.disk {
+        disk.durable().await?;
+    }
     match &caller.audience {
         None => Ok(Instant::now()),
         Some(audience) => audience.hear().await,

@@ -13,6 +13,7 @@ mod audience;
 mod bots;
 mod chain;
 mod counted;
+mod disk;
 mod media;
 mod plot;
 mod schedstat;
