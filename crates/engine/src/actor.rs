@@ -3,18 +3,20 @@
 mod perform;
 mod step;
 
-use std::pin::pin;
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use openmic_hub::Topic;
-use openmic_journal::{Lost, Ticket};
+use openmic_journal::Lost;
 use openmic_machine::{Effect, Event, Machine, Phase, Read, Refusal, Time};
 use openmic_model::{CallFacts, CallId, CallKind, Record};
 use openmic_wire::notification::{Item, Notification};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::call::Shared;
 use crate::engine::{First, Inner, Probe};
@@ -101,9 +103,9 @@ struct Desk<'a> {
     /// The answer's answer was lost: should it have taken effect, its creator is told.
     lost: Option<CallKind>,
     /// The end of the retention, once the call is over.
-    leave: Option<Instant>,
+    leave: Option<Time>,
     /// When it is to take less memory, if nothing happens before.
-    quiet: Option<Instant>,
+    quiet: Option<Time>,
 }
 
 impl Actor {
@@ -142,49 +144,44 @@ impl Actor {
         }
         self.settle_in(&mut desk);
         let mut alarm = pin!(sleep_until(self.begun));
+        // What is waited for is no part of the task, which every call holds at all times.
+        poll_fn(|context| self.turns(&mut desk, alarm.as_mut(), context)).await;
+    }
+
+    /// One turn after the other, until there is nothing to be done or the retention is over.
+    fn turns(
+        &mut self,
+        desk: &mut Desk<'_>,
+        mut alarm: Pin<&mut Sleep>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
         loop {
-            let deadline = self
-                .machine
-                .next_deadline()
-                .map(|at| self.engine.instant(at));
-            let planned = desk.leave.into_iter().chain(deadline).min();
+            let planned = desk.leave.into_iter().chain(self.machine.next_deadline());
+            let planned = planned.min();
             let due = planned.into_iter().chain(desk.quiet).min();
+            let at = due.map(|due| self.engine.instant(due));
             // Kept from turn to turn: one that is only put off costs the runtime's wheel nothing.
-            if let Some(due) = due.filter(|due| *due != alarm.deadline()) {
-                alarm.as_mut().reset(due);
+            if let Some(at) = at.filter(|at| *at != alarm.deadline()) {
+                alarm.as_mut().reset(at);
             }
-            let Lanes {
-                outbox,
-                jobs,
-                inbox,
-                ..
-            } = &mut *desk.lanes;
-            let full = outbox.is_full();
-            tokio::select! {
-                biased; // what was waited for, time, then replies, then new work
-                written = written(outbox.awaited()) => match written {
-                    Ok(()) => self.durable(&mut desk),
-                    // Nothing that rests on the record may happen, and nobody may be told.
-                    Err(Lost) => return self.engine.get_stuck(),
-                },
-                () = alarm.as_mut(), if due.is_some() => {
-                    if due == desk.leave {
-                        break;
-                    }
-                    if due != planned {
-                        self.pack(&mut desk);
-                        continue;
-                    }
-                    self.step(&Event::Tick, &mut desk);
+            let alarm = at.map(|_| alarm.as_mut());
+            match ready!(turn(desk.lanes, alarm, context)) {
+                Turn::Written(Ok(())) => self.durable(desk),
+                // Nothing that rests on the record may happen, and nobody may be told.
+                Turn::Written(Err(Lost)) => {
+                    self.engine.get_stuck();
+                    return Poll::Ready(());
+                }
+                Turn::Due if due == desk.leave => return Poll::Ready(()),
+                Turn::Due if due != planned => self.pack(desk),
+                Turn::Due => {
+                    self.step(&Event::Tick, desk);
                     if desk.watched {
-                        self.look_for_subscribers(&mut desk);
+                        self.look_for_subscribers(desk);
                     }
                 }
-                Some(done) = jobs.join_next() => {
-                    let done = done.expect("jobs catch their panics and are not aborted");
-                    self.done(done, &mut desk);
-                }
-                Some(mail) = inbox.recv(), if !full => self.read(mail, &mut desk),
+                Turn::Done(done) => self.done(done, desk),
+                Turn::Read(mail) => self.read(mail, desk),
             }
         }
     }
@@ -204,7 +201,7 @@ impl Actor {
         desk.timeline.note(event, &self.machine);
         self.settle_in(desk);
         let packs = self.machine.may_be_packed() && !self.machine.is_over();
-        desk.quiet = packs.then(|| Instant::now() + QUIET);
+        desk.quiet = packs.then(|| now + QUIET);
     }
 
     /// Nothing happens: the roster takes less memory, here and wherever the latest one is kept.
@@ -398,9 +395,46 @@ impl Actor {
     }
 }
 
-async fn written(wait: Option<&mut Ticket>) -> Result<(), Lost> {
-    match wait {
-        Some(ticket) => ticket.await,
-        None => std::future::pending().await,
+/// What an actor takes up next.
+enum Turn {
+    /// The records of the oldest step that waits.
+    Written(Result<(), Lost>),
+    /// The alarm went off.
+    Due,
+    Done(Done),
+    Read(Mail),
+}
+
+/// What was waited for, time, then replies, then new work.
+fn turn(
+    lanes: &mut Lanes,
+    alarm: Option<Pin<&mut Sleep>>,
+    context: &mut Context<'_>,
+) -> Poll<Turn> {
+    let Lanes {
+        outbox,
+        jobs,
+        inbox,
+        ..
+    } = lanes;
+    if let Some(ticket) = outbox.awaited()
+        && let Poll::Ready(written) = Pin::new(ticket).poll(context)
+    {
+        return Poll::Ready(Turn::Written(written));
     }
+    if let Some(alarm) = alarm
+        && alarm.poll(context).is_ready()
+    {
+        return Poll::Ready(Turn::Due);
+    }
+    if let Poll::Ready(Some(done)) = jobs.poll_join_next(context) {
+        let done = done.expect("jobs catch their panics and are not aborted");
+        return Poll::Ready(Turn::Done(done));
+    }
+    if !outbox.is_full()
+        && let Poll::Ready(Some(mail)) = inbox.poll_recv(context)
+    {
+        return Poll::Ready(Turn::Read(mail));
+    }
+    Poll::Pending
 }

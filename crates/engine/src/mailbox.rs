@@ -173,7 +173,8 @@ impl<T> Receiver<T> {
         poll_fn(|context| self.poll_recv(context)).await
     }
 
-    fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
+    /// As [`Receiver::recv`].
+    pub(crate) fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
         // Whoever always has letters lets others run now and then.
         let turn = ready!(coop::poll_proceed(context));
         let mut queue = self.0.queue.lock();

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -37,6 +38,8 @@ pub(crate) struct Lanes {
     pub(crate) replies: Replies,
     /// One of the engine's `max_calls`; given back when the call is over.
     pub(crate) place: Option<OwnedSemaphorePermit>,
+    /// How long a create whose answer was lost may still show itself.
+    pub(crate) orphan_patience: Duration,
 }
 
 /// Requests under way. Takes no memory while there are none.
@@ -50,12 +53,22 @@ impl Jobs {
 
     /// What the next one brings; `None` while there are none. Safe to cancel.
     pub(crate) async fn join_next(&mut self) -> Option<Result<Done, JoinError>> {
-        let jobs = self.0.as_mut()?;
-        let done = jobs.join_next().await;
+        poll_fn(|context| self.poll_join_next(context)).await
+    }
+
+    /// As [`Jobs::join_next`].
+    pub(crate) fn poll_join_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Done, JoinError>>> {
+        let Some(jobs) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let done = ready!(jobs.poll_join_next(context));
         if jobs.is_empty() {
             self.0 = None;
         }
-        done
+        Poll::Ready(done)
     }
 }
 
@@ -89,19 +102,21 @@ impl Replies {
 
 /// Runs something of a call in the call's span, which is there only while it runs: subscribers hold
 /// a record of every span, and most calls wait most of the time.
-async fn in_span<F: Future>(call: &Shared, mut future: Pin<&mut F>) -> F::Output {
-    poll_fn(|context| {
+fn in_span<'a, F: Future>(
+    call: &'a Shared,
+    mut future: Pin<&'a mut F>,
+) -> impl Future<Output = F::Output> {
+    poll_fn(move |context| {
         let id = call.id.get().map(CallId::as_str);
         let _inside = tracing::info_span!("call", id).entered();
         future.as_mut().poll(context)
     })
-    .await
 }
 
 /// Runs a call to the end of its retention.
 ///
 /// Boxed is what would else be in the task twice, or as long as the call although it is rare.
-pub(crate) async fn supervise(actor: Box<Actor>, mut lanes: Box<Lanes>, orphan_patience: Duration) {
+pub(crate) async fn supervise(actor: Box<Actor>, mut lanes: Box<Lanes>) {
     let engine = Arc::clone(&actor.engine);
     let call = Arc::clone(&actor.call);
     let broke = {
@@ -110,7 +125,7 @@ pub(crate) async fn supervise(actor: Box<Actor>, mut lanes: Box<Lanes>, orphan_p
         in_span(&call, run).await.is_err()
     };
     if broke {
-        let cleaned = cleaned(&engine, &call, &mut lanes, orphan_patience);
+        let cleaned = cleaned(&engine, &call, &mut lanes);
         if cleaned.await.is_err() {
             engine.get_stuck();
         }
@@ -141,10 +156,9 @@ fn cleaned<'a>(
     engine: &'a Arc<Inner>,
     call: &'a Arc<Shared>,
     lanes: &'a mut Lanes,
-    orphan_patience: Duration,
 ) -> Pin<Box<dyn Future<Output = Result<(), Lost>> + Send + 'a>> {
     Box::pin(async move {
-        let cleaned = pin!(after_panic(engine, call, lanes, orphan_patience));
+        let cleaned = pin!(after_panic(engine, call, lanes));
         in_span(call, cleaned).await
     })
 }
@@ -230,7 +244,6 @@ async fn after_panic(
     engine: &Arc<Inner>,
     call: &Arc<Shared>,
     lanes: &mut Lanes,
-    orphan_patience: Duration,
 ) -> Result<(), Lost> {
     tracing::error!("the call's actor panicked; settling what is open and hanging up");
     engine.metrics.panicked.inc();
@@ -241,7 +254,7 @@ async fn after_panic(
     }
     engine.metrics.ended.with_label_values(&["panicked"]).inc();
     enter(engine, call, Phase::Terminating);
-    let until = Instant::now() + orphan_patience;
+    let until = Instant::now() + lanes.orphan_patience;
     let id = match call.id.get() {
         Some(id) => Some(id.clone()),
         None => tokio::time::timeout_at(until, find(engine, call, lanes))

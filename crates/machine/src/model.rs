@@ -50,7 +50,7 @@ pub(crate) enum State {
         tries: u8,
     },
     Terminated {
-        ending: Ending,
+        ending: Box<Ending>,
     },
 }
 
@@ -125,7 +125,7 @@ pub(crate) struct Model {
     pub(crate) version: Version,
     /// Commands that cannot be sent yet: one action, the latest.
     pub(crate) waiting: Option<Intent>,
-    pub(crate) outstanding: Option<Outstanding>,
+    pub(crate) outstanding: Option<Box<Outstanding>>,
     /// No POST before this moment: Graph's `Retry-After`.
     pub(crate) not_until: Option<Time>,
     /// How long Graph itself asked to wait, and with what words.
@@ -147,7 +147,7 @@ pub(crate) struct Model {
     /// The doubt is one that no notification can settle.
     pub(crate) audit: bool,
     /// GETs made since Graph said established; `None` before.
-    pub(crate) patience: Option<usize>,
+    pub(crate) patience: Option<u8>,
     /// What a recovered call is taken up from, until it begins.
     pub(crate) remains: Option<Box<Remains>>,
     /// Recovered, and no GET has shown the own entry since: a notification may be from before.
@@ -159,7 +159,7 @@ pub(crate) struct Model {
     /// The attempt that was under way when the process ended, until it goes on.
     pub(crate) resumed: Option<Box<Attempt>>,
     /// The time to speak in that is still to end.
-    pub(crate) window: Option<Window>,
+    pub(crate) window: Option<Box<Window>>,
     /// The order of the unmute that last said how long to speak.
     pub(crate) spoken: u32,
     /// Commands so far.
@@ -585,6 +585,6 @@ pub(crate) const fn base(muted: bool) -> State {
 
 pub(crate) fn over(cause: EndCause, result: Option<ResultInfo>) -> Outcome<State> {
     Transition(State::Terminated {
-        ending: Ending { cause, result },
+        ending: Box::new(Ending { cause, result }),
     })
 }

@@ -94,14 +94,14 @@ impl Model {
         attempt.unchanged = false;
         context.timers.clear(Timer::Operation);
         context.timers.clear(Timer::Roster);
-        self.outstanding = Some(Outstanding {
+        self.outstanding = Some(Box::new(Outstanding {
             attempt: attempt.id,
             lead: attempt.lead,
             number: attempt.number,
             action: attempt.action,
             sent: context.now,
             proven: false,
-        });
+        }));
         context.effects.push(Effect::Record(Record::Attempt {
             lead: attempt.lead,
             number: attempt.number,

@@ -77,6 +77,7 @@ impl Model {
             Event::Posted { attempt, outcome }
                 if self
                     .outstanding
+                    .as_ref()
                     .is_some_and(|post| post.attempt == *attempt)
                     && *outcome != PostOutcome::Gone =>
             {
@@ -257,7 +258,11 @@ impl Model {
             return Handled;
         };
         let whole = self.config.own_entry_patience;
-        let Some(at) = PATIENCE.get(step).copied().filter(|at| *at < whole) else {
+        let Some(at) = PATIENCE
+            .get(usize::from(step))
+            .copied()
+            .filter(|at| *at < whole)
+        else {
             if self.blind {
                 self.look_later(context);
             }
@@ -270,7 +275,11 @@ impl Model {
         }
         self.read_roster(context);
         self.patience = Some(step + 1);
-        let next = PATIENCE.get(step + 1).copied().unwrap_or(whole).min(whole);
+        let next = PATIENCE
+            .get(usize::from(step) + 1)
+            .copied()
+            .unwrap_or(whole)
+            .min(whole);
         let pause = next.saturating_sub(at);
         context.timers.set(Timer::Patience, context.now + pause);
         Handled

@@ -92,7 +92,7 @@ impl Model {
         if let Some(speak) = open.speak {
             self.spoken = open.order;
             let until = (context.now + speak.length).min(speak.latest);
-            self.window = Some(Window::ending(until));
+            self.window = Some(Box::new(Window::ending(until)));
             let until = self.own.wall_origin.after(until.since_origin());
             let until = Some(until);
             context
@@ -115,13 +115,13 @@ impl Model {
 
     #[cfg(test)]
     pub(crate) fn speaks_until(&self) -> Option<Time> {
-        self.window.map(|window| window.until)
+        self.window.as_ref().map(|window| window.until)
     }
 
     /// When to see to the end of the time to speak in. While something is under way its verdict
     /// is awaited: a mute ends the matter, and a newer unmute says anew how long.
     pub(crate) fn window_alarm(&self, state: &State) -> Option<Time> {
-        let window = self.window?;
+        let window = self.window.as_ref()?;
         let free = matches!(state, State::Muted | State::Unmuted) && self.waiting.is_none();
         free.then_some(window.next)
     }
@@ -129,7 +129,10 @@ impl Model {
     /// The time to speak in is over: wants the bot muted, unless it certainly is.
     pub(crate) fn end_window(&mut self, is: Action, context: &mut Turn<'_>) {
         let now = context.now;
-        let due = self.window.is_some_and(|window| window.next <= now);
+        let due = self
+            .window
+            .as_ref()
+            .is_some_and(|window| window.next <= now);
         if !due || self.waiting.is_some() {
             return;
         }
@@ -169,13 +172,14 @@ impl Model {
             return;
         }
         self.spoken = self.order();
-        self.window = Some(Window::ending(now + window.left(wall)));
+        self.window = Some(Box::new(Window::ending(now + window.left(wall))));
     }
 
     /// Nothing newer was asked, and the time to speak in ended meanwhile: the mute goes first.
     pub(crate) fn mute_if_lapsed(&mut self, context: &mut Turn<'_>) {
         let lapsed = self
             .window
+            .as_ref()
             .is_some_and(|window| window.until <= context.now);
         if lapsed && self.waiting.is_none() && self.resumed.is_none() {
             self.want_muted(context);

@@ -223,7 +223,7 @@ impl Actor {
     /// The call is over: subscribers are sent off, its place is given back. Letters are still
     /// read until the retention is over.
     fn over(&self, status: &Status, desk: &mut Desk<'_>) {
-        desk.leave = Some(Instant::now() + self.engine.retention);
+        desk.leave = Some(self.now() + self.engine.retention);
         desk.topic = None;
         desk.probe = None;
         desk.lanes.place = None;

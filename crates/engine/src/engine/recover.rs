@@ -380,6 +380,7 @@ impl Inner {
             replies: Replies::default(),
             // More than `max_calls` may be up for a while.
             place: Arc::clone(&self.places).try_acquire_owned().ok(),
+            orphan_patience,
         });
         let actor = Box::new(Actor {
             engine: Arc::clone(self),
@@ -394,7 +395,7 @@ impl Inner {
             post_limit,
             taken_up: Some(Box::new(taken_up)),
         });
-        tokio::spawn(supervise(actor, lanes, orphan_patience));
+        tokio::spawn(supervise(actor, lanes));
     }
 }
 

@@ -142,8 +142,9 @@ impl Engine {
             ledger: Ledger::new(inner.journal.clone(), shared.key(), Book::default()),
             replies: Replies::default(),
             place: Some(place),
+            orphan_patience,
         });
-        tokio::spawn(supervise(actor, lanes, orphan_patience));
+        tokio::spawn(supervise(actor, lanes));
         let outcome = created.await;
         unclaimed.claim();
         outcome.map_err(|_| {
