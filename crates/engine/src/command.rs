@@ -139,9 +139,9 @@ impl Call {
         if self.engine.is_draining() {
             return Err(CommandError::Draining);
         }
-        let bits = Uuid::new_v4();
-        let id = CommandId::new(bits.as_u128());
-        let operation = OperationId::parse(&bits.to_string()).expect("a GUID is an id");
+        let bits = Uuid::new_v4().as_u128();
+        let id = CommandId::new(bits);
+        let operation = OperationId::of_guid(bits);
         let within = options.within.unwrap_or(self.engine.command_deadline);
         let within = within.clamp(*WITHIN.start(), *WITHIN.end());
         let speak_for = options

@@ -1,7 +1,7 @@
 //! The flight recorder: what happened to the calls of late, in one bounded piece of memory.
 //!
 //! Every entry is a line of JSON, encoded when it happens (`entry.rs` has its form, `redact.rs` what
-//! is left out). The lines of all calls share one arena of [`SEGMENT`]s. A call writes to one of a
+//! is left out), or what makes that line when it is read (`short.rs`). The lines of all calls share one arena of [`SEGMENT`]s. A call writes to one of a
 //! few shards, so that calls hardly meet; a shard fills a segment of its own and hands it to the
 //! arena's queue, where the oldest segment makes room for it. So the oldest lines of the whole
 //! engine go first, give or take a segment, however many calls there are.
@@ -13,6 +13,7 @@ pub(crate) mod entry;
 mod flight;
 mod redact;
 mod replay;
+mod short;
 
 #[cfg(test)]
 mod tests;

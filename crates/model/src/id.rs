@@ -78,6 +78,16 @@ fn canonical(raw: &str) -> Result<Arc<str>, IdError> {
     Ok(raw.into())
 }
 
+/// The canonical spelling of a GUID.
+fn guid(mut bits: u128) -> [u8; 36] {
+    let mut text = [b'-'; 36];
+    for at in (0..36).rev().filter(|at| !matches!(at, 8 | 13 | 18 | 23)) {
+        text[at] = b"0123456789abcdef"[(bits & 15) as usize];
+        bits >>= 4;
+    }
+    text
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -92,6 +102,17 @@ macro_rules! id {
             /// [`IdError`] when it is empty, over 256 bytes, or not fit for one path segment.
             pub fn parse(raw: &str) -> Result<Self, IdError> {
                 canonical(raw).map(Self)
+            }
+
+            /// The GUID of these 128 bits.
+            pub fn of_guid(bits: u128) -> Self {
+                let text = guid(bits);
+                Self(str::from_utf8(&text).expect("digits and dashes").into())
+            }
+
+            /// Whether it is the GUID of these 128 bits.
+            pub fn is_guid(&self, bits: u128) -> bool {
+                self.0.as_bytes() == guid(bits)
             }
 
             /// The canonical spelling.
@@ -223,6 +244,11 @@ impl CommandId {
         Self(bits)
     }
 
+    /// The bits.
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
+
     /// The client context of attempt `attempt` (from 1) of this command: `u1.<base32>.<attempt>`.
     ///
     /// Never the same twice, because what Graph does with a repeated one is undocumented.
@@ -292,6 +318,15 @@ mod tests {
         let bare = CallId::parse("0C1F5E00ABCD40008000000000000001").unwrap();
         assert_eq!(dashed, bare);
         assert_eq!(dashed.as_str(), "0c1f5e00-abcd-4000-8000-000000000001");
+    }
+
+    #[test]
+    fn the_id_of_a_guid_s_bits_is_that_of_its_text() {
+        let bits = 0x0c1f_5e00_abcd_4000_8000_0000_0000_00ff;
+        let id = CallId::parse("0c1f5e00-abcd-4000-8000-0000000000ff").unwrap();
+        assert_eq!(CallId::of_guid(bits), id);
+        assert!(id.is_guid(bits));
+        assert!(!id.is_guid(bits + 1));
     }
 
     #[test]

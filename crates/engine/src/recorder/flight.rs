@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::entry::{
     Asked, Begun, Entry, FORMAT, How, Standing, Step, What, nanos, since as since_origin,
 };
+use super::short::{self, Short};
 use super::{Departed, LONGEST, Recorder};
 use crate::call::Owner;
 
@@ -184,6 +185,18 @@ impl Flight {
             return;
         };
         let took = sent.answered(event, now).map(nanos);
+        let number = self.number();
+        if took.is_none() && matches!(event, Event::Command { .. }) {
+            let short = Short::Step {
+                event,
+                held,
+                acts,
+                machine,
+            };
+            if self.write_short(number, recorder, now, short) {
+                return;
+            }
+        }
         let line = |event: &Event| {
             Line::Step(Step {
                 name: Cow::Borrowed(event.name()),
@@ -197,7 +210,6 @@ impl Flight {
         let mut whole = line(event);
         let Line::Step(step) = &mut whole;
         step.event = redacted.as_deref();
-        let number = self.number();
         if step.event.is_none() || !self.write_as(number, recorder, now, &whole) {
             self.write_as(number, recorder, now, &line(event));
         }
@@ -236,7 +248,15 @@ impl Flight {
 
     /// A command of the bot's is about to be put into the mailbox.
     pub(crate) fn asked(&self, asked: impl FnOnce(&Recorder) -> Asked) {
-        self.note(|recorder| What::Asked(asked(recorder)));
+        let Some(recorder) = &self.recorder else {
+            return;
+        };
+        let asked = asked(recorder);
+        let number = self.number();
+        let now = recorder.now();
+        if !self.write_short(number, recorder, now, Short::Asked(&asked)) {
+            self.write_as(number, recorder, now, &What::Asked(asked));
+        }
     }
 
     /// A command of the bot's was turned away.
@@ -305,11 +325,26 @@ impl Flight {
         self.lines.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Writes one line the short way; false, and nothing written, when there is none.
+    fn write_short(&self, n: u64, recorder: &Recorder, at: Time, what: Short<'_>) -> bool {
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            let entry = Entry {
+                n,
+                at: since_origin(at),
+                wall: wall(),
+                what,
+            };
+            let fits = short::put(&entry, line).is_some();
+            if fits {
+                recorder.put(self.key.0, n, line);
+            }
+            fits
+        })
+    }
+
     /// Writes one line; false, and nothing written, when it is too long.
     fn write_as(&self, n: u64, recorder: &Recorder, at: Time, what: &impl Serialize) -> bool {
-        thread_local! {
-            static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-        }
         LINE.with_borrow_mut(|line| {
             line.clear();
             let entry = Entry {
@@ -333,6 +368,10 @@ impl Flight {
             key: self.key.0,
         })
     }
+}
+
+thread_local! {
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A buffer that refuses what makes it longer than a line may be.
@@ -403,7 +442,8 @@ impl CallLog {
                 lines.more_after = Some(last);
                 break;
             }
-            lines.ndjson.extend_from_slice(&line);
+            let text = short::text(number, &line).unwrap_or(line);
+            lines.ndjson.extend_from_slice(&text);
             lines.ndjson.push(b'\n');
             last = number;
         }

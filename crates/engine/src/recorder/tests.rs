@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use std::time::Duration;
 
-use openmic_machine::{Config, Event, Machine, Time};
+use openmic_machine::{Config, Effect, Event, Machine, Phase, Time};
 use openmic_model::{
-    CallFacts, CallKind, CommandId, DeltaEntry, Identity, IdentityKind, Participant, ParticipantId,
-    RosterUpdate,
+    Action, AppId, CallFacts, CallKind, CallState, CommandId, DeltaEntry, Identity, IdentityKind,
+    OperationId, Participant, ParticipantId, RosterUpdate, TenantId,
 };
+use serde::Serialize;
 use tokio::time::Instant;
 
+use super::entry::{Asked, Entry, Stand, Standing, Step, What};
 use super::{DEFAULT_BYTES, Flight, LEAST, Recorder, SEGMENT, SHARDS, Sent};
+use crate::call::Owner;
 
 fn recorder(bytes: usize) -> std::sync::Arc<Recorder> {
     Recorder::new(bytes, Instant::now()).unwrap()
@@ -132,6 +135,130 @@ fn writing_an_ordinary_event_costs_little() {
         assert!(each < Duration::from_micros(200), "{name}: {each:?}");
     }
     assert_eq!(recorder.read(7, 0).len(), 10_000);
+}
+
+/// An established call whose bot is muted, and what it does on a command.
+fn commanded(action: Action, speak_for: Option<Duration>) -> (Event, Machine, Vec<Effect>) {
+    let mut effects = Vec::new();
+    let config = Config {
+        join_muted: false,
+        ..Config::new(1, CommandId::new(7))
+    };
+    let mut machine = Machine::start(config, Time::ZERO, &mut effects);
+    let me = ParticipantId::parse("me").unwrap();
+    let facts = CallFacts {
+        state: Some(CallState::Established),
+        my_participant: Some(me.clone()),
+        ..CallFacts::default()
+    };
+    let kind = CallKind::Group;
+    machine.handle(&Event::Created { facts, kind }, Time::ZERO, &mut effects);
+    let own = Participant {
+        id: me,
+        identity: Identity {
+            kind: IdentityKind::Application,
+            id: None,
+            display_name: None,
+        },
+        is_muted: true,
+        in_lobby: false,
+        roster_sequence_number: Some(1),
+        streams: Vec::new(),
+    };
+    let roster = Event::RosterNotice(RosterUpdate::Full(vec![own]));
+    machine.handle(&roster, Time::ZERO, &mut effects);
+    assert_eq!(machine.phase(), Phase::Muted);
+    effects.clear();
+    let command = Event::Command {
+        id: CommandId::new(u128::MAX - 12),
+        action,
+        within: Duration::new(30, 17),
+        speak_for,
+    };
+    machine.handle(&command, Time::from_millis(1500), &mut effects);
+    (command, machine, effects)
+}
+
+#[test]
+fn what_is_written_the_short_way_reads_as_the_same_line() {
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Line<'a> {
+        Asked(&'a Asked),
+        Step(Step<&'a Event, Standing<'a>>),
+    }
+    let recorder = recorder(LEAST);
+    let flight = Flight::new(Some(&recorder), "00000000000000000000000000000007");
+    let asked = |operation, context| Asked {
+        command: CommandId::new(5),
+        action: Action::Unmute,
+        operation,
+        within: Duration::from_millis(1001),
+        speak_for: Some(Duration::new(u64::MAX, 999_999_999)),
+        context,
+    };
+    let guid = OperationId::of_guid(5);
+    let all = [
+        (asked(guid.clone(), None), true),
+        (asked(guid, Some("1 bytes #".into())), false),
+        (asked(OperationId::of_guid(6), None), false),
+    ];
+    let steps = [
+        (commanded(Action::Mute, None), true),
+        // A POST is written the long way.
+        (commanded(Action::Unmute, Some(Duration::ZERO)), false),
+    ];
+    for (asked, _) in &all {
+        flight.asked(|_| asked.clone());
+    }
+    let at = (Time::from_millis(1500), true);
+    for ((event, machine, effects), _) in &steps {
+        flight.step(event, at, machine, effects, &mut Sent::default());
+    }
+    let line = |(event, machine, acts): &'_ (Event, Machine, Vec<Effect>)| {
+        let step = Step {
+            name: event.name().into(),
+            event: Some(event.clone()),
+            took: None,
+            held: true,
+            stand: Stand::of(acts, machine),
+        };
+        What::Step(Box::new(step))
+    };
+    let lines = all.iter().map(|(asked, short)| {
+        let text = serde_json::to_value(Line::Asked(asked)).unwrap();
+        (What::Asked(asked.clone()), text, *short)
+    });
+    let lines = lines.chain(steps.iter().map(|(step, short)| {
+        let (event, machine, acts) = step;
+        let stand = Standing { acts, machine };
+        let text = Line::Step(Step {
+            name: event.name().into(),
+            event: Some(event),
+            took: None,
+            held: true,
+            stand,
+        });
+        (line(step), serde_json::to_value(text).unwrap(), *short)
+    }));
+    let read = flight
+        .log(&Owner {
+            app: AppId::parse("app").unwrap(),
+            tenant: TenantId::parse("tenant").unwrap(),
+        })
+        .unwrap()
+        .read(0);
+    let text = String::from_utf8(read.ndjson).unwrap();
+    assert_eq!(text.lines().count(), 5);
+    for ((text, raw), (what, json, short)) in text.lines().zip(recorder.read(7, 0)).zip(lines) {
+        let entry: Entry = serde_json::from_str(text).unwrap();
+        assert_eq!(entry.n, raw.0);
+        assert_eq!(entry.what, what);
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(value["what"], json);
+        assert_eq!(serde_json::to_string(&entry).unwrap(), text);
+        assert_eq!(raw.1[0] != b'{', short, "{text}");
+    }
 }
 
 #[test]
