@@ -24,7 +24,7 @@ const WARM_UP: usize = 500;
 /// How long nothing happens before a call counts as idle.
 const QUIET: Duration = Duration::from_secs(3);
 /// Commands whose lines fill the flight recorder.
-const RECORDED: usize = 40_000;
+const RECORDED: usize = 100_000;
 
 /// Established, muted calls of one bot with the default settings, nobody watching: each with a
 /// roster of three, as its webhook tells it.
