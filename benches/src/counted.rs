@@ -25,7 +25,10 @@ use cases::{CASES, Case};
 
 /// What a case may cost more than the list says, in percent.
 const BOUND: f64 = 3.0;
-/// The same when another compiler made the list.
+/// What seems to cost more is counted again, up to so many times: a thread that woke once more than it
+/// had to only ever adds.
+const AGAIN: usize = 2;
+/// The same bound when another compiler made the list.
 const OTHER_COMPILER: f64 = 15.0;
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
 const RENEW: &str = "UPDATE";
@@ -76,13 +79,21 @@ pub fn count() -> anyhow::Result<()> {
         if !named.is_empty() && !named.iter().any(|word| case.name.contains(word.as_str())) {
             continue;
         }
-        let counted = case
-            .counted()
-            .with_context(|| format!("{} cannot be counted", case.name))?;
+        let count = || {
+            let counted = case.counted();
+            counted.with_context(|| format!("{} cannot be counted", case.name))
+        };
+        let mut counted = count()?;
         let listed = list.of(case.name).or(renewed.then_some(counted));
         let listed = listed
             .with_context(|| format!("{LIST} lacks {PROFILE} {}; {RENEW}=1 adds it", case.name))?;
-        let more = (counted / listed - 1.0) * 100.0;
+        let percent = |counted: f64| (counted / listed - 1.0) * 100.0;
+        for _ in 0..AGAIN {
+            if percent(counted) > bound {
+                counted = counted.min(count()?);
+            }
+        }
+        let more = percent(counted);
         println!(
             "{:<44} {listed:>10.0} {counted:>10.0} {more:>+7.2}",
             format!("{} ({})", case.name, case.what)
