@@ -62,7 +62,7 @@ impl Signer {
         Ok(jsonwebtoken::encode(&self.header, &claims, &self.key)?)
     }
 
-    /// What [`public_key`] reads.
+    /// The public half, for [`super::take`].
     ///
     /// # Errors
     /// When the key cannot be written.
