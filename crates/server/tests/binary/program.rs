@@ -13,6 +13,8 @@ pub(crate) struct Program {
     pub(crate) child: Child,
     log: BufReader<ChildStderr>,
     pub(crate) listening: Value,
+    /// What it logged before it listened and nobody asked for yet.
+    before: Vec<Value>,
     /// Where its journal is, unless the flags say otherwise.
     _journal: TempDir,
 }
@@ -39,14 +41,19 @@ impl Program {
             child,
             log,
             listening: Value::Null,
+            before: Vec::new(),
             _journal: journal,
         };
         program.listening = program.event("listening");
         program
     }
 
-    /// Reads the log up to an event.
+    /// Reads the log up to an event; one of the start may have come before it listened.
     pub(crate) fn event(&mut self, message: &str) -> Value {
+        let came = |event: &Value| event["message"] == message;
+        if let Some(at) = self.before.iter().position(came) {
+            return self.before.remove(at);
+        }
         let mut seen = String::new();
         loop {
             let mut line = String::new();
@@ -56,6 +63,9 @@ impl Program {
                 .unwrap_or_else(|error| panic!("not a JSON log line ({error}): {line}"));
             if event["message"] == message {
                 return event;
+            }
+            if self.listening.is_null() {
+                self.before.push(event);
             }
             seen.push_str(&line);
         }
