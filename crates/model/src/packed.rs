@@ -399,6 +399,9 @@ fn piece<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::option::of;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn entry(id: &str, sequence: Option<u64>, streams: Vec<MediaStream>) -> Participant {
@@ -436,6 +439,72 @@ mod tests {
             roster.apply(change);
         }
         (roster, changes.into())
+    }
+
+    /// A GUID, something like one, a word that has a number, or any text.
+    fn any_text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+            "[0-9a-fA-F-]{36}",
+            proptest::sample::select(&WORDS[..]).prop_map(str::to_owned),
+            "\\PC{0,200}",
+        ]
+    }
+
+    fn any_stream() -> impl Strategy<Value = MediaStream> {
+        let texts = (any_text(), any_text(), any_text());
+        (texts, of(any_text()), of(any::<bool>())).prop_map(
+            |((media_type, source_id, direction), label, server_muted)| MediaStream {
+                media_type,
+                label,
+                source_id,
+                direction,
+                server_muted,
+            },
+        )
+    }
+
+    fn any_entry() -> impl Strategy<Value = Participant> {
+        let id = any_text().prop_filter_map("no id", |text| ParticipantId::parse(&text).ok());
+        let identity = (0..KINDS.len(), of(any_text()), of(any_text()));
+        let flags = any::<(bool, bool, Option<u64>)>();
+        let streams = proptest::collection::vec(any_stream(), 0..3);
+        (id, identity, flags, streams).prop_map(|(id, (kind, known, name), flags, streams)| {
+            Participant {
+                id,
+                identity: Identity {
+                    kind: KINDS[kind],
+                    id: known,
+                    display_name: name,
+                },
+                is_muted: flags.0,
+                in_lobby: flags.1,
+                roster_sequence_number: flags.2,
+                streams,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_roster_comes_back_as_it_was(
+            entries in proptest::collection::vec(any_entry(), 0..6),
+            same in any::<bool>(),
+        ) {
+            let mut entries = entries;
+            // as most are: all with the streams of the first
+            if same && let Some((first, rest)) = entries.split_first_mut() {
+                for entry in rest {
+                    entry.streams.clone_from(&first.streams);
+                }
+            }
+            let (roster, _) = roster(entries);
+            let packed = PackedRoster::pack(&roster).unwrap();
+            prop_assert_eq!(&packed.unpack(), &roster);
+            for entry in roster.iter() {
+                prop_assert_eq!(packed.is_muted(&entry.id), Some(entry.is_muted));
+            }
+        }
     }
 
     #[test]
