@@ -186,7 +186,7 @@ impl Bots {
     }
 }
 
-fn confirmed(verdict: &Verdict) -> anyhow::Result<()> {
+pub(crate) fn confirmed(verdict: &Verdict) -> anyhow::Result<()> {
     ensure!(
         matches!(verdict, Verdict::Confirmed { .. }),
         "a command was not confirmed but {verdict}"

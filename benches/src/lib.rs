@@ -15,6 +15,7 @@ mod chain;
 mod counted;
 mod disk;
 mod media;
+mod memory;
 mod plot;
 mod schedstat;
 mod stalled;

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use openmic::local::{DEV_APP, DEV_SECRET, DEV_TENANT, LocalConfig, LocalService};
-use openmic::{
-    AppId, Bot, BotConfig, Call, Credential, GraphConfig, Join, Phase, TenantId, Verdict,
-};
+use openmic::{AppId, Bot, BotConfig, Call, Credential, GraphConfig, Join, Phase, TenantId};
 use openmic_listen::{Limits, Listener, Running};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use url::Url;
 
+use crate::bots::confirmed;
 use crate::fanout::{Cores, Usage};
+use crate::memory::resident_of;
 use crate::timed::{Timed, processor};
 
 const MEETING: &str = "19:meeting_storm@thread.v2";
@@ -219,8 +219,8 @@ impl Storm {
             notices: self.notices() - notices,
             engine,
             service: Usage::of(&service)?.since(&service_before),
-            engine_memory: resident("self")?,
-            service_memory: resident(&service)?,
+            engine_memory: resident_of("self")?,
+            service_memory: resident_of(&service)?,
         })
     }
 
@@ -254,20 +254,4 @@ impl Storm {
         self.service.wait()?;
         Ok(())
     }
-}
-
-fn confirmed(verdict: &Verdict) -> anyhow::Result<()> {
-    ensure!(
-        matches!(verdict, Verdict::Confirmed { .. }),
-        "a command was not confirmed but {verdict}"
-    );
-    Ok(())
-}
-
-/// Resident memory of a process, in bytes.
-fn resident(process: &str) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().nth(1));
-    Ok(number.context("no VmRSS")?.parse::<u64>()? * 1024)
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::affinity::Cores;
 use super::crowd::Manners;
 use super::peers;
+use crate::memory::resident_of;
 use crate::schedstat;
 
 /// Who is measured.
@@ -273,10 +273,7 @@ impl Server {
     /// # Errors
     /// When it has ended, or the system has no `/proc`.
     pub fn resident(&self) -> anyhow::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().nth(1));
-        Ok(number.context("no VmRSS")?.parse::<u64>()? * 1024)
+        resident_of(&self.child.id().to_string())
     }
 }
 

@@ -1,8 +1,7 @@
-use std::fs;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use crate::memory::resident_of;
 
 /// Commands whose round trip is timed, one after the other.
 const COMMANDS: usize = 100_000;
@@ -117,11 +116,7 @@ impl Samples {
 /// # Errors
 /// When the system does not tell.
 pub fn resident() -> anyhow::Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.context("no VmRSS in /proc/self/status")?;
-    let kilobytes = kilobytes.trim().trim_end_matches(" kB");
-    Ok(kilobytes.parse::<u64>()? * 1024)
+    resident_of("self")
 }
 
 #[expect(
