@@ -58,8 +58,11 @@ async fn a_line_per_source_and_a_freed_line_for_who_waits() {
         let header = View::parse(&buffer[..len]).unwrap().header();
         (Heard { header, payload }.number(), from)
     };
-    for (number, (peer, _)) in (0..).zip(&mut sources) {
+    // one after the other: packets of different sockets may be taken in any order, and one not
+    // yet taken when somebody leaves would be the first on the freed line
+    for (number, (peer, leg)) in (0..).zip(&mut sources) {
         peer.say(number);
+        until(leg, "it is taken", |s| s.counters.forwarded == 1).await;
     }
     assert_eq!(hear(&lines[0]), (Some(0), joined.split_addrs[0]));
     assert_eq!(hear(&lines[1]), (Some(1), joined.split_addrs[1]));
