@@ -94,12 +94,10 @@ impl Config {
 /// process, and they share it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Own {
-    /// [`Config::own_command`].
-    pub(crate) command: CommandId,
+    /// [`Config::own_command`], where [`Config::join_muted`] says so.
+    pub(crate) join_mute: Option<CommandId>,
     /// [`Config::wall_origin`].
     pub(crate) wall_origin: WallTime,
-    /// [`Config::join_muted`].
-    pub(crate) join_muted: bool,
 }
 
 thread_local! {
@@ -111,9 +109,8 @@ impl Config {
     /// Takes apart what is the call's own, and what it shares with the one before it.
     pub(crate) fn share(self) -> (Own, Arc<Self>) {
         let own = Own {
-            command: self.own_command,
+            join_mute: self.join_muted.then_some(self.own_command),
             wall_origin: self.wall_origin,
-            join_muted: self.join_muted,
         };
         let common = Self {
             epoch: 0,

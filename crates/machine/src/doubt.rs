@@ -19,7 +19,7 @@ struct Doubt {
 }
 
 /// What the roster may not show yet.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Doubts {
     open: Vec<Doubt>,
     /// A mute, an unmute may have acted since a fresh own entry was last seen.
@@ -28,6 +28,12 @@ pub(crate) struct Doubts {
 }
 
 impl Doubts {
+    pub(crate) const NONE: Self = Self {
+        open: Vec::new(),
+        mute_unproven: false,
+        unmute_unproven: false,
+    };
+
     /// A POST of `action` may have acted, and no fresh own entry shows it yet.
     pub(crate) const fn unprove(&mut self, action: Action) {
         match action {

@@ -73,13 +73,15 @@ impl Model {
     pub(crate) fn query(&mut self, now: Time) -> QueryId {
         let query = self.next_query;
         self.next_query = self.next_query.wrapping_add(1);
-        if self.asked.len() == ASKED {
-            self.asked.remove(0);
+        let mark = self.merge.read_mark();
+        let asked = &mut self.aside.open().asked;
+        if asked.len() == ASKED {
+            asked.remove(0);
         }
-        self.asked.push(Asked {
+        asked.push(Asked {
             query,
             begun: now,
-            mark: self.merge.read_mark(),
+            mark,
         });
         query
     }
@@ -87,7 +89,7 @@ impl Model {
     /// When the GET began, and where the numbers stood then. One that was forgotten began long
     /// ago for all we know.
     fn asked(&self, query: QueryId) -> Asked {
-        let asked = self.asked.iter().find(|asked| asked.query == query);
+        let asked = self.aside.asked.iter().find(|asked| asked.query == query);
         asked.copied().unwrap_or_default()
     }
 
@@ -100,9 +102,19 @@ impl Model {
 
     /// The GET was answered, and what that meant was seen to.
     pub(crate) fn forget_asked(&mut self, query: QueryId) {
-        self.asked.retain(|asked| asked.query != query);
-        if self.asked.is_empty() {
-            self.asked = Vec::new();
+        if let Some(rare) = self.aside.get_mut() {
+            rare.asked.retain(|asked| asked.query != query);
+            rare.resync.take_if(|resync| *resync == query);
+        }
+    }
+
+    /// What counted until a moment that has passed.
+    pub(crate) fn forget_past(&mut self, now: Time) {
+        if let Some(rare) = self.aside.get_mut() {
+            rare.not_until.take_if(|until| *until <= now);
+            rare.held.take_if(|held| held.is_over(now));
+            let long_ago = |at: &mut Time| now.since(*at) >= FULL_DOUBT;
+            rare.last_unnumbered.take_if(long_ago);
         }
     }
 
@@ -135,14 +147,13 @@ impl Model {
         let flips = before.is_some() && merged.own_muted.is_some() && merged.own_muted != before;
         if flips && (merged.unnumbered || self.reads_unnumbered) {
             // Nothing tells whether this is older than the last GET.
-            self.hearsay = Some(self.next_query);
+            self.aside.open().hearsay = Some(self.next_query);
             merged.doubtful = true;
         }
         if merged.unnumbered {
-            merged.doubtful |= self
-                .last_unnumbered
-                .is_some_and(|at| context.now.since(at) < FULL_DOUBT);
-            self.last_unnumbered = Some(context.now);
+            let last = &mut self.aside.open().last_unnumbered;
+            let doubtful = |at| context.now.since(at) < FULL_DOUBT;
+            merged.doubtful |= last.replace(context.now).is_some_and(doubtful);
         }
         self.merged(&merged, context);
         merged
@@ -180,11 +191,11 @@ impl Model {
     fn heard(&mut self, query: QueryId, own: &Participant, merged: &Merged) {
         self.reads_unnumbered = own.roster_sequence_number.is_none();
         let settles = merged.own_muted.is_some() && !merged.doubtful;
-        self.hearsay = self.hearsay.filter(|from| !settles || query < *from);
         self.blind &= !settles;
-        if settles {
-            let begun = self.asked(query).begun;
-            self.doubts.saw(begun);
+        let begun = self.asked(query).begun;
+        if settles && let Some(rare) = self.aside.get_mut() {
+            rare.hearsay.take_if(|from| query >= *from);
+            rare.doubts.saw(begun);
         }
     }
 
@@ -226,9 +237,10 @@ impl Model {
     /// The roster is in doubt and did not mend by itself: ask.
     pub(crate) fn resync(&mut self, context: &mut Turn<'_>) {
         context.effects.push(Effect::Resync);
-        self.resync = Some(self.read_all(context));
+        let query = self.read_all(context);
+        self.aside.open().resync = Some(query);
         self.audit = false;
-        if let Some(until) = self.doubts.last(context.now) {
+        if let Some(until) = self.aside.doubts.last(context.now) {
             self.audit = true;
             context.timers.set(Timer::Gap, until);
         }
@@ -236,17 +248,18 @@ impl Model {
 
     /// A GET of the roster brought nothing; the one that was needed is made again.
     pub(crate) fn roster_unread(&mut self, query: QueryId, context: &mut Turn<'_>) {
-        if self.resync == Some(query) {
+        if self.aside.resync == Some(query) {
             self.audit = true;
             context.timers.hasten(Timer::Gap, context.now + AGAIN);
         }
     }
 
     pub(crate) fn park(&mut self, operation: &Operation) {
-        if self.parked.len() == PARKED && !seeded::is(Bug::UnboundedPark) {
-            self.parked.remove(0);
+        let parked = &mut self.aside.open().parked;
+        if parked.len() == PARKED && !seeded::is(Bug::UnboundedPark) {
+            parked.remove(0);
         }
-        self.parked.push(operation.clone());
+        parked.push(operation.clone());
     }
 
     /// The outstanding POST has its outcome; what may have acted, or still may, leaves a doubt.
@@ -257,7 +270,7 @@ impl Model {
         closed: bool,
         context: &mut Turn<'_>,
     ) -> bool {
-        let Some(post) = self.outstanding.take() else {
+        let Some(post) = self.aside.take(|rare| rare.outstanding.take()) else {
             return false;
         };
         context.effects.push(Effect::Record(Record::Outcome {
@@ -268,7 +281,8 @@ impl Model {
         if let PostOutcome::Throttled { after, refusal } = outcome {
             // Also when nobody waits for the POST any more: the next one is under it, too.
             let at = context.now + PAUSE.max(after.unwrap_or_default());
-            self.not_until = self.not_until.max(Some(at));
+            let not_until = &mut self.aside.open().not_until;
+            *not_until = (*not_until).max(Some(at));
             if let Some(after) = after {
                 self.hold(context.now + *after, refusal);
             }
@@ -285,11 +299,13 @@ impl Model {
             | PostOutcome::NotSent => (false, false),
         };
         if acted && !post.proven {
-            self.doubts.unprove(post.action);
+            self.aside.open().doubts.unprove(post.action);
         }
         if may_act_later && !closed && !post.proven {
             let until = post.sent + self.config.post_limit;
-            self.doubts
+            self.aside
+                .open()
+                .doubts
                 .raise(Some(post.attempt), post.action, until, context.now);
         }
         acted && !post.proven
@@ -348,7 +364,8 @@ impl Model {
     /// A notification that nothing followed may be lost without a trace.
     pub(crate) fn audit_roster(&mut self, context: &mut Turn<'_>) {
         if self.patience.is_some() && self.kind == CallKind::Group {
-            self.resync = Some(self.read_all(context));
+            let query = self.read_all(context);
+            self.aside.open().resync = Some(query);
         }
         self.ask_who_we_are(context);
         let at = context.now + self.config.roster_audit;

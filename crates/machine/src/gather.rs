@@ -13,7 +13,8 @@ use crate::time::Timer;
 impl Model {
     /// Takes in what came for the operation before its POST was answered.
     pub(crate) fn unpark(&mut self, attempt: &mut Attempt, context: &mut Turn<'_>) {
-        for operation in std::mem::take(&mut self.parked) {
+        let parked = self.aside.get_mut().map(|rare| &mut rare.parked);
+        for operation in parked.map(std::mem::take).unwrap_or_default() {
             if attempt.owns(&operation) {
                 self.absorb_operation(attempt, &operation, Evidence::Operation, context);
             }
@@ -30,8 +31,10 @@ impl Model {
     ) {
         let before = attempt.op.clone();
         attempt.absorb(operation, evidence);
-        if attempt.closed {
-            self.doubts.end(attempt.id);
+        if attempt.closed
+            && let Some(rare) = self.aside.get_mut()
+        {
+            rare.doubts.end(attempt.id);
         }
         if attempt.op == Op::Completed && before != Op::Completed {
             context.timers.clear(Timer::Operation);

@@ -12,19 +12,27 @@ pub(crate) struct Held {
     refusal: Refusal,
 }
 
+impl Held {
+    pub(crate) fn is_over(&self, now: Time) -> bool {
+        self.until <= now
+    }
+}
+
 impl Model {
     /// Graph asked for a pause until `until`; the longest one counts.
     pub(crate) fn hold(&mut self, until: Time, refusal: &Refusal) {
-        if self.held.as_ref().is_none_or(|held| held.until < until) {
+        let held = self.aside.held.as_ref();
+        if held.is_none_or(|held| held.until < until) {
             let refusal = refusal.clone();
-            self.held = Some(Box::new(Held { until, refusal }));
+            self.aside.open().held = Some(Box::new(Held { until, refusal }));
         }
     }
 
     /// Takes out those whose time is over before Graph lets them be sent, and says so now: to let
     /// them wait for it would tell them less, and later.
     pub(crate) fn refuse_held(&mut self, commands: &mut Vec<Open>, context: &mut Turn<'_>) {
-        let Some(held) = self.held.as_deref().filter(|held| held.until > context.now) else {
+        let held = self.aside.held.as_deref();
+        let Some(held) = held.filter(|held| held.until > context.now) else {
             return;
         };
         let Held { until, mut refusal } = held.clone();

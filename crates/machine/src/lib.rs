@@ -33,6 +33,7 @@
 //! assert_eq!(machine.phase(), Phase::Establishing);
 //! ```
 
+mod aside;
 mod attempt;
 mod config;
 mod desk;

@@ -130,10 +130,18 @@ impl Machine {
     fn arm_deadlines(&mut self) {
         let model = self.inner.inner();
         let state = self.inner.state();
-        let waiting = model.waiting.iter().flat_map(|intent| &intent.commands);
+        let waiting = model
+            .aside
+            .waiting
+            .iter()
+            .flat_map(|intent| &intent.commands);
         let attempt = state.attempt();
         let pursued = attempt.iter().flat_map(|attempt| &attempt.commands);
-        let resumed = model.resumed.iter().flat_map(|attempt| &attempt.commands);
+        let resumed = model
+            .aside
+            .resumed
+            .iter()
+            .flat_map(|attempt| &attempt.commands);
         let earliest = pursued
             .clone()
             .chain(waiting)
@@ -150,6 +158,7 @@ impl Machine {
             .min();
         self.timers.put(Timer::LastLook, look);
         self.timers.put(Timer::Window, model.window_alarm(state));
+        self.timers.tidy();
     }
 
     /// When to send the next [`Event::Tick`]; `None` when the call waits for nothing but events.
@@ -218,7 +227,8 @@ impl Machine {
 
     /// Whether [`Event::Quiet`] may spare memory.
     pub fn may_be_packed(&self) -> bool {
-        self.inner.inner().merge.is_open()
+        let model = self.inner.inner();
+        model.merge.is_open() || model.aside.is_open()
     }
 
     /// The version last published; `seq` is 0 before the first.
@@ -233,19 +243,19 @@ impl Machine {
 
     /// Notifications about operations that wait for the answer to their POST; bounded.
     pub fn parked(&self) -> usize {
-        self.inner.inner().parked.len()
+        self.inner.inner().aside.parked.len()
     }
 
     /// The mute or unmute under way; `None` while there is none.
     pub fn pursued(&self) -> Option<Pursued<'_>> {
-        let resumed = || self.inner.inner().resumed.as_deref();
+        let resumed = || self.inner.inner().aside.resumed.as_deref();
         self.inner.state().attempt().or_else(resumed).map(Pursued)
     }
 
     /// The hang-up was given up: nothing told that the call is over, and it may still be up until
     /// Graph misses its keepAlive.
     pub fn was_left_open(&self) -> bool {
-        self.inner.inner().parting.given_up
+        self.inner.inner().aside.parting.given_up
     }
 
     #[cfg(test)]
@@ -287,7 +297,7 @@ impl Machine {
                 }
             }
         }
-        if model.waiting.is_some() {
+        if model.aside.waiting.is_some() {
             waits.push("outcome of an older POST");
         }
         waits

@@ -34,7 +34,7 @@ pub(crate) struct Merge {
     floor: u64,
     last_delta: u64,
     /// Counts what came without numbers.
-    plain: u64,
+    plain: u32,
     /// GETs in a row that showed an entry with a lower number than was known before they began.
     lowered: u8,
     /// Nothing, in most calls.
@@ -144,7 +144,7 @@ impl Mark {
 pub(crate) struct ReadMark {
     highest: u64,
     delta: u64,
-    plain: u64,
+    plain: u32,
 }
 
 /// Where an entry comes from.
@@ -218,7 +218,7 @@ impl Merge {
             RosterUpdate::Full(entries) => {
                 let bound = is_numbered(entries).then(|| top(entries));
                 if bound.is_none() {
-                    self.plain += 1;
+                    self.plain = self.plain.wrapping_add(1);
                     merged.unnumbered = true;
                 }
                 let (gone, kept) = self.full(entries, bound, Source::Notice, me, &mut merged);
@@ -253,7 +253,7 @@ impl Merge {
                 }
                 return merged;
             }
-            self.plain += 1;
+            self.plain = self.plain.wrapping_add(1);
         }
         let listed = if numbered { top(entries) } else { 0 };
         let bound = Some(mark.highest.max(listed));
@@ -278,7 +278,7 @@ impl Merge {
                 merged.doubtful = true;
                 return merged;
             }
-            self.plain += 1;
+            self.plain = self.plain.wrapping_add(1);
         }
         self.upsert(entry, source, &mut merged);
         self.state_own(entry, source, &mut merged);

@@ -3,27 +3,21 @@
 use std::sync::Arc;
 
 use openmic_model::{
-    Action, CallFacts, CallKind, CallState, CommandId, EndCause, Operation, ParticipantId, Record,
-    ResultInfo, Verdict, Version,
+    Action, CallFacts, CallKind, CallState, CommandId, EndCause, ParticipantId, Record, ResultInfo,
+    Verdict, Version, WallTime,
 };
 use statig::Outcome::{Handled, Super, Transition};
 use statig::blocking::Outcome;
 use statig::state_machine;
 
+use crate::aside::Aside;
 use crate::attempt::Attempt;
 use crate::config::{Config, Own};
-use crate::desk::{Intent, not_established};
-use crate::doubt::Doubts;
+use crate::desk::not_established;
 use crate::effect::{Effect, Ending, Phase, QueryId};
 use crate::event::{Ack, AttemptId, Event, PostOutcome, Read};
-use crate::facts::Asked;
-use crate::held::Held;
 use crate::merge::Merge;
-use crate::part::Parting;
-use crate::recover::Remains;
-use crate::rumour::Rumour;
 use crate::time::{Time, Timer, Timers};
-use crate::window::Window;
 
 /// What a handler may touch besides the model.
 #[derive(Debug)]
@@ -95,13 +89,6 @@ pub(crate) struct Outstanding {
     pub(crate) proven: bool,
 }
 
-/// A call that rang: Graph has it, and it has its id, whatever becomes of the bot's answer.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Offer {
-    /// Until when an answer whose outcome was lost may show itself.
-    pub(crate) lost_until: Option<Time>,
-}
-
 /// What a call knows in every state.
 #[derive(Debug)]
 #[expect(
@@ -109,12 +96,13 @@ pub(crate) struct Offer {
     reason = "independent facts, each of which may hold in any state"
 )]
 pub(crate) struct Model {
-    pub(crate) own: Own,
-    /// But for what is `own`.
+    /// But for what every call has of its own.
     pub(crate) config: Arc<Config>,
+    /// [`Config::wall_origin`].
+    pub(crate) wall_origin: WallTime,
     pub(crate) kind: CallKind,
-    /// Of a call that rang before the bot did anything.
-    pub(crate) offer: Option<Offer>,
+    /// It rang: Graph has it, and it has its id, whatever becomes of the bot's answer.
+    pub(crate) rang: bool,
     /// Something showed that the create or the bot's answer took effect: what it was answered, or
     /// a notification.
     pub(crate) exists: bool,
@@ -123,53 +111,29 @@ pub(crate) struct Model {
     pub(crate) graph: Option<CallState>,
     pub(crate) merge: Merge,
     pub(crate) version: Version,
-    /// Commands that cannot be sent yet: one action, the latest.
-    pub(crate) waiting: Option<Intent>,
-    pub(crate) outstanding: Option<Box<Outstanding>>,
-    /// No POST before this moment: Graph's `Retry-After`.
-    pub(crate) not_until: Option<Time>,
-    /// How long Graph itself asked to wait, and with what words.
-    pub(crate) held: Option<Box<Held>>,
-    pub(crate) doubts: Doubts,
-    pub(crate) parked: Vec<Operation>,
+    /// What there mostly is nothing of.
+    pub(crate) aside: Aside,
     pub(crate) next_attempt: AttemptId,
     pub(crate) next_query: QueryId,
-    /// The latest GETs.
-    pub(crate) asked: Vec<Asked>,
-    pub(crate) last_unnumbered: Option<Time>,
-    /// The own entry stands as a notification left it that may be older than what it replaced,
-    /// until a GET from this number on tells.
-    pub(crate) hearsay: Option<QueryId>,
     /// GETs show the own entry without a number: a notification with one may be older.
     pub(crate) reads_unnumbered: bool,
-    /// The roster GET that a doubt made necessary.
-    pub(crate) resync: Option<QueryId>,
     /// The doubt is one that no notification can settle.
     pub(crate) audit: bool,
     /// GETs made since Graph said established; `None` before.
     pub(crate) patience: Option<u8>,
-    /// What a recovered call is taken up from, until it begins.
-    pub(crate) remains: Option<Box<Remains>>,
     /// Recovered, and no GET has shown the own entry since: a notification may be from before.
     pub(crate) blind: bool,
     /// Another process had the call before.
     pub(crate) taken_up: bool,
     /// GETs of it in vain meanwhile.
     pub(crate) unread: u8,
-    /// The attempt that was under way when the process ended, until it goes on.
-    pub(crate) resumed: Option<Box<Attempt>>,
-    /// The time to speak in that is still to end.
-    pub(crate) window: Option<Box<Window>>,
     /// The order of the unmute that last said how long to speak.
     pub(crate) spoken: u32,
     /// Commands so far.
     pub(crate) orders: u32,
     /// Somebody watches the roster.
     pub(crate) watched: bool,
-    /// That the call is over, as long as only a notification says so.
-    pub(crate) rumour: Option<Box<Rumour>>,
     pub(crate) jitter: u64,
-    pub(crate) parting: Parting,
 }
 
 #[state_machine(
@@ -229,14 +193,18 @@ impl Model {
                 read: Read::Found(entries),
             } => {
                 let merged = self.roster_read(*query, entries, context);
-                self.establish(Some((*query, &merged)), context)
+                let outcome = self.establish(Some((*query, &merged)), context);
+                self.forget_asked(*query);
+                outcome
             }
             Event::SelfRead {
                 query,
                 read: Read::Found(entry),
             } => {
                 let merged = self.self_read(*query, entry, context);
-                self.establish(Some((*query, &merged)), context)
+                let outcome = self.establish(Some((*query, &merged)), context);
+                self.forget_asked(*query);
+                outcome
             }
             Event::Command {
                 id,
@@ -351,6 +319,9 @@ impl Model {
                 if self.is_terminated() { Super } else { Handled }
             }
             Event::OperationNotice(_) | Event::OperationRead { .. } | Event::Posted { .. } => {
+                if let Event::OperationRead { query, .. } = event {
+                    self.forget_asked(*query);
+                }
                 context.effects.push(Effect::Late {
                     event: event.name(),
                 });
@@ -366,9 +337,12 @@ impl Model {
                 self.absorb(facts);
                 Handled
             }
-            // Unread facts, timers that lost their meaning, a create that did work after all.
-            Event::SelfRead { .. }
-            | Event::Timer(Timer::LastLook | Timer::Roster | Timer::Operation | Timer::Backoff)
+            Event::SelfRead { query, .. } => {
+                self.forget_asked(*query);
+                Handled
+            }
+            // Timers that lost their meaning, a create that did work after all.
+            Event::Timer(Timer::LastLook | Timer::Roster | Timer::Operation | Timer::Backoff)
             | Event::CreateFailed { .. } => Handled,
             _ => Super,
         }
@@ -446,6 +420,8 @@ impl Model {
     #[superstate]
     fn any(&mut self, context: &mut Turn<'_>, event: &Event) -> Outcome<State> {
         if *event == Event::Quiet {
+            self.forget_past(context.now);
+            self.aside.tidy();
             self.merge.pack();
             return Handled;
         }
@@ -459,11 +435,11 @@ impl Model {
 
     #[action]
     fn first_request(&mut self, context: &mut Turn<'_>) {
-        if let Some(remains) = self.remains.take() {
+        if let Some(remains) = self.aside.take(|rare| rare.remains.take()) {
             self.take_up(*remains, context);
             return;
         }
-        context.effects.push(if self.offer.is_some() {
+        context.effects.push(if self.rang {
             Effect::Answer
         } else {
             Effect::Create
@@ -527,50 +503,44 @@ impl Model {
             seq: 0,
         };
         let (own, config) = config.share();
+        let Own {
+            join_mute,
+            wall_origin,
+        } = own;
+        let mut aside = Aside::default();
+        if join_mute.is_some() {
+            aside.open().join_mute = join_mute;
+        }
         Self {
+            config,
+            wall_origin,
             kind: CallKind::Group,
-            offer: None,
+            rang: false,
             exists: false,
             me: None,
             graph: None,
             merge: Merge::default(),
             version,
-            waiting: None,
-            outstanding: None,
-            not_until: None,
-            held: None,
-            doubts: Doubts::default(),
-            parked: Vec::new(),
+            aside,
             next_attempt: 1,
             next_query: 1,
-            asked: Vec::new(),
-            last_unnumbered: None,
-            hearsay: None,
             reads_unnumbered: false,
-            resync: None,
             audit: false,
             patience: None,
-            remains: None,
             blind: false,
             taken_up: false,
             unread: 0,
-            resumed: None,
-            window: None,
             spoken: 0,
             orders: 0,
             watched: false,
-            rumour: None,
             jitter: seed,
-            parting: Parting::default(),
-            own,
-            config,
         }
     }
 
     /// A call that rings, with what the ring states of it.
     pub(crate) fn offered(config: Config, facts: &CallFacts, kind: CallKind) -> Self {
         let mut model = Self::new(config);
-        model.offer = Some(Offer::default());
+        model.rang = true;
         model.kind = kind;
         model.graph = Some(CallState::Incoming);
         model.absorb(facts);

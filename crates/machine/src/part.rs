@@ -25,7 +25,7 @@ pub const fn hang_up_pause(tries: u8) -> Duration {
 }
 
 /// How far a hang-up is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Parting {
     /// No DELETE from then on.
     until: Option<Time>,
@@ -35,16 +35,25 @@ pub(crate) struct Parting {
     pub(crate) given_up: bool,
 }
 
+impl Parting {
+    /// Not begun.
+    pub(crate) const NONE: Self = Self {
+        until: None,
+        answered: false,
+        given_up: false,
+    };
+}
+
 impl Model {
     /// Begins to hang up.
     pub(crate) fn depart(&mut self, tries: &mut u8, context: &mut Turn<'_>) {
-        self.parting.until = Some(context.now + self.config.hang_up_patience);
+        self.aside.open().parting.until = Some(context.now + self.config.hang_up_patience);
         self.hang_up(tries, context);
     }
 
     /// Sends a DELETE; while no call is known to exist, waits for one to show itself.
     pub(crate) fn hang_up(&mut self, tries: &mut u8, context: &mut Turn<'_>) {
-        let patience = if self.exists || self.offer.is_some() {
+        let patience = if self.exists || self.rang {
             *tries = tries.saturating_add(1);
             context.effects.push(Effect::HangUp);
             self.config.post_limit.max(hang_up_pause(*tries))
@@ -88,34 +97,34 @@ impl Model {
                 read: Read::Gone, ..
             } => over(EndCause::HungUp, None),
             Event::HungUp(Ack::Done) => {
-                self.parting.answered = true;
+                self.aside.open().parting.answered = true;
                 let patience = self.config.parting_patience;
                 context.timers.set(Timer::Parting, context.now + patience);
                 Handled
             }
             Event::HungUp(Ack::Failed) => {
-                if !self.parting.answered {
+                if !self.aside.parting.answered {
                     let pause = hang_up_pause(*tries);
                     context.timers.set(Timer::Parting, context.now + pause);
                 }
                 Handled
             }
             // Nothing showed that there is a call, or its end was not told.
-            Event::Timer(Timer::Parting) if *tries == 0 || self.parting.answered => {
+            Event::Timer(Timer::Parting) if *tries == 0 || self.aside.parting.answered => {
                 over(EndCause::HungUp, None)
             }
             // All was tried to end it, and without keepAlive it is no more.
             Event::Timer(Timer::Parting)
-                if self.parting.until.is_some_and(|until| until <= context.now) =>
+                if (self.aside.parting.until).is_some_and(|until| until <= context.now) =>
             {
-                self.parting.given_up = true;
+                self.aside.open().parting.given_up = true;
                 over(EndCause::HungUp, None)
             }
             Event::Timer(Timer::Parting) => {
                 self.hang_up(tries, context);
                 Handled
             }
-            Event::CallNotice(facts) if !self.parting.answered && self.is_rumour(facts) => {
+            Event::CallNotice(facts) if !self.aside.parting.answered && self.is_rumour(facts) => {
                 self.rumoured(facts, context);
                 self.found(tries, context);
                 Handled
@@ -147,12 +156,12 @@ impl Model {
                 self.found(tries, context);
                 Handled
             }
-            Event::CreateFailed { definite: true, .. } if !self.exists && self.offer.is_none() => {
+            Event::CreateFailed { definite: true, .. } if !self.exists && !self.rang => {
                 over(EndCause::HungUp, None)
             }
             Event::CreateFailed { .. } => {
                 // A call that rang has had its DELETE.
-                if !self.exists && self.offer.is_none() {
+                if !self.exists && !self.rang {
                     let patience = self.config.orphan_patience;
                     context.timers.set(Timer::Parting, context.now + patience);
                 }

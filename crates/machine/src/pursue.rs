@@ -53,8 +53,10 @@ impl Model {
             closed: false,
             mark: self.mark(),
             first_query: self.next_query,
-            not_before: self.doubts.until(against, context.now),
-            contested: self.doubts.is_unproven(against) || self.reads_unnumbered || self.blind,
+            not_before: self.aside.doubts.until(against, context.now),
+            contested: self.aside.doubts.is_unproven(against)
+                || self.reads_unnumbered
+                || self.blind,
             rebound: false,
             own_muted: None,
             own_by_read: false,
@@ -65,7 +67,7 @@ impl Model {
             unchanged: false,
             fruitless: 0,
         });
-        match self.not_until.filter(|at| *at > context.now) {
+        match self.aside.not_until.filter(|at| *at > context.now) {
             Some(at) => context.timers.set(Timer::Backoff, at),
             None => self.post(&mut attempt, context),
         }
@@ -94,14 +96,14 @@ impl Model {
         attempt.unchanged = false;
         context.timers.clear(Timer::Operation);
         context.timers.clear(Timer::Roster);
-        self.outstanding = Some(Box::new(Outstanding {
+        self.aside.open().outstanding = Some(Outstanding {
             attempt: attempt.id,
             lead: attempt.lead,
             number: attempt.number,
             action: attempt.action,
             sent: context.now,
             proven: false,
-        }));
+        });
         context.effects.push(Effect::Record(Record::Attempt {
             lead: attempt.lead,
             number: attempt.number,
@@ -173,6 +175,7 @@ impl Model {
                     Read::Failed => {}
                     Read::Gone => return Super,
                 }
+                self.forget_asked(*query);
                 self.after_poll(attempt, context);
                 self.conclude(attempt, context)
             }
@@ -194,6 +197,7 @@ impl Model {
                 read: Read::Absent,
             } if *query >= attempt.first_query => {
                 // The own entry alone cannot be read: the list may have it.
+                self.forget_asked(*query);
                 self.read_roster(context);
                 Handled
             }
@@ -309,7 +313,7 @@ impl Model {
                 let at = context.now + pause;
                 context.timers.set(Timer::Backoff, at);
                 if let PostOutcome::Throttled { .. } = outcome {
-                    self.not_until = Some(at);
+                    self.aside.open().not_until = Some(at);
                 }
             }
         }
@@ -325,7 +329,7 @@ impl Model {
     ) -> Outcome<State> {
         if attempt.commands.is_empty() {
             // Overtaken or out of time: only the HTTP outcome is still of interest.
-            if attempt.http == Http::Pending && self.waiting.is_some() {
+            if attempt.http == Http::Pending && self.aside.waiting.is_some() {
                 return Handled;
             }
             return self.leave(attempt, context);
@@ -361,10 +365,13 @@ impl Model {
             ..
         } = verdict
         {
+            let Some(rare) = self.aside.get_mut() else {
+                return;
+            };
             if attempt.own_by_read || !attempt.contested {
-                self.doubts.prove();
+                rare.doubts.prove();
             }
-            if let Some(post) = &mut self.outstanding {
+            if let Some(post) = &mut rare.outstanding {
                 post.proven = attempt.closed && attempt.op == Op::Completed;
             }
         }
@@ -390,8 +397,8 @@ impl Model {
             self.look_later(context);
         }
         let is = if muted { Action::Mute } else { Action::Unmute };
-        if self.outstanding.is_none()
-            && let Some(intent) = self.waiting.take()
+        if self.aside.outstanding.is_none()
+            && let Some(intent) = self.aside.take(|rare| rare.waiting.take())
             && let Some(state) = self.start(intent, is, context)
         {
             return Transition(state);

@@ -70,9 +70,9 @@ impl Model {
         if restored.commanded {
             // Only an established call takes commands, and to join muted is one.
             model.graph = Some(CallState::Established);
-            model.own.join_muted = false;
+            model.aside.take(|rare| rare.join_mute.take());
         }
-        model.remains = Some(Box::new(Remains { restored, wall }));
+        model.aside.open().remains = Some(Box::new(Remains { restored, wall }));
         model
     }
 
@@ -112,10 +112,13 @@ impl Model {
         let may_act = post.haunted || !post.is_over();
         if may_act {
             let until = now + self.config.post_limit;
-            self.doubts.raise(None, post.action, until, now);
+            self.aside
+                .open()
+                .doubts
+                .raise(None, post.action, until, now);
         }
         if may_act || (post.reached > 0 && !post.confirmed) {
-            self.doubts.unprove(post.action);
+            self.aside.open().doubts.unprove(post.action);
         }
     }
 
@@ -146,14 +149,15 @@ impl Model {
         };
         self.settle_all(&mut mute, &verdict, acted, context);
         if let Some(last) = last.filter(|_| !open.is_empty()) {
-            self.resumed = Some(self.attempt_of(last, open, now));
+            let attempt = self.attempt_of(last, open, now);
+            self.aside.open().resumed = Some(attempt);
             return;
         }
         let mut late = take(&mut open, |open| open.send_until <= now);
         self.settle_all(&mut late, &Verdict::Expired, false, context);
         if !open.is_empty() {
             let commands = open;
-            self.waiting = Some(Intent { action, commands });
+            self.aside.open().waiting = Some(Intent { action, commands });
         }
     }
 
@@ -200,7 +204,7 @@ impl Model {
             closed: false,
             mark: Mark::NEVER,
             first_query: self.next_query,
-            not_before: self.doubts.until(last.action.opposite(), now),
+            not_before: self.aside.doubts.until(last.action.opposite(), now),
             contested: true,
             rebound: false,
             own_muted: None,
@@ -240,7 +244,7 @@ impl Model {
 
     /// A command came before the call is known to be as it was.
     pub(crate) fn join_resumed(&mut self, open: Open, context: &mut Turn<'_>) {
-        match &mut self.resumed {
+        match &mut self.aside.open().resumed {
             Some(attempt) if attempt.action == open.action => {
                 if attempt.commands.len() >= self.config.max_open {
                     open.refuse(too_many(), context);
@@ -257,20 +261,23 @@ impl Model {
     }
 
     pub(crate) fn settle_resumed(&mut self, verdict: &Verdict, context: &mut Turn<'_>) {
-        if let Some(mut attempt) = self.resumed.take() {
+        if let Some(mut attempt) = self.aside.take(|rare| rare.resumed.take()) {
             let acted = attempt.may_have_acted();
             self.settle_all(&mut attempt.commands, verdict, acted, context);
         }
     }
 
     pub(crate) fn expire_resumed(&mut self, context: &mut Turn<'_>) {
-        let Some(attempt) = &mut self.resumed else {
+        let Some(rare) = self.aside.get_mut() else {
+            return;
+        };
+        let Some(attempt) = &mut rare.resumed else {
             return;
         };
         let (verdict, acted) = (attempt.overdue(), attempt.may_have_acted());
         let mut late = overdue(&mut attempt.commands, context.now);
         if attempt.commands.is_empty() {
-            self.resumed = None;
+            rare.resumed = None;
         }
         self.settle_all(&mut late, &verdict, acted, context);
     }

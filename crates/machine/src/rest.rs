@@ -47,6 +47,10 @@ impl Model {
                     open.refuse(not_a_group_call(), context);
                     return Handled;
                 }
+                if self.aside.outstanding.is_none() && self.aside.waiting.is_none() {
+                    open.record(context);
+                    return self.go(Intent::of(open), is, context);
+                }
                 self.wait(open, context);
                 self.proceed(is, context)
             }
@@ -76,6 +80,7 @@ impl Model {
             }
             Event::Posted { attempt, outcome }
                 if self
+                    .aside
                     .outstanding
                     .as_ref()
                     .is_some_and(|post| post.attempt == *attempt)
@@ -95,12 +100,17 @@ impl Model {
 
     /// Starts the waiting intent, when there is one and no POST is under way.
     pub(crate) fn proceed(&mut self, is: Action, context: &mut Turn<'_>) -> Outcome<State> {
-        if self.outstanding.is_some() {
+        if self.aside.outstanding.is_some() {
             return Handled;
         }
-        let Some(intent) = self.waiting.take() else {
-            return Handled;
-        };
+        match self.aside.take(|rare| rare.waiting.take()) {
+            Some(intent) => self.go(intent, is, context),
+            None => Handled,
+        }
+    }
+
+    /// Starts `intent`; nothing else is under way.
+    fn go(&mut self, intent: Intent, is: Action, context: &mut Turn<'_>) -> Outcome<State> {
         match self.start(intent, is, context) {
             Some(state) => Transition(state),
             None => Handled,
@@ -113,9 +123,9 @@ impl Model {
         let against = action.opposite();
         action != is
             || self.blind
-            || self.hearsay.is_some()
-            || self.doubts.is_unproven(against)
-            || self.doubts.until(against, now).is_some()
+            || self.aside.hearsay.is_some()
+            || self.aside.doubts.is_unproven(against)
+            || self.aside.doubts.until(against, now).is_some()
     }
 
     /// What the roster states of the own entry decides whether the bot is muted.
@@ -142,8 +152,8 @@ impl Model {
             return;
         }
         let until = context.now + self.config.orphan_patience;
-        if let Some(offer) = &mut self.offer {
-            offer.lost_until.get_or_insert(until);
+        if self.rang {
+            self.aside.open().lost_until.get_or_insert(until);
             self.read_call(context);
             context
                 .timers
@@ -156,7 +166,7 @@ impl Model {
     /// Nothing has shown yet that the answer took effect.
     pub(crate) fn still_rings(&self) -> bool {
         let held = self.graph.map_or(0, CallState::rank);
-        self.offer.is_some() && !self.exists && held == CallState::Incoming.rank()
+        self.rang && !self.exists && held == CallState::Incoming.rank()
     }
 
     /// The call exists. Leaves establishing once it is up and the own entry known, or not to be
@@ -178,6 +188,7 @@ impl Model {
         let first = self.patience.is_none();
         if self.kind == CallKind::PeerToPeer {
             self.patience.get_or_insert(0);
+            self.aside.take(|rare| rare.join_mute.take());
             let verdict = not_a_group_call().into_verdict();
             self.settle_waiting(&verdict, context);
             context.timers.clear(Timer::Patience);
@@ -217,7 +228,7 @@ impl Model {
         if !seeded::is(Bug::StaleTimer) {
             context.timers.clear(Timer::Patience);
         }
-        if let Some(attempt) = self.resumed.take() {
+        if let Some(attempt) = self.aside.take(|rare| rare.resumed.take()) {
             return self.resume(attempt, seen, context);
         }
         let is = if muted { Action::Mute } else { Action::Unmute };
@@ -229,17 +240,17 @@ impl Model {
 
     /// The first act of an established call; a bot's own command that came first outranks it.
     fn want_to_join_muted(&mut self, context: &mut Turn<'_>) {
-        if self.own.join_muted && self.waiting.is_none() {
-            let id = self.own.command;
+        let id = self.aside.take(|rare| rare.join_mute.take());
+        if let Some(id) = id.filter(|_| self.aside.waiting.is_none()) {
             let open = self.own_mute(id, JOIN_MUTED_WITHIN, context.now);
             open.record(context);
-            self.waiting = Some(Intent::of(open));
+            self.aside.open().waiting = Some(Intent::of(open));
         }
     }
 
     pub(crate) fn lose_patience(&mut self, context: &mut Turn<'_>) -> Outcome<State> {
         if !self.exists {
-            let Some(until) = self.offer.and_then(|offer| offer.lost_until) else {
+            let Some(until) = self.aside.lost_until else {
                 // Nothing showed that the create took effect.
                 return over(EndCause::NotCreated, None);
             };
@@ -287,7 +298,7 @@ impl Model {
 
     /// Makes `open` the waiting intent, or part of it; an opposite one is overtaken.
     pub(crate) fn wait(&mut self, open: Open, context: &mut Turn<'_>) {
-        match &mut self.waiting {
+        match &mut self.aside.open().waiting {
             Some(intent) if intent.action == open.action => {
                 if intent.commands.len() >= self.config.max_open {
                     open.refuse(too_many(), context);
@@ -299,13 +310,13 @@ impl Model {
             _ => {
                 open.record(context);
                 self.settle_waiting(&Verdict::Superseded, context);
-                self.waiting = Some(Intent::of(open));
+                self.aside.open().waiting = Some(Intent::of(open));
             }
         }
     }
 
     pub(crate) fn settle_waiting(&mut self, verdict: &Verdict, context: &mut Turn<'_>) {
-        if let Some(mut intent) = self.waiting.take() {
+        if let Some(mut intent) = self.aside.take(|rare| rare.waiting.take()) {
             self.settle_all(&mut intent.commands, verdict, false, context);
         }
     }
@@ -317,12 +328,15 @@ impl Model {
     }
 
     pub(crate) fn expire_waiting(&mut self, context: &mut Turn<'_>) {
-        let Some(intent) = &mut self.waiting else {
+        let Some(rare) = self.aside.get_mut() else {
+            return;
+        };
+        let Some(intent) = &mut rare.waiting else {
             return;
         };
         let mut late = overdue(&mut intent.commands, context.now);
         if intent.commands.is_empty() {
-            self.waiting = None;
+            rare.waiting = None;
         }
         self.settle_all(&mut late, &Verdict::Expired, false, context);
     }

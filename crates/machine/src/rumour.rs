@@ -45,7 +45,7 @@ impl Model {
             ..facts.clone()
         };
         self.absorb(&rest);
-        let rumour = self.rumour.get_or_insert_default();
+        let rumour = self.aside.open().rumour.get_or_insert_default();
         rumour.told = true;
         if facts.result.is_some() {
             rumour.result.clone_from(&facts.result);
@@ -63,7 +63,7 @@ impl Model {
         context.timers.clear(Timer::Verify);
         let query = self.query(context.now);
         context.effects.push(Effect::ReadCall { query });
-        let rumour = self.rumour.get_or_insert_default();
+        let rumour = self.aside.open().rumour.get_or_insert_default();
         rumour.asked = Some(query);
         rumour.again = false;
     }
@@ -78,8 +78,8 @@ impl Model {
     /// A GET of the call ended. Whether it is over is for others to say; here it is seen to that
     /// Graph is asked again where it did not tell.
     fn call_was_read(&mut self, query: QueryId, read: &Read<CallFacts>, context: &mut Turn<'_>) {
-        let asked = |rumour: &&mut Box<Rumour>| rumour.asked == Some(query);
-        let Some(rumour) = self.rumour.as_mut().filter(asked) else {
+        let rumour = self.aside.get_mut().and_then(|rare| rare.rumour.as_mut());
+        let Some(rumour) = rumour.filter(|rumour| rumour.asked == Some(query)) else {
             return;
         };
         rumour.asked = None;
@@ -110,13 +110,13 @@ impl Model {
 
     /// Graph said itself that the call is over.
     pub(crate) fn ended(&self, facts: &CallFacts) -> Outcome<State> {
-        let said = || self.rumour.as_ref()?.result.clone();
+        let said = || self.aside.rumour.as_ref()?.result.clone();
         over(EndCause::Remote, facts.result.clone().or_else(said))
     }
 
     /// Graph does not know the call any more.
     pub(crate) fn gone(&self) -> Outcome<State> {
-        match self.rumour.as_ref().filter(|rumour| rumour.told) {
+        match self.aside.rumour.as_ref().filter(|rumour| rumour.told) {
             Some(rumour) => over(EndCause::Remote, rumour.result.clone()),
             None => over(EndCause::Gone, None),
         }

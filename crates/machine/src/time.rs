@@ -144,61 +144,76 @@ impl Timer {
 
 /// When each timer goes off. A timer that was cleared cannot go off late.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Timers([Option<Time>; Timer::ALL.len()]);
+pub(crate) struct Timers {
+    /// All that most calls have, most of the time.
+    keep_alive: Option<Time>,
+    /// The others; takes no memory before one is set.
+    others: Option<Box<[Option<Time>; Timer::ALL.len()]>>,
+}
 
 impl Timers {
     pub(crate) fn set(&mut self, timer: Timer, at: Time) {
-        self.0[timer.index()] = Some(at);
+        self.put(timer, Some(at));
     }
 
     /// Sets `timer`, or brings it forward when it was to go off later.
     pub(crate) fn hasten(&mut self, timer: Timer, at: Time) {
-        let slot = &mut self.0[timer.index()];
-        *slot = Some(slot.map_or(at, |set| set.min(at)));
+        let set = self.at(timer);
+        self.set(timer, set.map_or(at, |set| set.min(at)));
     }
 
     pub(crate) fn put(&mut self, timer: Timer, at: Option<Time>) {
-        self.0[timer.index()] = at;
+        if timer == Timer::KeepAlive {
+            self.keep_alive = at;
+        } else if at.is_some() || self.others.is_some() {
+            self.others.get_or_insert_default()[timer.index()] = at;
+        }
     }
 
     pub(crate) fn clear(&mut self, timer: Timer) {
-        self.0[timer.index()] = None;
+        self.put(timer, None);
     }
 
     pub(crate) fn clear_all(&mut self) {
-        self.0 = [None; Timer::ALL.len()];
+        *self = Self::default();
+    }
+
+    /// Gives the memory of timers back that are not set.
+    pub(crate) fn tidy(&mut self) {
+        self.others
+            .take_if(|others| others.iter().all(Option::is_none));
     }
 
     pub(crate) fn is_set(&self, timer: Timer) -> bool {
-        self.0[timer.index()].is_some()
+        self.at(timer).is_some()
     }
 
-    #[cfg(test)]
     pub(crate) fn at(&self, timer: Timer) -> Option<Time> {
-        self.0[timer.index()]
+        if timer == Timer::KeepAlive {
+            return self.keep_alive;
+        }
+        self.others.as_ref()?[timer.index()]
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = (Timer, Time)> {
         let timers = Timer::ALL.into_iter();
-        timers.filter_map(|timer| Some((timer, self.0[timer.index()]?)))
+        timers.filter_map(|timer| Some((timer, self.at(timer)?)))
     }
 
     pub(crate) fn next(&self) -> Option<Time> {
-        self.0.iter().flatten().min().copied()
+        let others = self.others.iter().flat_map(|others| others.iter());
+        others.flatten().copied().chain(self.keep_alive).min()
     }
 
     /// The timer that goes off first.
     pub(crate) fn first(&self) -> Option<Timer> {
-        let set = Timer::ALL.into_iter();
-        let set = set.filter_map(|timer| Some((self.0[timer.index()]?, timer)));
-        Some(set.min_by_key(|(at, _)| *at)?.1)
+        let (timer, _) = self.all().min_by_key(|(_, at)| *at)?;
+        Some(timer)
     }
 
     /// Takes out the timer that has been due for longest.
     pub(crate) fn pop_due(&mut self, now: Time) -> Option<Timer> {
-        let due = self
-            .first()
-            .filter(|first| self.0[first.index()] <= Some(now))?;
+        let due = self.first().filter(|first| self.at(*first) <= Some(now))?;
         self.clear(due);
         Some(due)
     }

@@ -52,7 +52,7 @@ impl Model {
                 self.may_speak(&open, success, context);
             }
             // Written down after the verdict: until then the mute is still to be seen to.
-            Action::Mute if success && self.window.is_some() => {
+            Action::Mute if success && self.aside.window.is_some() => {
                 open.conclude(verdict, context);
                 self.close_window(context);
                 return;
@@ -92,8 +92,8 @@ impl Model {
         if let Some(speak) = open.speak {
             self.spoken = open.order;
             let until = (context.now + speak.length).min(speak.latest);
-            self.window = Some(Box::new(Window::ending(until)));
-            let until = self.own.wall_origin.after(until.since_origin());
+            self.aside.open().window = Some(Window::ending(until));
+            let until = self.wall_origin.after(until.since_origin());
             let until = Some(until);
             context
                 .effects
@@ -105,7 +105,7 @@ impl Model {
     }
 
     fn close_window(&mut self, context: &mut Turn<'_>) {
-        if self.window.take().is_some() {
+        if self.aside.take(|rare| rare.window.take()).is_some() {
             let until = None;
             context
                 .effects
@@ -115,29 +115,26 @@ impl Model {
 
     #[cfg(test)]
     pub(crate) fn speaks_until(&self) -> Option<Time> {
-        self.window.as_ref().map(|window| window.until)
+        self.aside.window.map(|window| window.until)
     }
 
     /// When to see to the end of the time to speak in. While something is under way its verdict
     /// is awaited: a mute ends the matter, and a newer unmute says anew how long.
     pub(crate) fn window_alarm(&self, state: &State) -> Option<Time> {
-        let window = self.window.as_ref()?;
-        let free = matches!(state, State::Muted | State::Unmuted) && self.waiting.is_none();
+        let window = self.aside.window?;
+        let free = matches!(state, State::Muted | State::Unmuted) && self.aside.waiting.is_none();
         free.then_some(window.next)
     }
 
     /// The time to speak in is over: wants the bot muted, unless it certainly is.
     pub(crate) fn end_window(&mut self, is: Action, context: &mut Turn<'_>) {
         let now = context.now;
-        let due = self
-            .window
-            .as_ref()
-            .is_some_and(|window| window.next <= now);
-        if !due || self.waiting.is_some() {
+        let due = self.aside.window.is_some_and(|window| window.next <= now);
+        if !due || self.aside.waiting.is_some() {
             return;
         }
         // What is under way may unmute the bot yet: the mute waits for its outcome.
-        if self.outstanding.is_some() || self.needs_post(Action::Mute, is, now) {
+        if self.aside.outstanding.is_some() || self.needs_post(Action::Mute, is, now) {
             self.want_muted(context);
         } else {
             self.close_window(context);
@@ -145,14 +142,14 @@ impl Model {
     }
 
     fn want_muted(&mut self, context: &mut Turn<'_>) {
-        if let Some(window) = &mut self.window {
+        if let Some(window) = &mut self.aside.open().window {
             window.next = context.now + AGAIN * (1 << window.tries.min(5));
             window.tries = window.tries.saturating_add(1);
         }
         let id = self.fresh_command();
         let open = self.own_mute(id, MUTED_WITHIN, context.now);
         open.record(context);
-        self.waiting = Some(Intent::of(open));
+        self.aside.open().waiting = Some(Intent::of(open));
     }
 
     fn fresh_command(&mut self) -> CommandId {
@@ -172,16 +169,14 @@ impl Model {
             return;
         }
         self.spoken = self.order();
-        self.window = Some(Box::new(Window::ending(now + window.left(wall))));
+        self.aside.open().window = Some(Window::ending(now + window.left(wall)));
     }
 
     /// Nothing newer was asked, and the time to speak in ended meanwhile: the mute goes first.
     pub(crate) fn mute_if_lapsed(&mut self, context: &mut Turn<'_>) {
-        let lapsed = self
-            .window
-            .as_ref()
-            .is_some_and(|window| window.until <= context.now);
-        if lapsed && self.waiting.is_none() && self.resumed.is_none() {
+        let window = self.aside.window;
+        let lapsed = window.is_some_and(|window| window.until <= context.now);
+        if lapsed && self.aside.waiting.is_none() && self.aside.resumed.is_none() {
             self.want_muted(context);
         }
     }

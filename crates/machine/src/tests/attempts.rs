@@ -452,3 +452,21 @@ fn a_pause_that_comes_after_the_verdict_binds_the_next_command() {
     rig.pass(millis(200));
     assert_eq!(rig.posts(), 2);
 }
+
+#[test]
+fn what_was_under_way_takes_no_memory_afterwards() {
+    let mut rig = pending();
+    assert!(rig.machine.may_be_packed(), "the POST is outstanding");
+    rig.posted(throttled(Some(1)));
+    rig.pass(millis(1000));
+    rig.answered(OperationStatus::Running);
+    rig.pass(millis(5000));
+    let query = rig.last_query();
+    let read = Read::Found(rig.operation(OperationStatus::Completed));
+    rig.fire(Event::OperationRead { query, read });
+    rig.own_read(false, 11);
+    assert!(matches!(rig.verdict(rig.latest), Verdict::Confirmed { .. }));
+    rig.command(Action::Unmute);
+    assert_eq!(rig.verdict(rig.latest), Verdict::Already);
+    assert!(!rig.machine.may_be_packed(), "{:?}", rig.machine);
+}
