@@ -218,9 +218,9 @@ impl Actor {
             return;
         };
         let version = self.machine.version();
-        self.call.roster.change_quietly(|kept| {
-            if let Some(kept) = kept.as_mut().filter(|kept| kept.version() == version) {
-                kept.pack(roster);
+        self.call.status.change_quietly(|told| {
+            if let Some(kept) = &mut told.roster {
+                kept.pack(version, roster);
             }
         });
         if let Some(topic) = &desk.topic {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use openmic_graph::relay::{Lane, Parcel};
 use openmic_machine::{Ack, Ending, Phase};
 use openmic_model::{
-    AppId, CallId, CallKey, CallKind, CallState, KeptVersion, OperationId, ParticipantId,
-    RosterVersion, TenantId, Verdict, Version,
+    AppId, CallId, CallKey, CallKind, CallState, OperationId, ParticipantId, RosterVersion,
+    TenantId, Verdict, Version,
 };
 use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::raw::{Named, RawEntry};
@@ -26,6 +26,7 @@ use crate::mailbox;
 use crate::operations::{OperationRecord, Operations};
 use crate::recorder::{CallLog, Flight};
 use crate::roster::RosterStream;
+use crate::told::Told;
 use crate::upstream::{self, UpstreamError};
 use crate::watch;
 
@@ -74,8 +75,7 @@ pub(crate) struct Shared {
     pub(crate) mail: mailbox::Sender<Mail>,
     /// A letter says that a subscriber came, and was not read yet.
     pub(crate) watch_told: AtomicBool,
-    pub(crate) status: watch::Sender<Status>,
-    pub(crate) roster: watch::Sender<Option<KeptVersion>>,
+    pub(crate) status: watch::Sender<Told>,
     pub(crate) operations: Operations,
     pub(crate) errands: Errands,
     pub(crate) flight: Flight,
@@ -130,10 +130,7 @@ impl Shared {
 
     /// The verdict of a command that comes after the end, or is open when it comes.
     pub(crate) fn ended_verdict(&self) -> Verdict {
-        let result = self.status.with(|status| {
-            let ending = status.ending.as_ref();
-            ending.and_then(|end| end.result.clone())
-        });
+        let result = self.status.with(|status| status.ending()?.result.clone());
         Verdict::CallEnded { result }
     }
 }
@@ -193,15 +190,16 @@ impl Call {
 
     /// Where the call stands now.
     pub fn state(&self) -> Status {
-        self.shared.status.get()
+        self.shared.status.with(Told::status)
     }
 
     /// Waits until the state is as wanted and returns it; returns also once the call is over.
     pub async fn until(&self, wanted: impl Fn(&Status) -> bool) -> Status {
         let mut status = self.shared.status.subscribe();
-        let over = |status: &Status| status.phase == Phase::Terminated;
-        let waited = status.wait_for(|status| wanted(status) || over(status));
-        waited.await.unwrap_or_else(|_| self.state())
+        let over = |status: &Told| status.phase == Phase::Terminated;
+        let waited = status.wait_for(|status| wanted(&status.status()) || over(status));
+        let found = waited.await.map(|status| status.status());
+        found.unwrap_or_else(|_| self.state())
     }
 
     /// What the flight recorder holds of it; `None` without a recorder.
@@ -211,16 +209,13 @@ impl Call {
 
     /// The roster as a stream: a snapshot, then deltas.
     pub fn roster(&self) -> RosterStream {
-        RosterStream::new(
-            self.shared.roster.subscribe(),
-            self.shared.status.subscribe(),
-        )
+        RosterStream::new(self.id().clone(), self.shared.status.subscribe())
     }
 
     /// The latest roster version; `None` before the first.
     pub fn roster_now(&self) -> Option<RosterVersion> {
-        let kept = |kept: &Option<KeptVersion>| kept.as_ref().map(KeptVersion::whole);
-        self.shared.roster.with(kept)
+        let status = &self.shared.status;
+        status.with(|told| Some(told.roster.as_ref()?.whole(self.id())))
     }
 
     /// Hangs up and waits until the call is over. The others stay in the meeting.

@@ -50,6 +50,7 @@ mod recorder;
 mod registry;
 mod roster;
 mod supervise;
+mod told;
 mod upstream;
 mod watch;
 

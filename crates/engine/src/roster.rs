@@ -1,9 +1,9 @@
 //! The roster of a call as a stream inside the process.
 
 use openmic_machine::Phase;
-use openmic_model::{KeptVersion, RosterVersion};
+use openmic_model::{CallId, KeptVersion, RosterVersion};
 
-use crate::call::Status;
+use crate::told::Told;
 use crate::watch;
 
 /// A stream of one call's roster: a snapshot first, then each version.
@@ -12,8 +12,8 @@ use crate::watch;
 /// which then comes as a snapshot; what comes as a change always follows what came before.
 #[derive(Debug)]
 pub struct RosterStream {
-    versions: watch::Receiver<Option<KeptVersion>>,
-    status: watch::Receiver<Status>,
+    call: CallId,
+    told: watch::Receiver<Told>,
     last: Option<openmic_model::Version>,
 }
 
@@ -27,13 +27,10 @@ pub enum RosterEvent {
 }
 
 impl RosterStream {
-    pub(crate) fn new(
-        versions: watch::Receiver<Option<KeptVersion>>,
-        status: watch::Receiver<Status>,
-    ) -> Self {
+    pub(crate) fn new(call: CallId, told: watch::Receiver<Told>) -> Self {
         Self {
-            versions,
-            status,
+            call,
+            told,
             last: None,
         }
     }
@@ -43,40 +40,31 @@ impl RosterStream {
     /// Safe to cancel: nothing is lost.
     pub async fn next(&mut self) -> Option<RosterEvent> {
         loop {
-            // Looked at first: a call publishes its last version before it is over.
-            let over = self.phase() == Phase::Terminated;
-            if let Some(event) = self.news() {
-                return Some(event);
+            let (event, over) = self.news();
+            if event.is_some() || over {
+                return event;
             }
-            if over {
-                return None;
-            }
-            tokio::select! {
-                changed = self.versions.changed() => changed.ok()?,
-                changed = self.status.changed() => changed.ok()?,
-            }
+            self.told.changed().await.ok()?;
         }
     }
 
-    fn phase(&mut self) -> Phase {
-        self.status.with_and_update(|status| status.phase)
-    }
-
-    fn news(&mut self) -> Option<RosterEvent> {
-        let kept = |kept: &Option<KeptVersion>| kept.as_ref().map(KeptVersion::whole);
-        let version = self.versions.with_and_update(kept)?;
-        let last = self.last.replace(version.version);
-        match last {
-            Some(last) if version.version <= last => {
-                self.last = Some(last);
-                None
-            }
+    /// What was not read yet, and whether the call is over: then nothing follows.
+    fn news(&mut self) -> (Option<RosterEvent>, bool) {
+        let Self { call, told, last } = self;
+        let newer = |kept: &&KeptVersion| last.is_none_or(|last| last < kept.version());
+        let (version, over) = told.with_and_update(|told| {
+            let version = told.roster.as_ref().filter(newer);
+            let version = version.map(|kept| kept.whole(call));
+            (version, told.phase == Phase::Terminated)
+        });
+        let event = version.map(|version| match last.replace(version.version) {
             Some(last)
                 if last.epoch == version.version.epoch && last.seq + 1 == version.version.seq =>
             {
-                Some(RosterEvent::Delta(version))
+                RosterEvent::Delta(version)
             }
-            _ => Some(RosterEvent::Snapshot(version)),
-        }
+            _ => RosterEvent::Snapshot(version),
+        });
+        (event, over)
     }
 }

@@ -338,11 +338,5 @@ pub(crate) fn left_open() {
 fn enter(engine: &Inner, call: &Shared, to: Phase) {
     let from = call.status.with(|status| status.phase);
     engine.metrics.entered(from, to);
-    call.status.send_modify(|status| {
-        status.phase = to;
-        status.waits_for.clear();
-        if to == Phase::Terminating {
-            status.waits_for.push("terminated");
-        }
-    });
+    call.status.send_modify(|status| status.enter(to));
 }

@@ -18,7 +18,7 @@ struct Shared<T> {
 struct Now<T> {
     value: T,
     /// Changes so far.
-    changes: u64,
+    changes: u32,
     /// There will be no others.
     ended: bool,
 }
@@ -52,7 +52,7 @@ impl<T> Sender<T> {
     pub(crate) fn send_if_modified(&self, change: impl FnOnce(&mut T) -> bool) {
         let mut now = self.0.now.lock();
         if change(&mut now.value) {
-            now.changes += 1;
+            now.changes = now.changes.wrapping_add(1);
             drop(now);
             self.0.news.notify_waiters();
         }
@@ -70,25 +70,12 @@ impl<T> Sender<T> {
         });
     }
 
-    /// Puts another value in, and returns the one before.
-    pub(crate) fn send_replace(&self, value: T) -> T {
-        let mut other = value;
-        self.send_modify(|held| std::mem::swap(held, &mut other));
-        other
-    }
-
     /// Somebody who has seen the value as it is now.
     pub(crate) fn subscribe(&self) -> Receiver<T> {
         Receiver {
             seen: self.0.now.lock().changes,
             shared: Arc::clone(&self.0),
         }
-    }
-}
-
-impl<T: Clone> Sender<T> {
-    pub(crate) fn get(&self) -> T {
-        self.with(T::clone)
     }
 }
 
@@ -104,7 +91,7 @@ impl<T> Drop for Sender<T> {
 pub(crate) struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// Changes that were seen.
-    seen: u64,
+    seen: u32,
 }
 
 impl<T> Receiver<T> {
@@ -168,8 +155,8 @@ mod tests {
         sender.send_if_modified(|_| false);
         sender.send_modify(|value| *value += 1);
         tokio::task::yield_now().await;
-        assert_eq!(sender.send_replace(3), 2);
-        assert_eq!(sender.get(), 3);
+        assert_eq!(sender.with(|value| *value), 2);
+        sender.send_modify(|value| *value += 1);
         let mut late = sender.subscribe();
         assert_eq!(late.wait_for(|value| *value == 3).await, Ok(3), "at once");
         tokio::task::yield_now().await;

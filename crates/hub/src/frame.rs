@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -22,7 +21,7 @@ const MAX_CHECKED: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallFrame {
     /// The word for it: `establishing`, `muted`, `unmuting`, `terminated`, ...
-    pub state: Cow<'static, str>,
+    pub state: &'static str,
     /// Why, where the service said so.
     pub result: Option<ResultInfo>,
 }

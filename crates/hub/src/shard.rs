@@ -272,7 +272,7 @@ impl Shard {
             state = slot.state.lock();
         }
         let id = self.feeds.next();
-        let start = state.watch(id);
+        let start = state.watch(id, &slot.call);
         drop(state);
         let feed = Feed::new(Arc::clone(slot), start, &mut self.tools.encoder);
         self.feeds.insert(feed)

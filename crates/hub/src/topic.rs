@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use std::{fmt, mem};
 
-use openmic_model::{CallId, KeptVersion, PackedRoster, RosterVersion, Version};
+use openmic_model::{CallId, KeptVersion, PackedRoster, ResultInfo, RosterVersion, Version};
 use parking_lot::Mutex;
 
 use crate::frame::{CallFrame, OperationFrame};
@@ -40,11 +40,10 @@ impl Topic {
     /// `version`, packed; when that is not the newest one, nothing is done.
     pub fn pack(&self, version: Version, roster: &PackedRoster) {
         let mut state = self.slot.state.lock();
-        if state.watched.is_none()
+        if state.feed().is_none()
             && let Some(latest) = &mut state.latest
-            && latest.version() == version
         {
-            latest.pack(roster);
+            latest.pack(version, roster);
         }
     }
 
@@ -53,7 +52,11 @@ impl Topic {
         let wake = {
             let mut state = self.slot.state.lock();
             let wake = state.event(|| Pending::Call(frame.clone()));
-            state.call = Some(frame);
+            let CallFrame {
+                state: word,
+                result,
+            } = frame;
+            state.call = Some((word, result.map(Box::new)));
             wake
         };
         self.signal(wake);
@@ -122,10 +125,19 @@ pub(crate) enum Pending {
     Operation(Box<OperationFrame>),
 }
 
+/// Where a call stands that most likely nobody watches: a million calls hold one.
 #[derive(Default)]
 pub(crate) struct State {
     latest: Option<KeptVersion>,
-    call: Option<CallFrame>,
+    /// The latest [`CallFrame`].
+    call: Option<(&'static str, Option<Box<ResultInfo>>)>,
+    /// From the first subscriber on until the last has left, and at the end.
+    live: Option<Box<Live>>,
+}
+
+/// What a call has besides while somebody watches.
+#[derive(Default)]
+struct Live {
     pending: Vec<Pending>,
     versions: usize,
     events: usize,
@@ -167,74 +179,112 @@ impl State {
         if let Some(latest) = &self.latest
             && version.version <= latest.version()
         {
-            done.replaced = Some(KeptVersion::Open(version));
+            done.replaced = Some(version.into());
             return done;
         }
-        let kept = KeptVersion::Open(version.clone());
+        let kept = KeptVersion::from(version.clone());
         done.replaced = self.latest.replace(kept);
-        if self.watched.is_none() {
+        let Some(live) = self.watched() else {
             return done;
-        }
-        if self.versions == MAX_VERSIONS {
-            let all = mem::take(&mut self.pending);
-            (done.skipped, self.pending) = all
+        };
+        if live.versions == MAX_VERSIONS {
+            let all = mem::take(&mut live.pending);
+            (done.skipped, live.pending) = all
                 .into_iter()
                 .partition(|pending| matches!(pending, Pending::Version(..)));
-            self.versions = 0;
+            live.versions = 0;
         }
-        self.versions += 1;
-        self.pending.push(Pending::Version(version, Instant::now()));
-        done.wake = self.mark();
+        live.versions += 1;
+        live.pending.push(Pending::Version(version, Instant::now()));
+        done.wake = live.mark();
         done
     }
 
     fn event(&mut self, frame: impl FnOnce() -> Pending) -> bool {
-        if self.watched.is_none() || self.events_lost {
+        let Some(live) = self.watched().filter(|live| !live.events_lost) else {
             return false;
-        }
-        if self.events == MAX_EVENTS {
-            self.events_lost = true;
+        };
+        if live.events == MAX_EVENTS {
+            live.events_lost = true;
         } else {
-            self.events += 1;
-            self.pending.push(frame());
+            live.events += 1;
+            live.pending.push(frame());
         }
-        self.mark()
+        live.mark()
     }
 
     fn end(&mut self) -> bool {
-        self.ended = true;
-        self.watched.is_some() && self.mark()
+        let live = self.live.get_or_insert_default();
+        live.ended = true;
+        live.watched.is_some() && live.mark()
     }
 
-    /// True when the call was not in the shard's list yet.
-    fn mark(&mut self) -> bool {
-        !mem::replace(&mut self.queued, true)
+    /// Of a call that somebody watches.
+    fn watched(&mut self) -> Option<&mut Live> {
+        let live = self.live.as_deref_mut();
+        live.filter(|live| live.watched.is_some())
     }
 
-    /// From now on everything published is kept for the shard, which knows the call as `feed`.
-    pub(crate) fn watch(&mut self, feed: u32) -> Start {
-        self.watched = Some(feed);
+    /// From now on everything published is kept for the shard, which knows the call, whose id is
+    /// `call`, as `feed`.
+    pub(crate) fn watch(&mut self, feed: u32, call: &CallId) -> Start {
+        let live = self.live.get_or_insert_default();
+        live.watched = Some(feed);
+        let latest = self.latest.as_ref();
         Start {
-            latest: self.latest.as_ref().map(KeptVersion::whole),
-            call: self.call.clone(),
-            ended: self.ended,
+            latest: latest.map(|latest| latest.whole(call)),
+            call: self.call.as_ref().map(|(state, result)| CallFrame {
+                state,
+                result: result.as_deref().cloned(),
+            }),
+            ended: live.ended,
         }
     }
 
     /// The last subscriber left: only the newest version is kept.
     pub(crate) fn unwatch(&mut self) -> Vec<Pending> {
-        self.watched = None;
-        self.reset()
+        let Some(live) = &mut self.live else {
+            return Vec::new();
+        };
+        live.watched = None;
+        let unsent = live.reset();
+        self.tidy();
+        unsent
     }
 
     /// The shard's index of the call while somebody watches.
     pub(crate) fn feed(&self) -> Option<u32> {
-        self.watched
+        self.live.as_ref()?.watched
     }
 
     /// Takes the call out of the shard's list, with what waits; nothing when nobody watches.
     pub(crate) fn take(&mut self) -> Option<Taken> {
-        self.queued = false;
+        let live = self.live.as_mut()?;
+        live.queued = false;
+        let taken = live.take();
+        self.tidy();
+        taken
+    }
+
+    /// The same while the call stays in the shard's list, if it stands there.
+    pub(crate) fn take_early(&mut self) -> Option<Taken> {
+        self.live.as_mut()?.take()
+    }
+
+    /// Gives the memory back of what nobody watches.
+    fn tidy(&mut self) {
+        self.live
+            .take_if(|live| live.watched.is_none() && !live.queued && !live.ended);
+    }
+}
+
+impl Live {
+    /// True when the call was not in the shard's list yet.
+    fn mark(&mut self) -> bool {
+        !mem::replace(&mut self.queued, true)
+    }
+
+    fn take(&mut self) -> Option<Taken> {
         let feed = self.watched?;
         let events_lost = self.events_lost;
         Some(Taken {
@@ -243,14 +293,6 @@ impl State {
             events_lost,
             ended: self.ended,
         })
-    }
-
-    /// The same while the call stays in the shard's list, if it stands there.
-    pub(crate) fn take_early(&mut self) -> Option<Taken> {
-        let queued = self.queued;
-        let taken = self.take();
-        self.queued = queued;
-        taken
     }
 
     fn reset(&mut self) -> Vec<Pending> {

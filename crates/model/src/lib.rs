@@ -30,7 +30,7 @@ pub use id::{
     AppId, CallId, ClientContext, CommandId, IdError, OperationId, ParticipantId, TenantId,
 };
 pub use operation::{Action, Operation, OperationKind, OperationStatus, ResultInfo};
-pub use packed::{KeptVersion, PackedRoster, PackedVersion};
+pub use packed::{KeptVersion, PackedRoster};
 pub use participant::{Identity, IdentityKind, MediaStream, Participant};
 pub use record::{
     Accepted, Asked, CallIntent, CallKey, EndCause, LastAttempt, NamedCallback, Origin, Posted,

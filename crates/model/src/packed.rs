@@ -93,115 +93,121 @@ impl PackedRoster {
     }
 }
 
-/// A [`RosterVersion`] as whoever keeps the latest one has it.
+/// A [`RosterVersion`] as whoever keeps the latest one of a call has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeptVersion {
+pub struct KeptVersion {
+    version: Version,
+    kept: Kept,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kept {
     /// As it came.
-    Open(RosterVersion),
+    Open {
+        roster: Arc<Roster>,
+        changes: Arc<[Change]>,
+    },
     /// Since nothing happens in the call.
-    Packed(PackedVersion),
+    Packed { roster: PackedRoster, shown: Shown },
+    /// The same where the roster does not show what changed.
+    Apart(Box<(PackedRoster, Arc<[Change]>)>),
+}
+
+impl From<RosterVersion> for KeptVersion {
+    fn from(version: RosterVersion) -> Self {
+        let RosterVersion {
+            version,
+            roster,
+            changes,
+            ..
+        } = version;
+        let kept = Kept::Open { roster, changes };
+        Self { version, kept }
+    }
 }
 
 impl KeptVersion {
     /// Where in the history of the call's roster.
     pub const fn version(&self) -> Version {
-        match self {
-            Self::Open(version) => version.version,
-            Self::Packed(packed) => packed.version,
-        }
+        self.version
     }
 
-    /// The version itself.
-    pub fn whole(&self) -> RosterVersion {
-        match self {
-            Self::Open(version) => version.clone(),
-            Self::Packed(packed) => packed.unpack(),
-        }
-    }
-
-    /// Packs it. `roster` is its packed roster.
-    pub fn pack(&mut self, roster: &PackedRoster) {
-        if let Self::Open(version) = self {
-            *self = Self::Packed(PackedVersion::pack(version, roster.clone()));
-        }
-    }
-}
-
-/// A [`RosterVersion`] with a packed roster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PackedVersion {
-    call: CallId,
-    version: Version,
-    roster: PackedRoster,
-    changes: Changes,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Changes {
-    /// So many of them put in what the roster shows: its entries of these numbers, the first in
-    /// the lowest four bits.
-    Shown {
-        count: u8,
-        entries: u64,
-    },
-    Whole(Arc<[Change]>),
-}
-
-impl PackedVersion {
-    fn pack(version: &RosterVersion, roster: PackedRoster) -> Self {
-        Self {
-            call: version.call.clone(),
-            version: version.version,
-            roster,
-            changes: Changes::of(version),
-        }
-    }
-
-    fn unpack(&self) -> RosterVersion {
-        let roster = self.roster.unpack();
-        let changes = match &self.changes {
-            Changes::Whole(changes) => Arc::clone(changes),
-            Changes::Shown { count, entries } => (0..*count)
-                .map(|at| {
-                    let entry = (entries >> (4 * at)).to_le_bytes()[0] & 15;
-                    let entry = roster.iter().nth(entry.into()).expect(PACKED);
-                    Change::Upsert(Arc::clone(entry))
-                })
-                .collect(),
+    /// The version itself, of `call`.
+    pub fn whole(&self, call: &CallId) -> RosterVersion {
+        let (roster, changes) = match &self.kept {
+            Kept::Open { roster, changes } => (Arc::clone(roster), Arc::clone(changes)),
+            Kept::Packed { roster, shown } => {
+                let roster = roster.unpack();
+                let changes = shown.changes(&roster);
+                (Arc::new(roster), changes)
+            }
+            Kept::Apart(apart) => {
+                let (roster, changes) = &**apart;
+                (Arc::new(roster.unpack()), Arc::clone(changes))
+            }
         };
         RosterVersion {
-            call: self.call.clone(),
+            call: call.clone(),
             version: self.version,
-            roster: Arc::new(roster),
+            roster,
             changes,
         }
     }
-}
 
-impl Changes {
-    fn of(version: &RosterVersion) -> Self {
-        Self::shown(version).unwrap_or_else(|| Self::Whole(Arc::clone(&version.changes)))
+    /// Packs it, when it is `version`, of which `roster` is the packed roster.
+    pub fn pack(&mut self, version: Version, roster: &PackedRoster) {
+        if let Kept::Open {
+            roster: open,
+            changes,
+        } = &self.kept
+            && self.version == version
+        {
+            let roster = roster.clone();
+            self.kept = match Shown::of(open, changes) {
+                Some(shown) => Kept::Packed { roster, shown },
+                None => Kept::Apart(Box::new((roster, Arc::clone(changes)))),
+            };
+        }
     }
 
-    fn shown(version: &RosterVersion) -> Option<Self> {
-        let RosterVersion {
-            roster, changes, ..
-        } = version;
-        if roster.len() > LONGEST || changes.len() > LONGEST {
+    /// Whether it is packed.
+    pub const fn is_packed(&self) -> bool {
+        !matches!(self.kept, Kept::Open { .. })
+    }
+}
+
+/// Changes that put in what the roster shows: in the lowest four bits how many, above them the
+/// numbers of the entries, four bits each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shown(u64);
+
+impl Shown {
+    const MOST: usize = 15;
+
+    fn of(roster: &Roster, changes: &[Change]) -> Option<Self> {
+        if roster.len() > LONGEST || changes.len() > Self::MOST {
             return None;
         }
-        let mut entries = 0;
-        for (at, change) in changes.iter().enumerate() {
+        let mut shown = changes.len() as u64;
+        for (at, change) in (1..).zip(changes) {
             let Change::Upsert(changed) = change else {
                 return None;
             };
-            let shown = roster.iter().position(|entry| entry == changed)?;
-            entries |= (shown as u64) << (4 * at);
+            let entry = roster.iter().position(|entry| entry == changed)?;
+            shown |= (entry as u64) << (4 * at);
         }
-        Some(Self::Shown {
-            count: changes.len().try_into().ok()?,
-            entries,
-        })
+        Some(Self(shown))
+    }
+
+    fn changes(self, roster: &Roster) -> Arc<[Change]> {
+        let four_bits = |at: u64| usize::from((self.0 >> (4 * at)).to_le_bytes()[0] & 15);
+        let entries = (1..).map(four_bits).take(four_bits(0));
+        entries
+            .map(|entry| {
+                let entry = roster.iter().nth(entry).expect(PACKED);
+                Change::Upsert(Arc::clone(entry))
+            })
+            .collect()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::engine::First;
 use crate::join::JoinError;
 use crate::operations::OperationRecord;
 use crate::supervise;
+use crate::told::Told;
 use crate::upstream;
 
 impl Actor {
@@ -54,9 +55,10 @@ impl Actor {
                     roster: Arc::clone(roster),
                     changes: Arc::clone(changes),
                 };
-                self.call
-                    .roster
-                    .send_replace(Some(KeptVersion::Open(published)));
+                // The one before is dropped outside the lock.
+                let mut kept = Some(KeptVersion::from(published));
+                let swap = |told: &mut Told| std::mem::swap(&mut told.roster, &mut kept);
+                self.call.status.send_modify(swap);
             }
             Effect::Entered { from, to } => {
                 metrics.entered(*from, *to);
@@ -323,7 +325,7 @@ fn frame(record: &OperationRecord, verdict: &Verdict) -> OperationFrame {
 
 pub(super) fn frame_of(phase: Phase, result: Option<ResultInfo>) -> CallFrame {
     CallFrame {
-        state: phase.as_str().into(),
+        state: phase.as_str(),
         result,
     }
 }

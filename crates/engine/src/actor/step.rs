@@ -279,12 +279,6 @@ impl Actor {
 
     /// Lets handles see where the call stands, when it changed.
     fn tell_status(&self, now: &Status) {
-        self.call.status.send_if_modified(|status| {
-            let changed = status != now;
-            if changed {
-                status.clone_from(now);
-            }
-            changed
-        });
+        self.call.status.send_if_modified(|told| told.tell(now));
     }
 }

@@ -237,10 +237,8 @@ impl Inner {
             epoch,
         };
         let (call, inbox) = self.shared(begins);
-        call.status.send_modify(|status| {
-            status.me = book.restored().me;
-            status.waits_for.push("recovery");
-        });
+        call.status
+            .send_modify(|status| status.recover(book.restored().me));
         let open = call.operations.restore(&records, now);
         for _ in 0..open {
             self.metrics.in_flight.inc();
@@ -259,7 +257,7 @@ impl Inner {
             }
             let opened = self.hub.topic(id);
             opened.call_state(CallFrame {
-                state: Phase::Establishing.as_str().into(),
+                state: Phase::Establishing.as_str(),
                 result: None,
             });
             topic = Some(opened);

@@ -4,10 +4,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use openmic_journal::Journal;
-use openmic_machine::{Config, Machine, Phase};
+use openmic_machine::{Config, Machine};
 use openmic_model::{
     Book, CallFacts, CallId, CallIntent, CallKind, CommandId, NamedCallback, Record, Repeat,
-    Version, WallTime,
+    WallTime,
 };
 use openmic_wire::answer::AnswerCall;
 use openmic_wire::create::CreateCall;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{Engine, Inner};
 use crate::actor::Actor;
-use crate::call::{Call, Owner, Shared, Status};
+use crate::call::{Call, Owner, Shared};
 use crate::errand::Errands;
 use crate::join::JoinError;
 use crate::ledger::Ledger;
@@ -29,6 +29,7 @@ use crate::outbox::Outbox;
 use crate::recorder::Flight;
 use crate::recorder::entry::How;
 use crate::supervise::{Jobs, Lanes, Replies, supervise};
+use crate::told::Told;
 use crate::upstream::PATIENCE;
 use crate::watch;
 
@@ -199,8 +200,7 @@ impl Inner {
             created: OnceLock::new(),
             mail,
             watch_told: AtomicBool::new(false),
-            status: watch::Sender::new(first_status(kind, epoch)),
-            roster: watch::Sender::new(None),
+            status: watch::Sender::new(Told::new(kind, epoch)),
             operations: Operations::default(),
             errands: Errands::default(),
         });
@@ -228,20 +228,6 @@ impl Inner {
             tune(&mut config);
         }
         config
-    }
-}
-
-/// Where a call stands of which nothing is known.
-const fn first_status(kind: CallKind, epoch: u64) -> Status {
-    Status {
-        phase: Phase::Establishing,
-        graph: None,
-        kind,
-        me: None,
-        version: Version { epoch, seq: 0 },
-        own_entry_seen: false,
-        waits_for: Vec::new(),
-        ending: None,
     }
 }
 

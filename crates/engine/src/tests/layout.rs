@@ -6,9 +6,10 @@ use openmic_machine::{Config, Machine};
 use openmic_model::{Participant, RosterVersion};
 
 use crate::actor::Actor;
-use crate::call::{Shared, Status};
+use crate::call::Shared;
 use crate::mail::Mail;
 use crate::supervise::{Lanes, supervise};
+use crate::told::Told;
 
 fn size_of_future<F>(_: impl Fn(Box<Actor>, Box<Lanes>) -> F) -> usize {
     size_of::<F>()
@@ -25,7 +26,7 @@ fn a_call_is_small() {
         ("of which its config", size_of::<Config>(), 256),
         ("lanes", size_of::<Lanes>(), 128),
         ("shared", size_of::<Shared>(), 224),
-        ("status", size_of::<Status>(), 112),
+        ("status and roster", size_of::<Told>(), 96),
         ("roster version", size_of::<RosterVersion>(), 64),
         ("participant", size_of::<Participant>(), 128),
         ("letter", size_of::<Mail>(), 32),

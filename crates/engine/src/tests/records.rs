@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::graph::{Reply, Route};
 use super::stage::{Stage, participant, patient, verdict, within};
 use crate::operations::Operations;
+use crate::told::Told;
 use crate::{CommandOptions, OperationRecord, Part, RosterEvent};
 
 #[test]
@@ -231,9 +232,9 @@ async fn a_call_in_which_nothing_happens_is_packed_and_shows_what_it_showed() {
     let mut leg = stage.established(true).await;
     let mut stream = leg.call.roster();
     let before = leg.call.roster_now();
-    let packed = |kept: &Option<KeptVersion>| matches!(kept, Some(KeptVersion::Packed(_)));
+    let packed = |told: &Told| told.roster.as_ref().is_some_and(KeptVersion::is_packed);
     within(async {
-        while !leg.call.shared.roster.with(packed) {
+        while !leg.call.shared.status.with(packed) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })

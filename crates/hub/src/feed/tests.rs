@@ -57,7 +57,7 @@ impl Bench {
 
     fn state(&mut self) {
         let frame = CallFrame {
-            state: "muted".into(),
+            state: "muted",
             result: None,
         };
         self.feed.ingest(Pending::Call(frame), &mut self.encoder);

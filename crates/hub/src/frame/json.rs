@@ -224,7 +224,7 @@ impl<'a> Call<'a> {
     pub(crate) fn new(call: &'a str, frame: &'a CallFrame) -> Self {
         Self {
             call,
-            state: &frame.state,
+            state: frame.state,
             result: frame.result.as_ref().map(Into::into),
         }
     }

@@ -145,7 +145,7 @@ fn operations_tell_their_verdict() {
 #[test]
 fn a_call_tells_why() {
     let frame = CallFrame {
-        state: "terminated".into(),
+        state: "terminated",
         result: Some(ResultInfo {
             code: 404,
             subcode: 5,

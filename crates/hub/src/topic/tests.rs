@@ -2,12 +2,20 @@ use std::sync::Arc;
 
 use openmic_model::{CallId, Roster, RosterVersion, Version};
 
-use super::{MAX_EVENTS, MAX_VERSIONS, Pending, State};
+use super::{MAX_EVENTS, MAX_VERSIONS, Pending, Slot, State};
 use crate::frame::CallFrame;
+
+fn id() -> CallId {
+    CallId::parse("c").unwrap()
+}
+
+fn pending(state: &State) -> usize {
+    state.live.as_ref().map_or(0, |live| live.pending.len())
+}
 
 fn version(seq: u64) -> RosterVersion {
     RosterVersion {
-        call: CallId::parse("c").unwrap(),
+        call: id(),
         version: Version { epoch: 1, seq },
         roster: Arc::new(Roster::default()),
         changes: Arc::new([]),
@@ -16,7 +24,7 @@ fn version(seq: u64) -> RosterVersion {
 
 fn call() -> Pending {
     Pending::Call(CallFrame {
-        state: "muted".into(),
+        state: "muted",
         result: None,
     })
 }
@@ -37,15 +45,15 @@ fn unwatched_only_the_newest_is_kept() {
         assert!(!state.event(call));
     }
     assert!(state.take().is_none());
-    assert!(state.pending.is_empty());
-    let start = state.watch(3);
+    assert!(state.live.is_none());
+    let start = state.watch(3, &id());
     assert_eq!(start.latest.unwrap().version.seq, 9);
 }
 
 #[test]
 fn the_shard_is_told_once_and_gets_all_in_order() {
     let mut state = State::default();
-    state.watch(3);
+    state.watch(3, &id());
     assert!(state.publish(version(1)).wake);
     assert!(!state.event(call));
     assert!(!state.publish(version(2)).wake);
@@ -61,13 +69,13 @@ fn the_shard_is_told_once_and_gets_all_in_order() {
 #[test]
 fn too_many_versions_leave_the_newest_and_the_events() {
     let mut state = State::default();
-    state.watch(0);
+    state.watch(0, &id());
     let full = MAX_VERSIONS as u64;
     for seq in 1..=full {
         state.publish(version(seq));
     }
     state.event(call);
-    assert_eq!(state.pending.len(), MAX_VERSIONS + 1);
+    assert_eq!(pending(&state), MAX_VERSIONS + 1);
     let published = state.publish(version(full + 1));
     assert_eq!(published.skipped.len(), MAX_VERSIONS);
     let taken = state.take().unwrap();
@@ -78,7 +86,7 @@ fn too_many_versions_leave_the_newest_and_the_events() {
 #[test]
 fn too_many_events_are_told() {
     let mut state = State::default();
-    state.watch(0);
+    state.watch(0, &id());
     for _ in 0..=MAX_EVENTS {
         state.event(call);
     }
@@ -93,9 +101,40 @@ fn too_many_events_are_told() {
 fn the_end_is_told_to_watchers() {
     let mut state = State::default();
     assert!(!state.end());
-    assert!(state.watch(0).ended);
+    assert!(state.watch(0, &id()).ended);
     let mut state = State::default();
-    state.watch(0);
+    state.watch(0, &id());
     assert!(state.end());
     assert!(state.take().unwrap().ended);
+}
+
+#[test]
+fn who_is_not_watched_keeps_nothing_for_it() {
+    let mut state = State::default();
+    state.watch(3, &id());
+    state.publish(version(1));
+    state.event(call);
+    assert_eq!(state.unwatch().len(), 2);
+    assert!(state.live.is_some(), "it stands in the shard's list");
+    assert!(!state.publish(version(2)).wake);
+    state.watch(4, &id());
+    assert!(!state.publish(version(3)).wake, "and not twice");
+    assert_eq!(state.take().unwrap().feed, 4);
+    assert!(state.unwatch().is_empty());
+    assert!(state.live.is_none());
+}
+
+#[test]
+fn nothing_is_left_of_a_watch_that_ended_while_the_shard_was_told() {
+    let mut state = State::default();
+    state.watch(3, &id());
+    state.publish(version(1));
+    state.unwatch();
+    assert!(state.take().is_none());
+    assert!(state.live.is_none());
+}
+
+#[test]
+fn an_unwatched_topic_is_small() {
+    assert!(size_of::<Slot>() <= 112, "{}", size_of::<Slot>());
 }

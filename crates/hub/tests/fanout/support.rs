@@ -173,7 +173,7 @@ impl Publisher {
 
     pub(crate) fn state(&self, state: &'static str) {
         self.topic.call_state(CallFrame {
-            state: state.into(),
+            state,
             result: None,
         });
     }

@@ -168,12 +168,15 @@ fn a_version_comes_back_with_its_changes_in_their_order() {
             roster: Arc::clone(&roster),
             changes,
         };
-        let mut kept = KeptVersion::Open(version.clone());
-        assert_eq!(kept.whole(), version);
-        kept.pack(&PackedRoster::pack(&roster).unwrap());
-        assert!(matches!(kept, KeptVersion::Packed(_)));
+        let mut kept = KeptVersion::from(version.clone());
+        assert_eq!(kept.whole(&version.call), version);
+        let packed = PackedRoster::pack(&roster).unwrap();
+        kept.pack(Version { epoch: 7, seq: 8 }, &packed);
+        assert!(!kept.is_packed(), "that is the roster of another version");
+        kept.pack(version.version, &packed);
+        assert!(kept.is_packed());
         assert_eq!(kept.version(), version.version);
-        assert_eq!(kept.whole(), version);
+        assert_eq!(kept.whole(&version.call), version);
     }
 }
 
@@ -201,8 +204,17 @@ fn what_is_long_is_not_packed() {
         changes,
     };
     let packed = PackedRoster::pack(&version.roster).unwrap();
-    let packed = PackedVersion::pack(&version, packed);
-    assert!(matches!(packed.changes, Changes::Shown { count: 16, .. }));
-    assert_eq!(packed.unpack(), version);
+    let mut kept = KeptVersion::from(version.clone());
+    kept.pack(version.version, &packed);
+    assert!(matches!(kept.kept, Kept::Apart(_)), "one change too many");
+    assert_eq!(kept.whole(&version.call), version);
+    let version = RosterVersion {
+        changes: version.changes[1..].into(),
+        ..version
+    };
+    let mut kept = KeptVersion::from(version.clone());
+    kept.pack(version.version, &packed);
+    assert!(matches!(kept.kept, Kept::Packed { .. }));
+    assert_eq!(kept.whole(&version.call), version);
     assert_eq!(PackedRoster::pack(&people(LONGEST + 1).0), None);
 }
