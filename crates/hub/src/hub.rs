@@ -1,4 +1,5 @@
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -82,7 +83,7 @@ impl Hub {
             let link = Arc::new(Link {
                 inbox: Mutex::new(Inbox::default()),
                 waker: Waker::new(poll.registry(), WAKE)?,
-                topics: Mutex::new(HashMap::new()),
+                topics: Mutex::default(),
             });
             let shard = Shard::new(
                 poll,
@@ -119,8 +120,8 @@ impl Hub {
     /// there stays with its subscribers; new ones come to this one.
     pub fn topic(&self, call: CallId) -> Topic {
         let link = self.link(&call);
-        let slot = Arc::new(Slot::new(call.clone()));
-        link.topics.lock().insert(call, Arc::clone(&slot));
+        let slot = Arc::new(Slot::new(call));
+        link.topics.lock().replace(ByCall(Arc::clone(&slot)));
         Topic::new(slot, Arc::clone(link))
     }
 
@@ -134,7 +135,11 @@ impl Hub {
         if link.inbox.lock().closed {
             return Err(SubscribeError::ShuttingDown);
         }
-        let slot = link.topics.lock().get(call).cloned();
+        let slot = link
+            .topics
+            .lock()
+            .get(call)
+            .map(|there| Arc::clone(&there.0));
         let slot = slot.ok_or_else(|| SubscribeError::UnknownCall(call.clone()))?;
         let config = &self.inner.config;
         if !take_one(&self.inner.seats, config.max_subscribers) {
@@ -358,8 +363,31 @@ pub(crate) struct Arrival {
 pub(crate) struct Link {
     inbox: Mutex<Inbox>,
     waker: Waker,
-    topics: Mutex<HashMap<CallId, Arc<Slot>>>,
+    topics: Mutex<HashSet<ByCall>>,
 }
+
+/// A topic as its call tells it from others.
+struct ByCall(Arc<Slot>);
+
+impl Borrow<CallId> for ByCall {
+    fn borrow(&self) -> &CallId {
+        &self.0.call
+    }
+}
+
+impl Hash for ByCall {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.call.hash(state);
+    }
+}
+
+impl PartialEq for ByCall {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.call == other.0.call
+    }
+}
+
+impl Eq for ByCall {}
 
 /// What waits for one shard. Bounded: a topic stands in `dirty` at most once, an arrival has a
 /// seat.
@@ -416,7 +444,7 @@ impl Link {
         // a newer topic of the same call may have taken the place
         if topics
             .get(&slot.call)
-            .is_some_and(|there| Arc::ptr_eq(there, slot))
+            .is_some_and(|there| Arc::ptr_eq(&there.0, slot))
         {
             topics.remove(&slot.call);
         }
