@@ -173,13 +173,15 @@ impl Call {
     /// What the create was answered with; `None` while a notification, but not yet the answer,
     /// showed the call.
     pub fn created(&self) -> Option<&Created> {
-        self.shared.created.get().map(|kept| kept.whole(self.id()))
+        let kept = self.shared.created.get()?;
+        Some(kept.whole(self.id(), self.shared.key()))
     }
 
     /// The same, made for the caller: the call keeps the answer as text, and [`Call::created`] has
     /// it keep the tree as well.
     pub fn created_anew(&self) -> Option<Created> {
-        self.shared.created.get().map(|kept| kept.anew(self.id()))
+        let kept = self.shared.created.get()?;
+        Some(kept.anew(self.id(), self.shared.key()))
     }
 
     /// Callback and options of the body that [`crate::Engine::create`] was given, which its bot is

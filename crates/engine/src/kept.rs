@@ -1,14 +1,15 @@
 //! What a create was answered with, as long as the call lives.
 //!
-//! The answers of one bot's calls are nearly the same text: what differs is an id, the callback's
-//! key, perhaps a thread. So a call keeps where its answer differs from that of a call before it,
-//! and shares the rest.
+//! The answers of one bot's calls are nearly the same text: what differs is an id and the callback's
+//! key, which the call has anyhow, perhaps a thread. So a call keeps where else its answer differs
+//! from that of a call before it, and shares the rest.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use openmic_model::CallId;
+use openmic_model::{CallId, CallKey};
 use parking_lot::Mutex;
+use serde_json::{Map, Value};
 
 use crate::join::Created;
 
@@ -18,7 +19,6 @@ pub(crate) struct Answers(Mutex<Option<Arc<[u8]>>>);
 
 /// A [`Created`] as a call keeps it, until somebody asks for the tree.
 pub(crate) struct Kept {
-    media_blob: Option<Box<str>>,
     /// A text of as many [`parts`] as the answer's.
     like: Arc<[u8]>,
     /// Where the answer differs: see [`differences`].
@@ -27,31 +27,71 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    pub(crate) fn new(created: &Created, answers: &Answers) -> Self {
-        let raw = serde_json::to_vec(&created.raw).expect("a tree of JSON can be written");
-        let (like, differs) = answers.compare(&raw);
+    /// Of the call with that callback key.
+    pub(crate) fn new(created: &Created, key: CallKey, answers: &Answers) -> Self {
+        let Created {
+            id,
+            media_blob,
+            raw,
+        } = created;
+        let text = serde_json::to_vec(&(media_blob, raw)).expect("a tree of JSON can be written");
+        let text = replaced(&text, id.as_str().as_bytes(), ID);
+        let text = replaced(&text, spelt(key).as_bytes(), KEY);
+        let (like, differs) = answers.compare(&text);
         Self {
-            media_blob: created.media_blob.as_deref().map(Into::into),
             like,
             differs,
             whole: OnceLock::new(),
         }
     }
 
-    /// Of the call with that id.
-    pub(crate) fn whole(&self, id: &CallId) -> &Created {
-        self.whole.get_or_init(|| Box::new(self.anew(id)))
+    /// Of the call with that id and that callback key.
+    pub(crate) fn whole(&self, id: &CallId, key: CallKey) -> &Created {
+        self.whole.get_or_init(|| Box::new(self.anew(id, key)))
     }
 
     /// As [`Kept::whole`], and nothing of it is kept.
-    pub(crate) fn anew(&self, id: &CallId) -> Created {
-        let raw = joined(&self.like, &self.differs);
+    pub(crate) fn anew(&self, id: &CallId, key: CallKey) -> Created {
+        let short = joined(&self.like, &self.differs);
+        let mut text = Vec::with_capacity(short.len() + 100);
+        for byte in short {
+            match byte {
+                ID => text.extend_from_slice(id.as_str().as_bytes()),
+                KEY => text.extend_from_slice(spelt(key).as_bytes()),
+                byte => text.push(byte),
+            }
+        }
+        let (media_blob, raw): (Option<String>, Map<String, Value>) =
+            serde_json::from_slice(&text).expect("it was written from a tree");
         Created {
             id: id.clone(),
-            media_blob: self.media_blob.as_deref().map(Into::into),
-            raw: serde_json::from_slice(&raw).expect("it was written from a tree"),
+            media_blob,
+            raw,
         }
     }
+}
+
+/// Stand for the call's id and for its key; JSON has control characters nowhere.
+const ID: u8 = 1;
+const KEY: u8 = 2;
+
+fn spelt(key: CallKey) -> String {
+    format!("{:032x}", key.0)
+}
+
+/// `text` with `byte` for each `what`, which is not empty.
+fn replaced(mut text: &[u8], what: &[u8], byte: u8) -> Vec<u8> {
+    let mut short = Vec::with_capacity(text.len());
+    while let Some((first, rest)) = text.split_first() {
+        if let Some(behind) = text.strip_prefix(what) {
+            short.push(byte);
+            text = behind;
+        } else {
+            short.push(*first);
+            text = rest;
+        }
+    }
+    short
 }
 
 /// It may hold whatever the answer held.
@@ -155,13 +195,20 @@ mod tests {
 
     use super::*;
 
+    const KEY_OF_IT: CallKey = CallKey(0xabc);
+
     fn created(raw: Value) -> Created {
+        created_as("call", raw)
+    }
+
+    fn created_as(id: &str, raw: Value) -> Created {
         let Value::Object(raw) = raw else {
             panic!("{raw} is no object");
         };
+        let blob = raw.get("blob").and_then(Value::as_str).map(str::to_owned);
         Created {
-            id: CallId::parse("call").unwrap(),
-            media_blob: None,
+            id: CallId::parse(id).unwrap(),
+            media_blob: blob,
             raw,
         }
     }
@@ -175,18 +222,20 @@ mod tests {
             json!({"id": "a2", "callbackUri": "https://bot/22", "state": "establishing", "n": 2}),
             json!({"id": "a2", "callbackUri": "", "state": "quote \" and back\\slash", "n": 3}),
             json!({"id": long, "callbackUri": "é", "state": null, "n": [1, 2]}),
-            json!({"id": 7}),
+            json!({"id": 7, "blob": "a call's \u{1}\u{2} and recall"}),
+            json!({"id": 7, "blob": "other"}),
+            json!({"id": "call", "callbackUri": "https://bot/00000000000000000000000000000abc"}),
             json!({}),
             json!({"id": long, "more": {"id": long, "other": long}}),
             json!({"id": long, "more": {"id": long, "other": "y"}}),
         ];
         let kept: Vec<_> = all
             .iter()
-            .map(|raw| (Kept::new(&created(raw.clone()), &answers), raw))
+            .map(|raw| (Kept::new(&created(raw.clone()), KEY_OF_IT, &answers), raw))
             .collect();
         for (kept, raw) in kept {
             assert_eq!(
-                kept.anew(&CallId::parse("call").unwrap()),
+                kept.anew(&CallId::parse("call").unwrap(), KEY_OF_IT),
                 created(raw.clone())
             );
         }
@@ -195,17 +244,26 @@ mod tests {
     #[test]
     fn what_a_call_shares_with_others_it_does_not_keep() {
         let answers = Answers::default();
-        let answer = |id: u32| {
-            created(json!({
+        let kept = |number: u128, thread: &str| {
+            let id = format!("{number:x}-4000");
+            let answer = json!({
                 "@odata.context": "https://graph.microsoft.com/v1.0/$metadata#communications/calls",
-                "callbackUri": format!("https://bot.example/callbacks/{id:032x}"),
-                "id": format!("{id:032x}"),
+                "callbackUri": format!("https://bot.example/callbacks/{number:032x}"),
+                "id": id,
+                "chatInfo": {"threadId": thread},
                 "state": "establishing",
-            }))
+            });
+            let (created, key) = (created_as(&id, answer), CallKey(number));
+            let kept = Kept::new(&created, key, &answers);
+            assert_eq!(kept.anew(&created.id, key), created);
+            kept
         };
-        let first = Kept::new(&answer(7), &answers);
-        let second = Kept::new(&answer(8_000_000), &answers);
+        let first = kept(7, "19:one");
+        let second = kept(8_000_000, "19:one");
         assert!(Arc::ptr_eq(&first.like, &second.like));
-        assert!(second.differs.len() < 32, "{}", second.differs.len());
+        assert!(second.differs.is_empty(), "{}", second.differs.len());
+        let third = kept(9_000_000, "19:another");
+        assert!(Arc::ptr_eq(&first.like, &third.like));
+        assert!(third.differs.len() < 16, "{}", third.differs.len());
     }
 }

@@ -205,10 +205,11 @@ impl Actor {
         }
         if let Some(told) = creator {
             if let Ok(created) = &*told {
-                let kept = self
-                    .call
-                    .created
-                    .set(Kept::new(created, &self.engine.answers));
+                let kept = self.call.created.set(Kept::new(
+                    created,
+                    self.call.key(),
+                    &self.engine.answers,
+                ));
                 debug_assert!(kept.is_ok(), "a call is created once");
             }
             self.tell_creator(*told);
