@@ -47,6 +47,9 @@ pub struct EngineMetrics {
     pub(crate) commands: IntCounterVec,
     pub(crate) command_seconds: HistogramVec,
     pub(crate) evidence_seconds: HistogramVec,
+    /// Of `commands` and `command_seconds`, by [`COMMANDS`] and [`VERDICTS`]: looked up once, and
+    /// not for every command.
+    settled: [[(IntCounter, Histogram); VERDICTS.len()]; COMMANDS.len()],
     pub(crate) in_flight: IntGauge,
     pub(crate) late_evidence: IntCounter,
     pub(crate) unexpected: IntCounterVec,
@@ -87,6 +90,23 @@ impl EngineMetrics {
     /// All metrics at zero, every label value present from the start.
     pub fn new() -> Self {
         let phases = &["state"];
+        let commands = counters(
+            "openmic_commands_total",
+            "Mute and unmute commands, by how they ended.",
+            &["command", "verdict"],
+        );
+        let command_seconds = histograms(
+            "openmic_command_seconds",
+            "From acceptance of a command to its verdict.",
+            &["command", "verdict"],
+        );
+        let settled = COMMANDS.map(|command| {
+            VERDICTS.map(|verdict| {
+                let labels = [command.as_str(), verdict];
+                let count = commands.with_label_values(&labels);
+                (count, command_seconds.with_label_values(&labels))
+            })
+        });
         let metrics = Self {
             calls: IntGaugeVec::new(
                 Opts::new("openmic_calls", "Calls that are not over, by state."),
@@ -115,16 +135,9 @@ impl EngineMetrics {
                 .buckets(command_buckets()),
             )
             .expect("a name without fault"),
-            commands: counters(
-                "openmic_commands_total",
-                "Mute and unmute commands, by how they ended.",
-                &["command", "verdict"],
-            ),
-            command_seconds: histograms(
-                "openmic_command_seconds",
-                "From acceptance of a command to its verdict.",
-                &["command", "verdict"],
-            ),
+            commands,
+            command_seconds,
+            settled,
             evidence_seconds: histograms(
                 "openmic_command_evidence_seconds",
                 "From acceptance of a confirmed command to the evidence that came last.",
@@ -186,12 +199,6 @@ impl EngineMetrics {
         }
         self.ended.with_label_values(&["panicked"]);
         for command in COMMANDS {
-            for verdict in VERDICTS {
-                self.commands
-                    .with_label_values(&[command.as_str(), verdict]);
-                self.command_seconds
-                    .with_label_values(&[command.as_str(), verdict]);
-            }
             for evidence in EVIDENCE {
                 self.evidence_seconds
                     .with_label_values(&[command.as_str(), evidence.as_str()]);
@@ -286,11 +293,14 @@ impl EngineMetrics {
     }
 
     pub(crate) fn settled(&self, action: Action, verdict: &Verdict, took: Duration) {
-        let labels = [action.as_str(), verdict.as_str()];
-        self.commands.with_label_values(&labels).inc();
-        self.command_seconds
-            .with_label_values(&labels)
-            .observe(took.as_secs_f64());
+        let command = COMMANDS.iter().position(|command| *command == action);
+        let word = verdict.as_str();
+        let verdict_at = VERDICTS.iter().position(|verdict| *verdict == word);
+        if let (Some(command), Some(verdict_at)) = (command, verdict_at) {
+            let (count, seconds) = &self.settled[command][verdict_at];
+            count.inc();
+            seconds.observe(took.as_secs_f64());
+        }
         if let Verdict::Confirmed { evidence, .. } = verdict {
             let labels = [action.as_str(), evidence.as_str()];
             self.evidence_seconds
