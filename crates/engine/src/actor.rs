@@ -29,8 +29,12 @@ use crate::supervise::{self, Lanes};
 use step::Beside;
 pub(crate) use step::{Served, Step};
 
-/// How long nothing happens in a call before what it holds is packed.
-const QUIET: Duration = Duration::from_secs(1);
+/// How long nothing happens in a call before it is packed and sleeps.
+pub(crate) const QUIET: Duration = Duration::from_secs(1);
+/// A call with something to do sooner than this stays awake.
+const DOZE: Duration = Duration::from_secs(2);
+/// How long a call sleeps at most.
+const LONG: Duration = Duration::from_hours(1);
 
 /// Where the outcome of the create goes.
 pub(crate) type CreatedReply = oneshot::Sender<Result<Created, JoinError>>;
@@ -45,7 +49,7 @@ pub(crate) enum Done {
     Nothing,
 }
 
-/// One call's task.
+/// What one call is, as long as it is not over: in a task while it has something to do, else asleep.
 pub(crate) struct Actor {
     pub(crate) engine: Arc<Inner>,
     pub(crate) call: Arc<Shared>,
@@ -61,20 +65,34 @@ pub(crate) struct Actor {
     pub(crate) begun: Instant,
     /// How long a POST may be under way, counted from when it was wanted.
     pub(crate) post_limit: Duration,
-    /// It outlived another process.
-    pub(crate) taken_up: Option<Box<TakenUp>>,
+    /// It has run before.
+    pub(crate) rested: bool,
+    pub(crate) carried: Carried,
 }
 
-/// What a call brings along that outlived another process.
-pub(crate) struct TakenUp {
+/// What a call brings along from its sleep, or from another process.
+#[derive(Default)]
+pub(crate) struct Carried {
     /// Its subscribers may be back already.
     pub(crate) topic: Option<Topic>,
+    pub(crate) timeline: Timeline,
+    /// Somebody watches its roster, as far as the machine knows.
+    pub(crate) watched: bool,
     /// Nobody was told of it: should it show itself, it is hung up.
     pub(crate) unwanted: bool,
     /// It rang, and nobody knows whether it was answered.
     pub(crate) unproven: bool,
     /// What waits for the first look at it.
     pub(crate) probe: Option<Box<Probe>>,
+}
+
+/// Why an actor stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    /// Its retention is over, or the journal failed.
+    Ended,
+    /// There is nothing to be done before then.
+    Asleep(Time),
 }
 
 /// What the actor holds besides the machine; apart, so that both can be borrowed.
@@ -109,22 +127,21 @@ struct Desk<'a> {
 }
 
 impl Actor {
-    /// Runs the call to its end, and on to the end of its retention.
-    pub(crate) async fn run(mut self: Box<Self>, lanes: &mut Lanes) {
-        let taken_up = self.taken_up.take();
-        let (topic, unwanted, unproven, probe) = match taken_up {
-            Some(taken_up) => (
-                taken_up.topic,
-                taken_up.unwanted,
-                taken_up.unproven,
-                taken_up.probe,
-            ),
-            None => (None, false, false, None),
-        };
+    /// Runs the call to its end, and on to the end of its retention; or until there is nothing to
+    /// be done, and hands it back with the time when there will be.
+    pub(crate) async fn run(mut self: Box<Self>, lanes: &mut Lanes) -> Option<(Box<Self>, Time)> {
+        let Carried {
+            topic,
+            timeline,
+            watched,
+            unwanted,
+            unproven,
+            probe,
+        } = std::mem::take(&mut self.carried);
         let mut desk = Desk {
             lanes,
             topic,
-            timeline: Timeline::default(),
+            timeline,
             beside: Beside {
                 records: std::mem::take(&mut self.opening),
                 ..Beside::default()
@@ -132,20 +149,45 @@ impl Actor {
             sent: Sent::default(),
             held: false,
             unwanted,
-            watched: false,
+            watched,
             unproven,
             probe,
             lost: None,
             leave: None,
             quiet: None,
         };
-        if let Some(id) = self.call.id.get() {
-            self.known_as(id, &mut desk);
+        if self.rested {
+            self.stay_awake(self.now(), &mut desk);
+        } else {
+            if let Some(id) = self.call.id.get() {
+                self.known_as(id, &mut desk);
+            }
+            self.settle_in(&mut desk);
+            self.rested = true;
         }
-        self.settle_in(&mut desk);
         let mut alarm = pin!(sleep_until(self.begun));
-        // What is waited for is no part of the task, which every call holds at all times.
-        poll_fn(|context| self.turns(&mut desk, alarm.as_mut(), context)).await;
+        // What is waited for is no part of the task.
+        let pause = poll_fn(|context| self.turns(&mut desk, alarm.as_mut(), context)).await;
+        let Desk {
+            topic,
+            timeline,
+            watched,
+            unwanted,
+            unproven,
+            ..
+        } = desk;
+        self.carried = Carried {
+            topic,
+            timeline,
+            watched,
+            unwanted,
+            unproven,
+            probe: None,
+        };
+        match pause {
+            Pause::Asleep(due) => Some((self, due)),
+            Pause::Ended => None,
+        }
     }
 
     /// One turn after the other, until there is nothing to be done or the retention is over.
@@ -154,7 +196,7 @@ impl Actor {
         desk: &mut Desk<'_>,
         mut alarm: Pin<&mut Sleep>,
         context: &mut Context<'_>,
-    ) -> Poll<()> {
+    ) -> Poll<Pause> {
         loop {
             let planned = desk.leave.into_iter().chain(self.machine.next_deadline());
             let planned = planned.min();
@@ -170,10 +212,15 @@ impl Actor {
                 // Nothing that rests on the record may happen, and nobody may be told.
                 Turn::Written(Err(Lost)) => {
                     self.engine.get_stuck();
-                    return Poll::Ready(());
+                    return Poll::Ready(Pause::Ended);
                 }
-                Turn::Due if due == desk.leave => return Poll::Ready(()),
-                Turn::Due if due != planned => self.pack(desk),
+                Turn::Due if due == desk.leave => return Poll::Ready(Pause::Ended),
+                Turn::Due if due != planned => {
+                    self.pack(desk);
+                    if let Some(due) = self.rests(desk) {
+                        return Poll::Ready(Pause::Asleep(due));
+                    }
+                }
                 Turn::Due => {
                     self.step(&Event::Tick, desk);
                     if desk.watched {
@@ -200,15 +247,40 @@ impl Actor {
         flight.step(event, at, &self.machine, acts, &mut desk.sent);
         desk.timeline.note(event, &self.machine);
         self.settle_in(desk);
-        let packs = self.machine.may_be_packed() && !self.machine.is_over();
-        desk.quiet = packs.then(|| now + QUIET);
+        self.stay_awake(now, desk);
+    }
+
+    /// Something happened: the call is quiet once nothing follows it.
+    fn stay_awake(&self, now: Time, desk: &mut Desk<'_>) {
+        desk.quiet = (!self.machine.is_over()).then(|| now + self.engine.quiet);
+    }
+
+    /// Until when there is nothing to be done unless a letter comes, if that is a while.
+    fn rests(&self, desk: &Desk<'_>) -> Option<Time> {
+        let lanes = &desk.lanes;
+        let idle = lanes.inbox.is_empty()
+            && lanes.jobs.is_empty()
+            && lanes.outbox.is_empty()
+            && lanes.replies.is_empty()
+            && desk.sent.is_empty()
+            && desk.probe.is_none()
+            && desk.lost.is_none()
+            && desk.leave.is_none()
+            && self.first.is_none()
+            && self.created.is_none();
+        let now = self.now();
+        let due = self.machine.next_deadline().unwrap_or(now + LONG);
+        (idle && due >= now + DOZE).then_some(due)
     }
 
     /// Nothing happens: the roster takes less memory, here and wherever the latest one is kept.
     fn pack(&mut self, desk: &mut Desk<'_>) {
         desk.quiet = None;
         let watched = |topic: &Topic| topic.subscribers() > 0;
-        if desk.topic.as_ref().is_some_and(watched) || !desk.lanes.outbox.is_empty() {
+        if desk.topic.as_ref().is_some_and(watched)
+            || !desk.lanes.outbox.is_empty()
+            || !self.machine.may_be_packed()
+        {
             return;
         }
         let now = self.now();

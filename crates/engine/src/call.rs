@@ -1,6 +1,6 @@
 //! The bot's handle of one call, and what it shares with the actor.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,8 +21,7 @@ use crate::engine::{Came, Inner};
 use crate::errand::{Errands, Passed};
 use crate::join::Created;
 use crate::kept::Kept;
-use crate::mail::Mail;
-use crate::mailbox;
+use crate::mail::{Mail, Mailbox};
 use crate::operations::{OperationRecord, Operations};
 use crate::recorder::{CallLog, Flight};
 use crate::roster::RosterStream;
@@ -72,9 +71,11 @@ pub(crate) struct Shared {
     pub(crate) rang: bool,
     pub(crate) id: OnceLock<CallId>,
     pub(crate) created: OnceLock<Kept>,
-    pub(crate) mail: mailbox::Sender<Mail>,
+    pub(crate) mail: Mailbox,
     /// A letter says that a subscriber came, and was not read yet.
     pub(crate) watch_told: AtomicBool,
+    /// The second of its alarm while it sleeps; 0 is none.
+    pub(crate) alarm: AtomicU32,
     pub(crate) status: watch::Sender<Told>,
     pub(crate) operations: Operations,
     pub(crate) errands: Errands,

@@ -6,8 +6,8 @@ mod start;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -21,6 +21,7 @@ use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::notification::{Batch, Notification};
 use openmic_wire::raw::{Named, RawEntry};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -41,6 +42,7 @@ use crate::metrics::EngineMetrics;
 use crate::operations::OperationRecord;
 use crate::recorder::{CallLog, Recorder};
 use crate::registry::Registry;
+use crate::sleep::Alarms;
 use crate::upstream::{Upstream, UpstreamError, chain};
 
 /// Calls hung up at the same time while draining.
@@ -81,6 +83,11 @@ pub(crate) struct Inner {
     max_calls: usize,
     places: Arc<Semaphore>,
     tuning: Option<fn(&mut Config)>,
+    /// How long nothing happens in a call before it sleeps.
+    pub(crate) quiet: Duration,
+    pub(crate) alarms: Alarms,
+    /// What calls run on, once one of them slept.
+    pub(crate) runtime: OnceLock<Handle>,
     pub(crate) recorder: Option<Arc<Recorder>>,
     origin: Instant,
     draining: AtomicBool,

@@ -49,6 +49,7 @@ mod outbox;
 mod recorder;
 mod registry;
 mod roster;
+mod sleep;
 mod supervise;
 mod told;
 mod upstream;

@@ -8,6 +8,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::command::Outcome;
+use crate::mailbox;
+use crate::sleep::Asleep;
+
+/// The side of a call's mailbox that letters come from.
+pub(crate) type Mailbox = mailbox::Sender<Mail, Asleep>;
+/// The side of its actor.
+pub(crate) type Inbox = mailbox::Receiver<Mail, Asleep>;
 
 /// Letters a mailbox holds. Full: commands are refused, webhooks are not acknowledged.
 pub(crate) const CAPACITY: usize = 128;

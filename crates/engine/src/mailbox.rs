@@ -14,29 +14,59 @@ use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::{Semaphore, TryAcquireError};
 use tokio::task::coop;
 
-struct Shared<T> {
+/// What reads the letters, laid aside for as long as none come.
+pub(crate) trait Sleeper {
+    /// Goes on reading.
+    fn wake(self);
+}
+
+struct Shared<T, S> {
     /// Places that are free; whoever waits for one is served in turn.
     room: Semaphore,
-    queue: Mutex<Queue<T>>,
+    queue: Mutex<Queue<T, S>>,
     #[cfg(test)]
     closed: tokio::sync::Notify,
 }
 
-struct Queue<T> {
+struct Queue<T, S> {
     letters: VecDeque<T>,
-    /// Of the reader, while it waits for a letter.
-    reader: Option<Waker>,
+    reader: Reader<S>,
     /// The reader is gone: what comes now is read by nobody.
     orphaned: bool,
 }
 
+/// Who is to be told of a letter.
+enum Reader<S> {
+    /// It is reading.
+    Busy,
+    /// It waits for a letter.
+    Waiting(Waker),
+    Asleep(S),
+}
+
+impl<S> Reader<S> {
+    const fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Busy)
+    }
+}
+
+impl<S: Sleeper> Reader<S> {
+    fn tell(self) {
+        match self {
+            Self::Busy => {}
+            Self::Waiting(reader) => reader.wake(),
+            Self::Asleep(reader) => reader.wake(),
+        }
+    }
+}
+
 /// A mailbox for so many letters.
-pub(crate) fn mailbox<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+pub(crate) fn mailbox<T, S>(capacity: usize) -> (Sender<T, S>, Receiver<T, S>) {
     let shared = Arc::new(Shared {
         room: Semaphore::new(capacity),
         queue: Mutex::new(Queue {
             letters: VecDeque::new(),
-            reader: None,
+            reader: Reader::Busy,
             orphaned: false,
         }),
         #[cfg(test)]
@@ -45,7 +75,7 @@ pub(crate) fn mailbox<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
-impl<T> Shared<T> {
+impl<T, S: Sleeper> Shared<T, S> {
     /// For whoever has a place.
     fn put(&self, letter: T) {
         let mut queue = self.queue.lock();
@@ -58,16 +88,14 @@ impl<T> Shared<T> {
         queue.letters.push_back(letter);
         let reader = queue.reader.take();
         drop(queue);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        reader.tell();
     }
 }
 
 /// The side that letters come from.
-pub(crate) struct Sender<T>(Arc<Shared<T>>);
+pub(crate) struct Sender<T, S>(Arc<Shared<T, S>>);
 
-impl<T> Sender<T> {
+impl<T, S: Sleeper> Sender<T, S> {
     /// Puts a letter in if there is room.
     pub(crate) fn try_send(&self, letter: T) -> Result<(), TrySendError<T>> {
         match self.0.room.try_acquire() {
@@ -93,7 +121,7 @@ impl<T> Sender<T> {
     pub(crate) fn try_reserve_many(
         &self,
         letters: usize,
-    ) -> Result<Places<'_, T>, TrySendError<()>> {
+    ) -> Result<Places<'_, T, S>, TrySendError<()>> {
         let wanted = u32::try_from(letters).unwrap_or(u32::MAX);
         match self.0.room.try_acquire_many(wanted) {
             Ok(places) => places.forget(),
@@ -104,6 +132,33 @@ impl<T> Sender<T> {
             shared: &self.0,
             left: letters,
         })
+    }
+
+    /// Wakes a reader that sleeps, although there is nothing to read.
+    pub(crate) fn rouse(&self) {
+        let mut queue = self.0.queue.lock();
+        if matches!(queue.reader, Reader::Asleep(_)) {
+            let reader = queue.reader.take();
+            drop(queue);
+            reader.tell();
+        }
+    }
+
+    /// Takes away a reader that sleeps; nobody reads any more.
+    pub(crate) fn evict(&self) -> Option<S> {
+        let mut queue = self.0.queue.lock();
+        match queue.reader.take() {
+            Reader::Asleep(sleeper) => Some(sleeper),
+            other => {
+                queue.reader = other;
+                None
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_asleep(&self) -> bool {
+        matches!(self.0.queue.lock().reader, Reader::Asleep(_))
     }
 
     /// Letters that there is room for.
@@ -127,7 +182,7 @@ impl<T> Sender<T> {
     }
 }
 
-impl<T> fmt::Debug for Sender<T> {
+impl<T, S: Sleeper> fmt::Debug for Sender<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender")
             .field("capacity", &self.capacity())
@@ -137,12 +192,12 @@ impl<T> fmt::Debug for Sender<T> {
 }
 
 /// Places that were reserved; those without a letter are given back.
-pub(crate) struct Places<'a, T> {
-    shared: &'a Shared<T>,
+pub(crate) struct Places<'a, T, S> {
+    shared: &'a Shared<T, S>,
     left: usize,
 }
 
-impl<T> Places<'_, T> {
+impl<T, S: Sleeper> Places<'_, T, S> {
     /// Puts a letter in one of them.
     ///
     /// # Panics
@@ -158,16 +213,16 @@ impl<T> Places<'_, T> {
     }
 }
 
-impl<T> Drop for Places<'_, T> {
+impl<T, S> Drop for Places<'_, T, S> {
     fn drop(&mut self) {
         self.shared.room.add_permits(self.left);
     }
 }
 
 /// The side that reads. Dropped, it takes the letters along that were not read.
-pub(crate) struct Receiver<T>(Arc<Shared<T>>);
+pub(crate) struct Receiver<T, S>(Arc<Shared<T, S>>);
 
-impl<T> Receiver<T> {
+impl<T, S> Receiver<T, S> {
     /// The next letter; `None` once the mailbox is closed and everything was read. Safe to cancel.
     pub(crate) async fn recv(&mut self) -> Option<T> {
         poll_fn(|context| self.poll_recv(context)).await
@@ -192,8 +247,8 @@ impl<T> Receiver<T> {
             return Poll::Ready(None);
         }
         match &mut queue.reader {
-            Some(reader) => reader.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
+            Reader::Waiting(reader) => reader.clone_from(context.waker()),
+            other => *other = Reader::Waiting(context.waker().clone()),
         }
         Poll::Pending
     }
@@ -205,22 +260,45 @@ impl<T> Receiver<T> {
         self.0.closed.notify_waiters();
     }
 
+    /// Where the reader can be laid, whatever becomes of this.
+    pub(crate) fn bed(&self) -> Bed<T, S> {
+        Bed(Arc::clone(&self.0))
+    }
+
     /// Whether there is nothing to read now.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.queue.lock().letters.is_empty()
     }
 }
 
-impl<T> Drop for Receiver<T> {
+impl<T, S> Drop for Receiver<T, S> {
     fn drop(&mut self) {
         self.close();
         let unread = {
             let mut queue = self.0.queue.lock();
             queue.orphaned = true;
-            queue.reader = None;
+            queue.reader = Reader::Busy;
             std::mem::take(&mut queue.letters)
         };
         drop(unread);
+    }
+}
+
+/// Where what reads a mailbox can sleep.
+pub(crate) struct Bed<T, S>(Arc<Shared<T, S>>);
+
+impl<T, S> Bed<T, S> {
+    /// Lays the reader aside until a letter comes.
+    ///
+    /// # Errors
+    /// It is given back when there is a letter already, or none can come any more.
+    pub(crate) fn lay(self, sleeper: S) -> Result<(), S> {
+        let mut queue = self.0.queue.lock();
+        if !queue.letters.is_empty() || self.0.room.is_closed() {
+            return Err(sleeper);
+        }
+        queue.reader = Reader::Asleep(sleeper);
+        Ok(())
     }
 }
 
@@ -229,6 +307,46 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    /// Tells that it was woken.
+    #[derive(Debug)]
+    struct Heavy<'a>(&'a AtomicUsize);
+
+    impl Sleeper for Heavy<'_> {
+        fn wake(self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn mailbox<'a, T>(capacity: usize) -> (Sender<T, Heavy<'a>>, Receiver<T, Heavy<'a>>) {
+        super::mailbox(capacity)
+    }
+
+    #[test]
+    fn who_sleeps_is_woken_once_by_a_letter_or_a_call() {
+        let woken = AtomicUsize::new(0);
+        let (sender, receiver) = mailbox(4);
+        receiver.bed().lay(Heavy(&woken)).unwrap();
+        assert!(sender.try_send(1).is_ok());
+        assert!(sender.try_send(2).is_ok());
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
+        let back = receiver.bed().lay(Heavy(&woken));
+        assert!(back.is_err(), "there is something to read");
+        drop(receiver);
+
+        let (sender, mut receiver) = mailbox::<u8>(4);
+        receiver.bed().lay(Heavy(&woken)).unwrap();
+        sender.rouse();
+        sender.rouse();
+        assert_eq!(woken.load(Ordering::Relaxed), 2);
+        receiver.bed().lay(Heavy(&woken)).unwrap();
+        assert!(sender.evict().is_some());
+        assert!(sender.evict().is_none());
+        assert!(sender.try_send(1).is_ok());
+        assert_eq!(woken.load(Ordering::Relaxed), 2, "nobody is there");
+        receiver.close();
+        assert!(receiver.bed().lay(Heavy(&woken)).is_err());
+    }
 
     #[tokio::test]
     async fn letters_are_read_in_order_and_all_places_come_back() {

@@ -70,7 +70,11 @@ impl Registry {
 
     /// `key` as it stands in the path of a webhook.
     pub(crate) fn by_key(&self, key: &str) -> Option<Arc<Shared>> {
-        let call = self.by_key.get(&key_of(key)?)?;
+        self.by_call_key(&key_of(key)?)
+    }
+
+    pub(crate) fn by_call_key(&self, key: &CallKey) -> Option<Arc<Shared>> {
+        let call = self.by_key.get(key)?;
         Some(Arc::clone(&call.0))
     }
 

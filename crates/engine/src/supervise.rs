@@ -20,14 +20,14 @@ use crate::call::Shared;
 use crate::command::{Moments, Outcome};
 use crate::engine::Inner;
 use crate::ledger::Ledger;
-use crate::mail::Mail;
-use crate::mailbox;
+use crate::mail::{Inbox, Mail};
 use crate::operations::Broken;
 use crate::outbox::Outbox;
+use crate::sleep::{Asleep, lie_down};
 
 /// What an actor works with and a panic of it leaves whole.
 pub(crate) struct Lanes {
-    pub(crate) inbox: mailbox::Receiver<Mail>,
+    pub(crate) inbox: Inbox,
     /// Requests under way.
     pub(crate) jobs: Jobs,
     /// What was wanted and may not be done yet.
@@ -49,6 +49,10 @@ pub(crate) struct Jobs(Option<JoinSet<Done>>);
 impl Jobs {
     pub(crate) fn spawn(&mut self, job: impl Future<Output = Done> + Send + 'static) {
         self.0.get_or_insert_default().spawn(job);
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// What the next one brings; `None` while there are none. Safe to cancel.
@@ -77,6 +81,10 @@ impl Jobs {
 pub(crate) struct Replies(Vec<(CommandId, oneshot::Sender<Outcome>, Instant)>);
 
 impl Replies {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn insert(
         &mut self,
         command: CommandId,
@@ -113,17 +121,28 @@ fn in_span<'a, F: Future>(
     })
 }
 
-/// Runs a call to the end of its retention.
+/// Runs a call to the end of its retention, or until it sleeps; woken, it is run anew.
 ///
 /// Boxed is what would else be in the task twice, or as long as the call although it is rare.
-pub(crate) async fn supervise(actor: Box<Actor>, mut lanes: Box<Lanes>) {
+pub(crate) async fn supervise(mut actor: Box<Actor>, mut lanes: Box<Lanes>) {
     let engine = Arc::clone(&actor.engine);
     let call = Arc::clone(&actor.call);
-    let broke = {
-        // Pinned here and lent: whatever is handed on by value is in the task twice.
-        let run = pin!(AssertUnwindSafe(actor.run(&mut lanes)).catch_unwind());
-        in_span(&call, run).await.is_err()
+    let broke = loop {
+        let ran = {
+            // Pinned here and lent: whatever is handed on by value is in the task twice.
+            let run = pin!(AssertUnwindSafe(actor.run(&mut lanes)).catch_unwind());
+            in_span(&call, run).await
+        };
+        match ran {
+            Ok(None) => break false,
+            Err(_) => break true,
+            Ok(Some((rested, due))) => match lie_down(rested, lanes, due) {
+                Ok(()) => return,
+                Err(disturbed) => Asleep { actor, lanes } = disturbed,
+            },
+        }
     };
+    engine.alarms.clear(&call);
     if broke {
         let cleaned = cleaned(&engine, &call, &mut lanes);
         if cleaned.await.is_err() {

@@ -17,5 +17,6 @@ mod records;
 mod recovery;
 mod relayed;
 pub(crate) mod shell;
+mod sleep;
 mod stage;
 mod verdicts;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openmic_graph::GraphClient;
@@ -17,12 +17,14 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::{Engine, Inner, Recovered, new_key};
+use crate::actor::QUIET;
 use crate::call::Owner;
 use crate::incoming::Rings;
 use crate::kept::Answers;
 use crate::metrics::EngineMetrics;
 use crate::recorder::{self, Recorder};
 use crate::registry::Registry;
+use crate::sleep::Alarms;
 use crate::upstream::{PATIENCE, Upstream};
 
 /// Puts an engine together. Made by [`Engine::builder`].
@@ -45,6 +47,7 @@ pub struct EngineBuilder {
     max_ringing: usize,
     recorder_bytes: usize,
     tuning: Option<fn(&mut Config)>,
+    quiet: Duration,
     #[cfg(test)]
     line: Option<crate::tests::shell::Line>,
 }
@@ -255,6 +258,9 @@ impl EngineBuilder {
             max_calls: self.max_calls,
             places: Arc::new(Semaphore::new(self.max_calls.min(Semaphore::MAX_PERMITS))),
             tuning: self.tuning,
+            quiet: self.quiet,
+            alarms: Alarms::default(),
+            runtime: OnceLock::new(),
             recorder: Recorder::new(self.recorder_bytes, origin),
             origin,
             draining: AtomicBool::new(false),
@@ -289,6 +295,8 @@ impl Engine {
             max_ringing: 1024,
             recorder_bytes: recorder::DEFAULT_BYTES,
             tuning: None,
+            // In tests calls sleep whenever they can.
+            quiet: if cfg!(test) { Duration::ZERO } else { QUIET },
             #[cfg(test)]
             line: None,
         }

@@ -24,11 +24,10 @@ use tokio::time::Instant;
 
 use super::start::Begins;
 use super::{Engine, Inner};
-use crate::actor::{Actor, TakenUp};
+use crate::actor::{Actor, Carried};
 use crate::call::{Owner, Shared};
 use crate::ledger::Ledger;
-use crate::mail::Mail;
-use crate::mailbox;
+use crate::mail::Inbox;
 use crate::outbox::Outbox;
 use crate::recorder::Sent;
 use crate::recorder::entry::How;
@@ -118,7 +117,7 @@ impl Drop for Probe {
 /// A call that waits for its turn.
 struct Waiting {
     call: Arc<Shared>,
-    inbox: mailbox::Receiver<Mail>,
+    inbox: Inbox,
     topic: Option<Topic>,
     book: Book,
     epoch: u64,
@@ -362,11 +361,12 @@ impl Inner {
         };
         let orphan_patience = config.orphan_patience;
         let post_limit = config.post_limit.min(PATIENCE);
-        let taken_up = TakenUp {
+        let carried = Carried {
             topic,
             unwanted: lost,
             unproven: !book.is_opened(),
             probe: probe.map(Box::new),
+            ..Carried::default()
         };
         // Of a lost one too: should it show, whoever watches it sees versions of this epoch.
         let opening = vec![Record::Epoch(epoch)];
@@ -391,7 +391,8 @@ impl Inner {
             created: None,
             begun: Instant::now(),
             post_limit,
-            taken_up: Some(Box::new(taken_up)),
+            rested: false,
+            carried,
         });
         tokio::spawn(supervise(actor, lanes));
     }

@@ -1,6 +1,6 @@
 //! How a call begins.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, OnceLock};
 
 use openmic_journal::Journal;
@@ -17,12 +17,12 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Engine, Inner};
-use crate::actor::Actor;
+use crate::actor::{Actor, Carried};
 use crate::call::{Call, Owner, Shared};
 use crate::errand::Errands;
 use crate::join::JoinError;
 use crate::ledger::Ledger;
-use crate::mail::{CAPACITY, Mail};
+use crate::mail::{CAPACITY, Inbox, Mail};
 use crate::mailbox;
 use crate::operations::Operations;
 use crate::outbox::Outbox;
@@ -134,7 +134,8 @@ impl Engine {
             created: Some(reply),
             begun,
             post_limit,
-            taken_up: None,
+            rested: false,
+            carried: Carried::default(),
         });
         let lanes = Box::new(Lanes {
             inbox,
@@ -176,7 +177,7 @@ pub(crate) struct Begins {
 
 impl Inner {
     /// What actor and handles of a call will share, and the call's mailbox.
-    pub(crate) fn shared(&self, begins: Begins) -> (Arc<Shared>, mailbox::Receiver<Mail>) {
+    pub(crate) fn shared(&self, begins: Begins) -> (Arc<Shared>, Inbox) {
         let Begins {
             key,
             owner,
@@ -200,6 +201,7 @@ impl Inner {
             created: OnceLock::new(),
             mail,
             watch_told: AtomicBool::new(false),
+            alarm: AtomicU32::new(0),
             status: watch::Sender::new(Told::new(kind, epoch)),
             operations: Operations::default(),
             errands: Errands::default(),

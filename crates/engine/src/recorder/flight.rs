@@ -35,6 +35,12 @@ pub(crate) struct Flight {
 #[derive(Debug, Default)]
 pub(crate) struct Sent(Vec<(Awaited, Time)>);
 
+impl Sent {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
     First,

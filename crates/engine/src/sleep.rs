@@ -1,0 +1,203 @@
+//! Calls in which nothing happens have no task: they lie in their mailboxes until a letter comes,
+//! or until they have something to do.
+//!
+//! Most calls wait most of the time, and a task with its timer takes more memory than all that such
+//! a call knows. What a sleeping call has to do, like its next keepAlive, one task watches for all
+//! of them: it wakes each in the second before, and to the point the call itself is.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use openmic_machine::Time;
+use openmic_model::CallKey;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::actor::Actor;
+use crate::call::Shared;
+use crate::engine::Inner;
+use crate::mailbox::Sleeper;
+use crate::supervise::{Lanes, supervise};
+
+/// Calls that are woken before others get a turn.
+const AT_ONCE: usize = 64;
+
+/// A call without a task.
+pub(crate) struct Asleep {
+    pub(crate) actor: Box<Actor>,
+    pub(crate) lanes: Box<Lanes>,
+}
+
+impl Sleeper for Asleep {
+    fn wake(self) {
+        let runtime = self.actor.engine.runtime.get().cloned();
+        let supervised = supervise(self.actor, self.lanes);
+        // A letter can come from a thread that knows no runtime.
+        match runtime {
+            Some(runtime) => drop(runtime.spawn(supervised)),
+            None => debug_assert!(false, "whoever sleeps has told its runtime"),
+        }
+    }
+}
+
+/// Lays a call aside that has nothing to do before `due`.
+///
+/// # Errors
+/// It is given back when a letter came in between.
+pub(crate) fn lie_down(actor: Box<Actor>, lanes: Box<Lanes>, due: Time) -> Result<(), Asleep> {
+    let engine = Arc::clone(&actor.engine);
+    let call = Arc::clone(&actor.call);
+    engine.runtime.get_or_init(Handle::current);
+    lanes.inbox.bed().lay(Asleep { actor, lanes })?;
+    if engine.alarms.set(&call, second_of(due)) {
+        tokio::spawn(watch(engine));
+    }
+    Ok(())
+}
+
+/// The second of the engine that `time` is in.
+fn second_of(time: Time) -> u32 {
+    u32::try_from(time.since_origin().as_secs()).unwrap_or(u32::MAX)
+}
+
+/// When sleeping calls are to be woken: each at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Alarms {
+    set: Mutex<Set>,
+    /// Told of an alarm before all others.
+    earlier: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    alarms: BTreeSet<Alarm>,
+    /// A task watches them.
+    watched: bool,
+}
+
+/// In order of time. The key is kept as bytes, which have no gap before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Alarm {
+    second: u32,
+    key: [u8; 16],
+}
+
+impl Alarm {
+    const fn of(call: &Shared, second: u32) -> Self {
+        let key = call.flight.key().0.to_ne_bytes();
+        Self { second, key }
+    }
+}
+
+impl Alarms {
+    /// Sets the alarm of a call in the place of the one it had. True when nobody watches.
+    #[must_use]
+    fn set(&self, call: &Shared, second: u32) -> bool {
+        if call.alarm.load(Ordering::Acquire) == second {
+            return false;
+        }
+        let mut set = self.set.lock();
+        let before = call.alarm.swap(second, Ordering::AcqRel);
+        set.alarms.remove(&Alarm::of(call, before));
+        let alarm = Alarm::of(call, second);
+        set.alarms.insert(alarm);
+        let first = set.alarms.first() == Some(&alarm);
+        let unwatched = !std::mem::replace(&mut set.watched, true);
+        drop(set);
+        if first {
+            self.earlier.notify_one();
+        }
+        unwatched
+    }
+
+    /// The call is over.
+    pub(crate) fn clear(&self, call: &Shared) {
+        let mut set = self.set.lock();
+        let before = call.alarm.swap(0, Ordering::AcqRel);
+        set.alarms.remove(&Alarm::of(call, before));
+    }
+
+    /// Takes out what is due by `second`, some of it; else the second to wait for. `None` when
+    /// nothing is left to be watched, and then nobody does.
+    fn next(&self, second: u32) -> Option<Result<Vec<Alarm>, u32>> {
+        let mut set = self.set.lock();
+        let mut due = Vec::new();
+        while due.len() < AT_ONCE
+            && let Some(alarm) = set.alarms.first().copied()
+            && alarm.second <= second
+        {
+            set.alarms.remove(&alarm);
+            due.push(alarm);
+        }
+        if !due.is_empty() {
+            return Some(Ok(due));
+        }
+        let next = set.alarms.first().map(|alarm| alarm.second);
+        set.watched = next.is_some();
+        next.map(Err)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.set.lock().alarms.len()
+    }
+}
+
+/// Wakes calls in time, for as long as any sleep.
+async fn watch(engine: Arc<Inner>) {
+    let watch = Watch(engine);
+    let engine = &watch.0;
+    while let Some(next) = engine.alarms.next(second_of(engine.time(Instant::now()))) {
+        match next {
+            Ok(due) => {
+                for alarm in due {
+                    let key = CallKey(u128::from_ne_bytes(alarm.key));
+                    if let Some(call) = engine.registry.by_call_key(&key) {
+                        // Unless it set another one meanwhile.
+                        let ours = (Ordering::AcqRel, Ordering::Relaxed);
+                        let fired = call.alarm.compare_exchange(alarm.second, 0, ours.0, ours.1);
+                        if fired.is_ok() {
+                            call.mail.rouse();
+                        }
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+            Err(second) => {
+                let at = Time::from_origin(std::time::Duration::from_secs(second.into()));
+                tokio::select! {
+                    () = sleep_until(engine.instant(at)) => {}
+                    () = engine.alarms.earlier.notified() => {}
+                }
+            }
+        }
+    }
+}
+
+/// Dropped before its end, with the runtime, it takes the calls along that sleep: a mailbox holds
+/// its call, and the call its mailbox.
+struct Watch(Arc<Inner>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let left = {
+            let mut set = self.0.alarms.set.lock();
+            // At its own end there is nothing left.
+            if set.alarms.is_empty() {
+                return;
+            }
+            set.watched = false;
+            std::mem::take(&mut set.alarms)
+        };
+        for alarm in left {
+            let key = CallKey(u128::from_ne_bytes(alarm.key));
+            if let Some(call) = self.0.registry.by_call_key(&key) {
+                call.alarm.store(0, Ordering::Release);
+                drop(call.mail.evict());
+            }
+        }
+    }
+}
