@@ -34,7 +34,7 @@ impl Draft {
     pub(crate) fn of(at: WallTime, record: &Record) -> Self {
         let note = match record {
             Record::Intent(intent) => Note::Intent {
-                scope: intent.repeat.map(|repeat| repeat.scope),
+                scope: intent.repeat.as_ref().map(|repeat| repeat.scope),
             },
             Record::Accepted(accepted) => {
                 let asked = accepted.asked.as_ref();

@@ -58,7 +58,7 @@ impl Repeated {
     pub fn repeat(&self) -> Option<Repeat> {
         match self {
             Self::Command(command) => command.accepted.asked.as_ref()?.repeat,
-            Self::Call(call) => call.intent.repeat,
+            Self::Call(call) => call.intent.repeat.as_deref().copied(),
         }
     }
 }

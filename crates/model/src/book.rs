@@ -66,9 +66,9 @@ pub struct Book {
     epoch: Option<u64>,
     commanded: bool,
     open: Vec<(WallTime, Accepted)>,
-    last: Option<LastAttempt>,
-    opposite: Option<LastAttempt>,
-    window: Option<Window>,
+    last: Option<Box<LastAttempt>>,
+    opposite: Option<Box<LastAttempt>>,
+    window: Option<Box<Window>>,
     leaving: bool,
     ended: Option<(WallTime, EndCause)>,
 }
@@ -156,7 +156,7 @@ impl Book {
                 }
             }
             Record::Window { until } => {
-                self.window = until.map(|until| Window { at, until });
+                self.window = until.map(|until| Box::new(Window { at, until }));
             }
             Record::Leaving => self.leaving = true,
             Record::Closed { cause } => {
@@ -196,7 +196,7 @@ impl Book {
             confirmed: false,
             haunted,
         };
-        if let Some(last) = self.last.replace(next)
+        if let Some(last) = self.last.replace(Box::new(next))
             && last.action != action
         {
             self.opposite = Some(last);
@@ -206,11 +206,12 @@ impl Book {
 
     /// The latest POST of each action.
     fn posts(&self) -> impl Iterator<Item = &LastAttempt> {
-        self.last.iter().chain(&self.opposite)
+        self.last.iter().chain(&self.opposite).map(|post| &**post)
     }
 
     fn posts_mut(&mut self) -> impl Iterator<Item = &mut LastAttempt> {
-        self.last.iter_mut().chain(&mut self.opposite)
+        let posts = self.last.iter_mut().chain(&mut self.opposite);
+        posts.map(|post| &mut **post)
     }
 
     /// Outcomes may be lost and may come late; only that of a latest POST says something.
@@ -285,9 +286,9 @@ impl Book {
             me: self.me.clone(),
             commanded: self.commanded,
             open: self.open.clone(),
-            last: self.last.clone(),
-            opposite: self.opposite.clone(),
-            window: self.window,
+            last: self.last.as_deref().cloned(),
+            opposite: self.opposite.as_deref().cloned(),
+            window: self.window.as_deref().copied(),
             leaving: self.leaving,
         }
     }

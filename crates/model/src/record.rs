@@ -134,9 +134,9 @@ pub struct CallIntent {
     /// The machine mutes the bot as its first act.
     pub join_muted: bool,
     /// Where the bot that came over HTTP wants its notifications.
-    pub named: Option<NamedCallback>,
+    pub named: Option<Box<NamedCallback>>,
     /// By what the request is known again.
-    pub repeat: Option<Repeat>,
+    pub repeat: Option<Box<Repeat>>,
 }
 
 /// What a bot's own create said of notifications.

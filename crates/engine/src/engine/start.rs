@@ -73,8 +73,8 @@ impl Engine {
             kind: first.kind(),
             offered: first.offered().cloned(),
             join_muted,
-            named: named.as_ref().map(kept),
-            repeat,
+            named: named.as_ref().map(kept).map(Box::new),
+            repeat: repeat.map(Box::new),
         };
         let opening = vec![
             Record::Intent(Box::new(intent)),

@@ -3,7 +3,7 @@
 use std::mem::size_of;
 
 use openmic_machine::{Config, Machine};
-use openmic_model::{Participant, RosterVersion};
+use openmic_model::{Book, CallIntent, Participant, RosterVersion};
 
 use crate::actor::Actor;
 use crate::call::Shared;
@@ -25,10 +25,12 @@ fn a_call_is_small() {
         ("of which machine", size_of::<Machine>(), 216),
         ("of which its config", size_of::<Config>(), 256),
         ("lanes", size_of::<Lanes>(), 128),
-        ("shared", size_of::<Shared>(), 224),
+        ("shared", size_of::<Shared>(), 192),
         ("status and roster", size_of::<Told>(), 96),
         ("roster version", size_of::<RosterVersion>(), 64),
         ("participant", size_of::<Participant>(), 128),
+        ("book of the journal", size_of::<Book>(), 136),
+        ("intent", size_of::<CallIntent>(), 72),
         ("letter", size_of::<Mail>(), 32),
     ];
     for (part, bytes, most) in parts {

@@ -39,9 +39,11 @@ fn opened(number: usize, named: Option<&str>) -> Vec<(WallTime, Record)> {
             kind: CallKind::Group,
             offered: None,
             join_muted: false,
-            named: named.map(|callback| NamedCallback {
-                callback_uri: callback.to_owned(),
-                call_options: None,
+            named: named.map(|callback| {
+                Box::new(NamedCallback {
+                    callback_uri: callback.to_owned(),
+                    call_options: None,
+                })
             }),
             repeat: None,
         })),

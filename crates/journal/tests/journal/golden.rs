@@ -89,14 +89,14 @@ fn make(file: &Path) {
         unreachable!()
     };
     rang.offered = Some(CallId::parse("0c1f5e00-abcd-4000-8000-000000000001").unwrap());
-    rang.named = Some(NamedCallback {
+    rang.named = Some(Box::new(NamedCallback {
         callback_uri: "https://bot.example/callbacks".to_owned(),
         call_options: Some("{}".to_owned()),
-    });
-    rang.repeat = Some(openmic_model::Repeat {
+    }));
+    rang.repeat = Some(Box::new(openmic_model::Repeat {
         scope: scope(3),
         print: scope(4),
-    });
+    }));
     let records = [
         Record::Intent(rang),
         Record::Opened {

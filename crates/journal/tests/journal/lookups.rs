@@ -65,10 +65,10 @@ async fn the_latest_request_of_a_scope_is_found() {
     let Record::Intent(mut first) = intent() else {
         unreachable!()
     };
-    first.repeat = Some(openmic_model::Repeat {
+    first.repeat = Some(Box::new(openmic_model::Repeat {
         scope: scope(1),
         print: [2; 32],
-    });
+    }));
     let mut call = begun(1);
     call[0].1 = Record::Intent(first);
     journal.append(key(1), &call).await.unwrap();
