@@ -102,6 +102,7 @@ impl GraphClient {
             base: base.into(),
             transport: Arc::new(Transport {
                 http,
+                root: config.base_url.clone(),
                 tokens,
                 scope: Scope::new(metrics.clone()),
                 metrics: metrics.clone(),
@@ -447,9 +448,13 @@ impl GraphClient {
         .await
     }
 
-    fn url(&self, path: &str) -> Url {
-        let base = &self.base;
-        Url::parse(&format!("{base}{path}")).expect("the base is a URL and ids fit a path")
+    pub(crate) fn url(&self, path: &str) -> Url {
+        // Only the path is parsed.
+        let mut url = self.transport.root.clone();
+        let below = url.path().trim_end_matches('/');
+        let path = format!("{below}{path}");
+        url.set_path(&path);
+        url
     }
 
     /// The next page, if it belongs to the same list on the same server.

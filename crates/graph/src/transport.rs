@@ -27,6 +27,8 @@ pub(crate) const LIMIT: usize = 8 * 1024 * 1024;
 /// Everything that clones of a client share.
 pub(crate) struct Transport {
     pub(crate) http: reqwest::Client,
+    /// Of Graph, with its version.
+    pub(crate) root: Url,
     pub(crate) tokens: TokenSource,
     pub(crate) scope: Scope,
     pub(crate) metrics: Metrics,
@@ -160,11 +162,10 @@ impl Transport {
             }
         };
         let status = response.status().as_u16();
-        let header = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-        let date: Option<String> = header(DATE);
-        let pause = header(RETRY_AFTER)
-            .and_then(|raw: String| retry_after(&raw, date.as_deref(), SystemTime::now()));
-        let location = header(LOCATION);
+        let header = |name| response.headers().get(name)?.to_str().ok();
+        let pause =
+            header(RETRY_AFTER).and_then(|raw| retry_after(raw, header(DATE), SystemTime::now()));
+        let location = header(LOCATION).map(str::to_owned);
         let mut body = read_body(response, LIMIT).await;
         if !(200..=299).contains(&status) {
             // a service that says back what it was sent must not get the token into a log

@@ -403,6 +403,24 @@ fn only_roots_are_taken_for_urls() {
 }
 
 #[test]
+fn an_address_is_what_root_and_path_are_together() {
+    for root in [
+        "http://127.0.0.1:9",
+        "http://127.0.0.1:9/v1.0/",
+        "http://graph.example/a%20b/v1.0//",
+    ] {
+        let mut config = config("http://127.0.0.1:9", "http://127.0.0.1:9");
+        config.base_url = Url::parse(root).unwrap();
+        let client = GraphClient::new(&config, &Metrics::new()).unwrap();
+        for id in ["c1", "0C1F-5E", "-_.:@~!$'()*+,=", "..."] {
+            let path = format!("/communications/calls/{id}/unmute");
+            let whole = Url::parse(&format!("{}{path}", client.base())).unwrap();
+            assert_eq!(client.url(&path), whole);
+        }
+    }
+}
+
+#[test]
 fn a_client_of_the_public_cloud_can_be_made() {
     // TLS is set up without a provider having been installed, and without a panic
     let credential = config("http://h", "http://h").credential;
