@@ -128,6 +128,7 @@ fn parcel(call: usize, number: usize) -> Parcel {
          \"isInLobby\":false,\"info\":{{}},\"rosterSequenceNumber\":{number}}}]}}]}}]}}"
     );
     let batch = notification::decode(body.as_bytes());
-    let raw = batch.map(|batch| batch.raw).unwrap_or_default();
+    let raw = batch.map(|batch| batch.raw.entries(|_| true));
+    let raw = raw.unwrap_or_default();
     Parcel::new(&HeaderMap::new(), raw, body.len())
 }

@@ -11,7 +11,7 @@ use openmic_model::{
     TenantId, Verdict, Version,
 };
 use openmic_wire::errand::{Body, Errand, Place};
-use openmic_wire::raw::{Named, RawEntry};
+use openmic_wire::raw::Named;
 use openmic_wire::resource::Resource;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -101,15 +101,16 @@ impl Shared {
             return;
         };
         let bound = self.id.get();
-        let is_ours = |entry: &RawEntry| match (entry.call(), bound) {
+        let is_ours = |named: Option<&CallId>| match (named, bound) {
             (Some(id), Some(bound)) => id == bound,
             // The lane looks again.
             (named, None) => named.is_some(),
             (None, _) => false,
         };
-        let mut told = Vec::with_capacity(came.raw.len());
+        let entries = came.raw.entries(is_ours);
+        let mut told = Vec::with_capacity(entries.len());
         let mut internal = 0;
-        for entry in came.raw.into_iter().filter(is_ours) {
+        for entry in entries {
             let behind = entry
                 .operation()
                 .and_then(|(context, id)| self.operations.behind(context.as_ref(), id.as_ref()));

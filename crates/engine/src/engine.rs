@@ -19,7 +19,7 @@ use openmic_model::{AppId, CallId, OperationId, Repeat, TenantId};
 use openmic_wire::create::{self, CreateCall, MediaConfig};
 use openmic_wire::errand::{Body, Errand, Place};
 use openmic_wire::notification::{Batch, Notification};
-use openmic_wire::raw::{Named, RawEntry};
+use openmic_wire::raw::{Named, RawEntries};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -212,7 +212,7 @@ impl Inner {
 /// A POST of notifications as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Came<'a> {
-    pub(crate) raw: Vec<RawEntry>,
+    pub(crate) raw: RawEntries<'a>,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) length: usize,
 }
@@ -318,7 +318,7 @@ impl Engine {
         &self,
         key: &str,
         tenant: Option<&TenantId>,
-        batch: Batch,
+        batch: Batch<'_>,
         headers: &HeaderMap,
         length: usize,
     ) -> Result<Delivered, DeliverError> {

@@ -2,10 +2,10 @@
 
 use openmic_model::{ClientContext, IdError};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::json::{self, Object};
 use crate::strict;
+use crate::tree::{Borrowed, Json, Members, Node as _};
 
 /// Why the body of an action is refused; Graph's surface answers it 400.
 #[derive(Debug, thiserror::Error)]
@@ -30,29 +30,34 @@ pub enum ActionError {
 /// # Errors
 /// [`ActionError`] for anything else; the message may be shown to the caller.
 pub fn decode(body: &[u8]) -> Result<Option<ClientContext>, ActionError> {
-    context(&object(body)?)
+    context(&borrowed(body)?)
 }
 
 /// Reads the body of any action: one object, or nothing.
 pub(crate) fn object(body: &[u8]) -> Result<Object, ActionError> {
+    borrowed(body).map(|object| Object::from(&object))
+}
+
+fn borrowed(body: &[u8]) -> Result<Borrowed<'_>, ActionError> {
     if body.trim_ascii().is_empty() {
-        return Ok(Object::new());
+        return Ok(Borrowed::default());
     }
     match strict::value(body).map_err(ActionError::Json)? {
-        Value::Object(object) => Ok(object),
+        Json::Object(object) => Ok(object),
         _ => Err(ActionError::NotAnObject),
     }
 }
 
 /// The context in the body of any action.
-pub(crate) fn context(object: &Object) -> Result<Option<ClientContext>, ActionError> {
-    match object.get("clientContext") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(raw)) => ClientContext::parse(raw)
-            .map(Some)
-            .map_err(ActionError::Context),
-        Some(_) => Err(ActionError::NotAString),
-    }
+pub(crate) fn context(object: &impl Members) -> Result<Option<ClientContext>, ActionError> {
+    let stated = object.member("clientContext");
+    let Some(stated) = stated.filter(|value| !value.is_null()) else {
+        return Ok(None);
+    };
+    let raw = stated.as_str().ok_or(ActionError::NotAString)?;
+    ClientContext::parse(raw)
+        .map(Some)
+        .map_err(ActionError::Context)
 }
 
 /// What an action may be told. No body is `{}`.

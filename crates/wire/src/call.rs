@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::identity::{self, IdentitySetJson};
 use crate::json::{self, DecodeError, Object};
 use crate::result_info::{self, ResultInfoJson};
+use crate::tree::{Members, Node};
 
 /// The words of `callState`.
 pub(crate) const STATES: [(&str, CallState); 10] = [
@@ -69,7 +70,7 @@ impl fmt::Debug for CallAnswer {
 /// # Errors
 /// [`DecodeError`] when it is no JSON object or has no usable `id`.
 pub fn decode(body: &[u8]) -> Result<CallAnswer, DecodeError> {
-    from_object(&json::object(body, "the call")?)
+    read(&json::borrowed(body, "the call")?)
 }
 
 /// Reads the answer to create call and to `GET call` that was parsed already.
@@ -77,6 +78,10 @@ pub fn decode(body: &[u8]) -> Result<CallAnswer, DecodeError> {
 /// # Errors
 /// [`DecodeError`] when it has no usable `id`.
 pub fn from_object(object: &Map<String, Value>) -> Result<CallAnswer, DecodeError> {
+    read(object)
+}
+
+fn read(object: &impl Members) -> Result<CallAnswer, DecodeError> {
     let raw = json::text(object, "id").ok_or(DecodeError::Missing("id"))?;
     let id = CallId::parse(raw).map_err(|source| DecodeError::Id {
         member: "id",
@@ -95,7 +100,7 @@ pub fn from_object(object: &Map<String, Value>) -> Result<CallAnswer, DecodeErro
 }
 
 /// What an object states about a call; unknown words state nothing.
-pub(crate) fn facts(object: &Object) -> CallFacts {
+pub(crate) fn facts(object: &impl Members) -> CallFacts {
     let own = json::text(object, "myParticipantId");
     let audio = json::member(object, "mediaState").and_then(|media| json::text(media, "audio"));
     CallFacts {
@@ -108,9 +113,9 @@ pub(crate) fn facts(object: &Object) -> CallFacts {
 }
 
 /// 1:1 only when it is certain: one target and neither chat nor meeting.
-pub(crate) fn kind(object: &Object) -> CallKind {
-    let targets = object.get("targets").and_then(Value::as_array);
-    let set = |name| object.get(name).is_some_and(|value| !value.is_null());
+pub(crate) fn kind(object: &impl Members) -> CallKind {
+    let targets = object.member("targets").and_then(Node::as_items);
+    let set = |name| object.member(name).is_some_and(|value| !value.is_null());
     let single = targets.is_some_and(|targets| targets.len() == 1);
     if single && thread_id(object).is_none() && !set("meetingInfo") {
         CallKind::PeerToPeer
@@ -119,12 +124,12 @@ pub(crate) fn kind(object: &Object) -> CallKind {
     }
 }
 
-pub(crate) fn thread_id(object: &Object) -> Option<String> {
+pub(crate) fn thread_id(object: &impl Members) -> Option<String> {
     let chat = json::member(object, "chatInfo")?;
     Some(json::prose(json::text(chat, "threadId")?))
 }
 
-pub(crate) fn tenant(object: &Object) -> Option<TenantId> {
+pub(crate) fn tenant(object: &impl Members) -> Option<TenantId> {
     TenantId::parse(json::text(object, "tenantId")?).ok()
 }
 
@@ -263,7 +268,7 @@ pub(crate) fn facts_object(call: &CallId, facts: &CallFacts) -> Object {
 }
 
 /// Who is behind `source` or a target.
-pub(crate) fn identity_of(object: &Object, name: &str) -> Option<Identity> {
+pub(crate) fn identity_of(object: &impl Members, name: &str) -> Option<Identity> {
     json::member(object, name).map(identity::decode)
 }
 

@@ -35,7 +35,7 @@ impl ErrorBody {
 ///
 /// `UnknownError` with JSON inside its message, as Graph's gateway sends it, is unwrapped.
 pub fn decode(body: &[u8]) -> Option<ErrorBody> {
-    let outer = json::object(body, "the error").ok()?;
+    let outer = json::borrowed(body, "the error").ok()?;
     let error = json::member(&outer, "error")?;
     let mut code = json::text(error, "code").unwrap_or_default();
     let mut message = json::text(error, "message").unwrap_or_default();
@@ -45,7 +45,7 @@ pub fn decode(body: &[u8]) -> Option<ErrorBody> {
     });
     let wrapped = Some(message)
         .filter(|_| code.eq_ignore_ascii_case("UnknownError"))
-        .and_then(|message| json::object(message.as_bytes(), "the message").ok());
+        .and_then(|message| json::borrowed(message.as_bytes(), "the message").ok());
     let number;
     if let Some(wrapped) = &wrapped {
         if let Some(lifted) = json::text(wrapped, "errorCode") {

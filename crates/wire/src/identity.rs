@@ -3,9 +3,9 @@
 
 use openmic_model::{Identity, IdentityKind};
 use serde::Serialize;
-use serde_json::Value;
 
-use crate::json::{self, Object};
+use crate::json;
+use crate::tree::{Members, Node as _};
 
 /// Members of an identity set in the order they are looked for.
 const MEMBERS: [(&str, IdentityKind); 4] = [
@@ -16,14 +16,20 @@ const MEMBERS: [(&str, IdentityKind); 4] = [
 ];
 
 /// Reads `identity` of an object such as `info`, `source` or a target.
-pub(crate) fn decode(holder: &Object) -> Identity {
+pub(crate) fn decode(holder: &impl Members) -> Identity {
     let set = json::member(holder, "identity");
     let known = set.and_then(|set| {
         MEMBERS
             .iter()
             .find_map(|(name, kind)| Some((*kind, json::member(set, name)?)))
     });
-    let other = || set?.values().find_map(Value::as_object);
+    let other = || {
+        let members = set?.members();
+        let objects = members.filter_map(|(name, value)| Some((name, value.as_members()?)));
+        objects
+            .min_by_key(|(name, _)| *name)
+            .map(|(_, object)| object)
+    };
     let (kind, found) = match known {
         Some((kind, found)) => (kind, Some(found)),
         None => (IdentityKind::Other, other()),

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::strict;
+use crate::tree::{Borrowed, Json, Members, Node};
 
 /// Most entries one array of a body may hold: participants of a roster, notifications of a batch.
 pub const MAX_ITEMS: usize = 5000;
@@ -46,11 +47,19 @@ pub enum DecodeError {
 }
 
 /// Parses a body that must be one object; `what` names it in errors.
-pub(crate) fn object(body: &[u8], what: &'static str) -> Result<Object, DecodeError> {
+pub(crate) fn borrowed<'a>(
+    body: &'a [u8],
+    what: &'static str,
+) -> Result<Borrowed<'a>, DecodeError> {
     match strict::value(body).map_err(DecodeError::Json)? {
-        Value::Object(object) => Ok(object),
+        Json::Object(object) => Ok(object),
         _ => Err(DecodeError::NotAnObject(what)),
     }
+}
+
+/// The same, to be kept.
+pub(crate) fn object(body: &[u8], what: &'static str) -> Result<Object, DecodeError> {
+    borrowed(body, what).map(|object| Object::from(&object))
 }
 
 /// Writes a twin.
@@ -59,48 +68,48 @@ pub(crate) fn bytes(twin: &impl Serialize) -> Vec<u8> {
 }
 
 /// A member that is a string.
-pub(crate) fn text<'a>(object: &'a Object, name: &str) -> Option<&'a str> {
-    object.get(name)?.as_str()
+pub(crate) fn text<'a>(object: &'a impl Members, name: &str) -> Option<&'a str> {
+    object.member(name)?.as_str()
 }
 
 /// A member that is an object.
-pub(crate) fn member<'a>(object: &'a Object, name: &str) -> Option<&'a Object> {
-    object.get(name)?.as_object()
+pub(crate) fn member<'a, O: Members>(object: &'a O, name: &str) -> Option<&'a O> {
+    object.member(name)?.as_members()
 }
 
 /// A member that is a truth value, also spelt as a string.
-pub(crate) fn flag(object: &Object, name: &str) -> Option<bool> {
-    match object.get(name)? {
-        Value::Bool(flag) => Some(*flag),
-        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
-        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+pub(crate) fn flag(object: &impl Members, name: &str) -> Option<bool> {
+    let value = object.member(name)?;
+    value.as_bool().or_else(|| match value.as_str()? {
+        text if text.eq_ignore_ascii_case("true") => Some(true),
+        text if text.eq_ignore_ascii_case("false") => Some(false),
         _ => None,
-    }
+    })
 }
 
 /// A member that is a whole number, also spelt as a string.
-pub(crate) fn number(object: &Object, name: &str) -> Option<i64> {
-    match object.get(name)? {
-        Value::Number(number) => number.as_i64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
+pub(crate) fn number(object: &impl Members, name: &str) -> Option<i64> {
+    let value = object.member(name)?;
+    match value.as_number() {
+        Some(number) => number.as_i64(),
+        None => value.as_str()?.trim().parse().ok(),
     }
 }
 
 /// A member that is an array within the limit; absent or null is empty.
-pub(crate) fn list<'a>(object: &'a Object, name: &'static str) -> Result<&'a [Value], DecodeError> {
-    match object.get(name) {
-        None | Some(Value::Null) => Ok(&[]),
-        Some(Value::Array(items)) => bounded(items, name),
-        Some(_) => Err(DecodeError::Missing(name)),
+pub(crate) fn list<'a, O: Members>(
+    object: &'a O,
+    name: &'static str,
+) -> Result<&'a [O::Node], DecodeError> {
+    match object.member(name) {
+        None => Ok(&[]),
+        Some(value) if value.is_null() => Ok(&[]),
+        Some(value) => bounded(value.as_items().ok_or(DecodeError::Missing(name))?, name),
     }
 }
 
 /// Refuses an array over the limit.
-pub(crate) fn bounded<'a>(
-    items: &'a [Value],
-    name: &'static str,
-) -> Result<&'a [Value], DecodeError> {
+pub(crate) fn bounded<'a, T>(items: &'a [T], name: &'static str) -> Result<&'a [T], DecodeError> {
     if items.len() > MAX_ITEMS {
         return Err(DecodeError::TooMany(name));
     }
@@ -108,7 +117,7 @@ pub(crate) fn bounded<'a>(
 }
 
 /// Whether `@odata.type` names `kind`. `#` and the namespace may be missing, case does not count.
-pub(crate) fn is_type(object: &Object, kind: &str) -> bool {
+pub(crate) fn is_type(object: &impl Members, kind: &str) -> bool {
     text(object, "@odata.type").is_some_and(|raw| {
         let name = raw.trim_start_matches('#');
         let name = name.rsplit('.').next().unwrap_or(name);

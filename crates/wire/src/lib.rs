@@ -35,6 +35,7 @@ mod result_info;
 pub mod schema;
 mod shape;
 mod strict;
+mod tree;
 
 pub use json::{DecodeError, MAX_ITEMS};
 

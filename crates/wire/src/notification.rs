@@ -13,8 +13,9 @@ use serde_json::{Map, Value};
 use crate::json::{self, DecodeError, Object};
 use crate::operation::{self, Casing, OperationJson};
 use crate::participant::{self, ParticipantJson};
-use crate::raw::RawEntry;
-use crate::resource::Resource;
+use crate::raw::RawEntries;
+use crate::resource::{self, Resource};
+use crate::tree::{Borrowed, Json, Members, Node as _};
 use crate::{MAX_ITEMS, call};
 
 /// `changeType` of a notification.
@@ -73,13 +74,13 @@ pub struct Incoming {
 
 /// What one notification POST holds.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct Batch<'a> {
     /// What could be read, in the order sent.
     pub notifications: Vec<Notification>,
     /// What could not: entries of the batch, or participants in them.
     pub faults: Vec<Fault>,
     /// Every entry that is an object, readable or not, as it came.
-    pub raw: Vec<RawEntry>,
+    pub raw: RawEntries<'a>,
 }
 
 /// A part of a batch that could not be read and was left out.
@@ -98,48 +99,45 @@ pub struct Fault {
 /// # Errors
 /// [`DecodeError`] when the body is no JSON object with an array `value` within the limit;
 /// [`DecodeError::OldFormat`] for an incoming call in the format before Graph.
-pub fn decode(body: &[u8]) -> Result<Batch, DecodeError> {
-    let mut envelope = json::object(body, "the notification")?;
-    if !envelope.contains_key("value") {
-        return Err(if envelope.contains_key("callState") {
+pub fn decode(body: &[u8]) -> Result<Batch<'_>, DecodeError> {
+    let mut envelope = json::borrowed(body, "the notification")?;
+    if envelope.member("value").is_none() {
+        return Err(if envelope.member("callState").is_some() {
             DecodeError::OldFormat
         } else {
             DecodeError::Missing("value")
         });
     }
     json::list(&envelope, "value")?;
-    let Some(Value::Array(entries)) = envelope.remove("value") else {
+    let Some(Json::Array(entries)) = envelope.take("value") else {
         return Ok(Batch::default());
     };
-    let mut batch = Batch {
-        raw: Vec::with_capacity(entries.len()),
-        ..Batch::default()
-    };
+    let mut batch = Batch::default();
     for (at, value) in entries.into_iter().enumerate() {
         let mut reader = Reader {
             entry: at,
             batch: &mut batch,
         };
-        match RawEntry::new(value) {
-            None => reader.faults([DecodeError::NotAnObject("a notification")]),
-            Some(raw) => {
-                if let Err(source) = reader.entry(raw.object(), raw.resource()) {
-                    reader.faults([source]);
-                }
-                batch.raw.push(raw);
-            }
+        let Json::Object(object) = value else {
+            reader.faults([DecodeError::NotAnObject("a notification")]);
+            continue;
+        };
+        let resource = resource::of_entry(&object);
+        if let Err(source) = reader.entry(&object, &resource) {
+            reader.faults([source]);
         }
+        batch.raw.push(object, resource);
     }
     Ok(batch)
 }
 
 /// Reads one entry into the batch.
-struct Reader<'a> {
+struct Reader<'a, 'b> {
     entry: usize,
-    batch: &'a mut Batch,
+    batch: &'a mut Batch<'b>,
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     fn faults(&mut self, sources: impl IntoIterator<Item = DecodeError>) {
         // the first ones tell what is wrong; a POST may hold very many
         let room = MAX_ITEMS.saturating_sub(self.batch.faults.len());
@@ -148,7 +146,7 @@ impl Reader<'_> {
         self.batch.faults.extend(faults.take(room));
     }
 
-    fn entry(&mut self, entry: &Object, resource: &Resource) -> Result<(), DecodeError> {
+    fn entry(&mut self, entry: &Borrowed<'_>, resource: &Resource) -> Result<(), DecodeError> {
         let words = [
             ("created", ChangeType::Created),
             ("updated", ChangeType::Updated),
@@ -156,7 +154,7 @@ impl Reader<'_> {
         ];
         let change = json::text(entry, "changeType").ok_or(DecodeError::Missing("changeType"))?;
         let change = json::word(&words, change).unwrap_or(ChangeType::Other);
-        let data = entry.get("resourceData").unwrap_or(&Value::Null);
+        let data = entry.member("resourceData").unwrap_or(&Json::Null);
         let call = resource.call().cloned();
         let mut push = |item| {
             self.batch.notifications.push(Notification {
@@ -166,19 +164,19 @@ impl Reader<'_> {
             });
         };
         let item = match (resource, data) {
-            (Resource::Participants(_) | Resource::Operation(..), Value::Array(items)) => {
+            (Resource::Participants(_) | Resource::Operation(..), Json::Array(items)) => {
                 let (updates, faults) = rosters(json::bounded(items, "resourceData")?, true)?;
                 updates.into_iter().map(Item::Roster).for_each(push);
                 self.faults(faults);
                 return Ok(());
             }
-            (Resource::Participants(_), Value::Object(_)) => {
+            (Resource::Participants(_), Json::Object(_)) => {
                 let (updates, faults) = rosters(std::slice::from_ref(data), false)?;
                 updates.into_iter().map(Item::Roster).for_each(push);
                 self.faults(faults);
                 return Ok(());
             }
-            (Resource::Participant(..), Value::Object(_)) => {
+            (Resource::Participant(..), Json::Object(_)) => {
                 let mut entry = participant::delta_entry(data)?;
                 entry.removed |= change == ChangeType::Deleted;
                 Item::Roster(RosterUpdate::Delta {
@@ -188,12 +186,12 @@ impl Reader<'_> {
             }
             (Resource::Operation(_, id), data) => {
                 let mut operation = data
-                    .as_object()
-                    .map_or_else(operation::pending, operation::from_object);
+                    .as_members()
+                    .map_or_else(operation::pending, operation::read);
                 operation.id = operation.id.or_else(|| id.clone());
                 Item::Operation(operation)
             }
-            (Resource::Call(_), data) => call_item(change, data.as_object()),
+            (Resource::Call(_), data) => call_item(change, data.as_members()),
             _ => Item::Other,
         };
         push(item);
@@ -201,8 +199,8 @@ impl Reader<'_> {
     }
 }
 
-fn call_item(change: ChangeType, data: Option<&Object>) -> Item {
-    let empty = Object::new();
+fn call_item(change: ChangeType, data: Option<&Borrowed<'_>>) -> Item {
+    let empty = Borrowed::default();
     let data = data.unwrap_or(&empty);
     let mut facts = call::facts(data);
     if change == ChangeType::Deleted {
@@ -227,13 +225,13 @@ fn call_item(change: ChangeType, data: Option<&Object>) -> Item {
 /// What came outside an `array`, or in one of which an entry cannot be read, is not the whole
 /// roster: it becomes a delta without a number, so that nobody is taken for gone.
 fn rosters(
-    items: &[Value],
+    items: &[Json<'_>],
     array: bool,
 ) -> Result<(Vec<RosterUpdate>, Vec<DecodeError>), DecodeError> {
     let mut updates = Vec::new();
     let mut faults = Vec::new();
-    let deltas = items.iter().filter_map(Value::as_object);
-    for delta in deltas.filter(|item| is_delta(item)) {
+    let deltas = items.iter().filter_map(Json::as_members);
+    for delta in deltas.filter(|item| is_delta(*item)) {
         let mut entries = Vec::new();
         for item in json::list(delta, "participants")? {
             match participant::delta_entry(item) {
@@ -271,13 +269,13 @@ fn rosters(
 }
 
 /// Whether an item of a roster is a delta of it, and no participant.
-pub(crate) fn is_delta(item: &Object) -> bool {
+pub(crate) fn is_delta(item: &impl Members) -> bool {
     json::is_type(item, "deltaParticipants") || holds_entries(item)
 }
 
 /// A delta whose type was left out: a list of participants and no id.
-fn holds_entries(item: &Object) -> bool {
-    item.contains_key("participants") && !item.contains_key("isMuted")
+fn holds_entries(item: &impl Members) -> bool {
+    item.member("participants").is_some() && item.member("isMuted").is_none()
 }
 
 /// A notification to be written. Its `Debug` shows no address, which may hold a secret.

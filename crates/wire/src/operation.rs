@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::json::{self, DecodeError};
 use crate::result_info::{self, ResultInfoJson};
+use crate::tree::Members;
 
 /// How the words of `status` are spelt on the wire.
 ///
@@ -39,12 +40,16 @@ pub fn decode(body: &[u8]) -> Result<Operation, DecodeError> {
     if body.is_empty() || body == b"null" {
         return Ok(pending());
     }
-    Ok(from_object(&json::object(body, "the operation")?))
+    Ok(read(&json::borrowed(body, "the operation")?))
 }
 
 /// Reads an operation that was parsed already; what is missing or unreadable is left out, an
 /// unknown status is running.
 pub fn from_object(object: &Map<String, Value>) -> Operation {
+    read(object)
+}
+
+pub(crate) fn read(object: &impl Members) -> Operation {
     let id = json::text(object, "id").and_then(|raw| OperationId::parse(raw).ok());
     let context = json::text(object, "clientContext");
     Operation {

@@ -3,10 +3,10 @@
 
 use openmic_model::{DeltaEntry, MediaStream, Participant, ParticipantId};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::identity::{self, IdentitySetJson};
 use crate::json::{self, DecodeError, Object};
+use crate::tree::{Members, Node};
 
 /// One page of `GET participants`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Page {
 /// # Errors
 /// [`DecodeError`] when it is no JSON object, or states no usable `id` or no `isMuted`.
 pub fn decode(body: &[u8]) -> Result<Participant, DecodeError> {
-    from_object(&json::object(body, "the participant")?)
+    from_object(&json::borrowed(body, "the participant")?)
 }
 
 /// Reads the answer to `GET participants`. An unreadable entry does not lose the others.
@@ -32,8 +32,8 @@ pub fn decode(body: &[u8]) -> Result<Participant, DecodeError> {
 /// # Errors
 /// [`DecodeError`] when it is no JSON object with an array `value` within the limit.
 pub fn decode_page(body: &[u8]) -> Result<Page, DecodeError> {
-    let object = json::object(body, "the list of participants")?;
-    if !object.contains_key("value") {
+    let object = json::borrowed(body, "the list of participants")?;
+    if object.member("value").is_none() {
         return Err(DecodeError::Missing("value"));
     }
     let mut page = Page {
@@ -49,17 +49,17 @@ pub fn decode_page(body: &[u8]) -> Result<Page, DecodeError> {
     Ok(page)
 }
 
-pub(crate) fn from_value(value: &Value) -> Result<Participant, DecodeError> {
+fn from_value(value: &impl Node) -> Result<Participant, DecodeError> {
     from_object(
         value
-            .as_object()
+            .as_members()
             .ok_or(DecodeError::NotAnObject("a participant"))?,
     )
 }
 
 /// Reads one entry. `isMuted` is what verdicts rest on, so an entry that does not state it is
 /// unreadable rather than guessed; only of somebody who left it may be missing.
-fn from_object(object: &Object) -> Result<Participant, DecodeError> {
+fn from_object(object: &impl Members) -> Result<Participant, DecodeError> {
     let raw = json::text(object, "id").ok_or(DecodeError::Missing("id"))?;
     let id = ParticipantId::parse(raw).map_err(|source| DecodeError::Id {
         member: "id",
@@ -75,43 +75,43 @@ fn from_object(object: &Object) -> Result<Participant, DecodeError> {
     let streams = json::list(object, "mediaStreams")?;
     Ok(Participant {
         id,
-        identity: identity::decode(info.unwrap_or(&Object::new())),
+        identity: info.map_or_else(|| identity::decode(&Object::new()), identity::decode),
         is_muted,
         in_lobby: json::flag(object, "isInLobby").unwrap_or(false),
         roster_sequence_number: sequence.and_then(|number| u64::try_from(number).ok()),
         streams: streams
             .iter()
-            .filter_map(Value::as_object)
+            .filter_map(Node::as_members)
             .map(stream)
             .collect(),
     })
 }
 
-pub(crate) fn is_removed(object: &Object) -> bool {
+pub(crate) fn is_removed(object: &impl Members) -> bool {
     object
-        .get("removedState")
+        .member("removedState")
         .is_some_and(|state| !state.is_null())
 }
 
-pub(crate) fn delta_entry(value: &Value) -> Result<DeltaEntry, DecodeError> {
+pub(crate) fn delta_entry(value: &impl Node) -> Result<DeltaEntry, DecodeError> {
     let participant = from_value(value)?;
     Ok(DeltaEntry {
         participant,
-        removed: value.as_object().is_some_and(is_removed),
+        removed: value.as_members().is_some_and(is_removed),
     })
 }
 
-fn stream(object: &Object) -> MediaStream {
+fn stream(object: &impl Members) -> MediaStream {
     let media = ["audio", "video", "videoBasedScreenSharing", "data"];
     let directions = ["inactive", "sendOnly", "receiveOnly", "sendReceive"];
     MediaStream {
         media_type: spelling(&media, json::text(object, "mediaType")),
         label: json::text(object, "label").map(json::prose),
-        source_id: match object.get("sourceId") {
-            Some(Value::String(id)) => json::prose(id),
-            Some(Value::Number(id)) => id.to_string(),
-            _ => String::new(),
-        },
+        source_id: object.member("sourceId").map_or_else(String::new, |id| {
+            let number = || id.as_number().map(ToString::to_string);
+            let text = id.as_str().map(json::prose);
+            text.or_else(number).unwrap_or_default()
+        }),
         direction: spelling(&directions, json::text(object, "direction")),
         server_muted: json::flag(object, "serverMuted"),
     }

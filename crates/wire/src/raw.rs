@@ -14,6 +14,7 @@ use crate::json::{self, Object};
 use crate::operation;
 use crate::participant;
 use crate::resource::{self, Resource};
+use crate::tree::Borrowed;
 
 pub use roster::{Gap, RawRoster};
 
@@ -37,29 +38,50 @@ impl fmt::Debug for RawEntry {
     }
 }
 
+/// The entries of a notification POST while its body is there. Most are told to nobody, so copies
+/// are made of those that are. Its `Debug` shows no content.
+#[derive(Clone, Default)]
+pub struct RawEntries<'a>(Vec<(Borrowed<'a>, Resource)>);
+
+impl fmt::Debug for RawEntries<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let resources = self.0.iter().map(|(_, resource)| resource);
+        f.debug_list().entries(resources).finish()
+    }
+}
+
+impl<'a> RawEntries<'a> {
+    pub(crate) fn push(&mut self, object: Borrowed<'a>, resource: Resource) {
+        self.0.push((object, resource));
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that `wanted` takes, told whose each is: `None` when its resource names no call.
+    pub fn entries(&self, wanted: impl Fn(Option<&CallId>) -> bool) -> Vec<RawEntry> {
+        let wanted = self
+            .0
+            .iter()
+            .filter(|(_, resource)| wanted(resource.call()));
+        wanted
+            .map(|(object, resource)| RawEntry {
+                object: object.into(),
+                resource: resource.clone(),
+                since: None,
+            })
+            .collect()
+    }
+}
+
 impl RawEntry {
-    /// Takes an entry of `value`; `None` when it is no object.
-    pub(crate) fn new(value: Value) -> Option<Self> {
-        let Value::Object(object) = value else {
-            return None;
-        };
-        let data = object.get("resourceData").unwrap_or(&Value::Null);
-        let resource = resource::of_entry(&object, data);
-        Some(Self {
-            object,
-            resource,
-            since: None,
-        })
-    }
-
-    pub(crate) fn object(&self) -> &Object {
-        &self.object
-    }
-
-    pub(crate) fn resource(&self) -> &Resource {
-        &self.resource
-    }
-
     /// Whose it is; `None` when the resource names no call.
     pub fn call(&self) -> Option<&CallId> {
         self.resource.call()

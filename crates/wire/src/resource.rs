@@ -2,9 +2,9 @@
 //! `@odata.nextLink`.
 
 use openmic_model::{CallId, OperationId, ParticipantId};
-use serde_json::Value;
 
-use crate::json::{self, Object};
+use crate::json;
+use crate::tree::Members;
 
 /// What a `resourceUrl` names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -111,7 +111,7 @@ impl Resource {
 }
 
 /// The resource of an entry: the newer member, else the older, else what the data is.
-pub(crate) fn of_entry(entry: &Object, data: &Value) -> Resource {
+pub(crate) fn of_entry(entry: &impl Members) -> Resource {
     let named = ["resourceUrl", "resource"]
         .iter()
         .filter_map(|name| json::text(entry, name))
@@ -120,7 +120,7 @@ pub(crate) fn of_entry(entry: &Object, data: &Value) -> Resource {
     if let Some(resource) = named {
         return resource;
     }
-    let own = data.as_object().and_then(|data| {
+    let own = json::member(entry, "resourceData").and_then(|data| {
         let call = json::is_type(data, "call");
         let id = json::text(data, "id").filter(|_| call)?;
         CallId::parse(id).ok()

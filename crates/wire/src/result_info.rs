@@ -3,11 +3,12 @@
 use openmic_model::ResultInfo;
 use serde::Serialize;
 
-use crate::json::{self, Object};
+use crate::json;
+use crate::tree::Members;
 
 /// Reads `resultInfo` of an object. Numbers may be strings, `subCode` is seen for `subcode`, and
 /// either may be missing.
-pub(crate) fn decode(parent: &Object) -> Option<ResultInfo> {
+pub(crate) fn decode(parent: &impl Members) -> Option<ResultInfo> {
     let info = json::member(parent, "resultInfo")?;
     let number = |name| {
         let wide = json::number(info, name)?;

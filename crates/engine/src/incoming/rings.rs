@@ -112,13 +112,8 @@ impl Ring {
         let (Some(lane), Some(came)) = (&webhook.lane, came) else {
             return;
         };
-        let entries = came.raw.iter();
-        let own = entries.filter(|entry| entry.call() == Some(&self.id));
-        lane.push(Parcel::new(
-            came.headers,
-            own.cloned().collect(),
-            came.length,
-        ));
+        let own = came.raw.entries(|named| named == Some(&self.id));
+        lane.push(Parcel::new(came.headers, own, came.length));
     }
 
     /// Whether a bot's webhook is told of this call.

@@ -328,19 +328,14 @@ async fn a_bots_callback_is_told_of_again() {
     assert_eq!(named, bot);
     let entry = call_state("call-1", "established");
     let body = json!({"value": [entry]}).to_string();
-    let batch = notification::decode(body.as_bytes()).unwrap();
     let tenant = TenantId::parse(TENANT).unwrap();
     let engine = life.engine().clone();
     let key = format!("{:032x}", key(1).0);
     life.run(async move {
+        let batch = notification::decode(body.as_bytes()).unwrap();
+        let headers = http::HeaderMap::new();
         engine
-            .deliver_post(
-                &key,
-                Some(&tenant),
-                batch,
-                &http::HeaderMap::new(),
-                body.len(),
-            )
+            .deliver_post(&key, Some(&tenant), batch, &headers, body.len())
             .unwrap();
     })
     .await;

@@ -151,7 +151,8 @@ impl Stage {
             }
         }
         let body = json!({"@odata.type": "#microsoft.graph.commsNotifications", "value": entries});
-        let batch = notification::decode(body.to_string().as_bytes()).unwrap();
+        let body = body.to_string();
+        let batch = notification::decode(body.as_bytes()).unwrap();
         assert!(batch.faults.is_empty(), "{:?}", batch.faults);
         let tenant = TenantId::parse(TENANT).unwrap();
         self.engine.deliver(key, Some(&tenant), batch.notifications)

@@ -168,7 +168,7 @@ fn parcel(message: &str, entries: &[Value]) -> Parcel {
     let body = json!({"value": entries}).to_string();
     let batch = notification::decode(body.as_bytes()).unwrap();
     assert_eq!(batch.raw.len(), entries.len());
-    Parcel::new(&headers(message), batch.raw, body.len())
+    Parcel::new(&headers(message), batch.raw.entries(|_| true), body.len())
 }
 
 /// `value` of each POST, in order.

@@ -1,5 +1,5 @@
 use openmic_model::{CallId, IdentityKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -123,4 +123,16 @@ fn answers_read_back_as_written() {
     let page = decode_page(&all).unwrap();
     assert_eq!(page.participants, [person.clone(), person]);
     assert_eq!((page.unreadable, page.next), (0, None));
+}
+
+#[test]
+fn of_kinds_that_nobody_knows_the_first_by_name_counts_in_any_order() {
+    for set in [
+        r#"{"b":{"id":"1"},"c":{"id":"2"}}"#,
+        r#"{"c":{"id":"2"},"b":{"id":"1"}}"#,
+    ] {
+        let text = format!(r#"{{"id":"p","isMuted":true,"info":{{"identity":{set}}}}}"#);
+        let person = decode(text.as_bytes()).unwrap();
+        assert_eq!(person.identity.id.as_deref(), Some("1"), "{set}");
+    }
 }

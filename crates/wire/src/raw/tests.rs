@@ -9,7 +9,8 @@ use crate::notification;
 
 fn entries(value: &Value) -> Vec<RawEntry> {
     let body = json!({"value": value}).to_string();
-    notification::decode(body.as_bytes()).unwrap().raw
+    let batch = notification::decode(body.as_bytes()).unwrap();
+    batch.raw.entries(|_| true)
 }
 
 fn one(value: &Value) -> RawEntry {

@@ -284,7 +284,8 @@ proptest! {
             json!({"changeType": "created", "resourceData": data,
                    "resourceUrl": format!("/communications/calls/{CALL}")}),
         ] {
-            let batch = decode(&envelope(std::slice::from_ref(&entry))).unwrap();
+            let body = envelope(std::slice::from_ref(&entry));
+            let batch = decode(&body).unwrap();
             let told = batch.notifications.len() + batch.faults.len();
             prop_assert!(told > 0, "{entry} vanished");
         }
