@@ -37,8 +37,8 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, BearerError> {
     }
     let token = token.trim_matches(' ');
     // Without a way out, so that the long token is looked through many bytes at a time.
-    let fits = |all: bool, byte: u8| all & byte.is_ascii_graphic() & (byte != b',');
-    if token.bytes().fold(!token.is_empty(), fits) {
+    let odd = |byte: u8| u8::from(!byte.is_ascii_graphic()) | u8::from(byte == b',');
+    if !token.is_empty() && token.bytes().fold(0, |any, byte| any | odd(byte)) == 0 {
         return Ok(token);
     }
     Err(if token.contains(',') {
