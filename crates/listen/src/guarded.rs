@@ -190,6 +190,9 @@ fn own_head(buf: &[u8]) -> Option<usize> {
     let from = buf.len().saturating_sub(MAX_HEAD);
     let tail = &buf[from..];
     let begins = |at: &usize| {
+        if tail[*at] != b'H' {
+            return false;
+        }
         let head = tail[*at..].strip_prefix(b"HTTP/1.1 4");
         head.is_some_and(|head| OWN_STATUS.iter().any(|status| head.starts_with(status)))
     };
