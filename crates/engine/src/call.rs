@@ -96,7 +96,7 @@ impl Shared {
     ///
     /// Operations that the engine began are told as the bot knows them, once for each command they
     /// served; those that served none of its are left out.
-    pub(crate) fn relay(&self, came: Came<'_>, engine: &Inner) {
+    pub(crate) fn relay(&self, came: &Came<'_>, engine: &Inner) {
         let (Some(lane), Some(relay)) = (&self.lane, &engine.relay) else {
             return;
         };

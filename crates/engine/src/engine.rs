@@ -160,7 +160,7 @@ impl Inner {
         &self,
         call: &Shared,
         mut notifications: Vec<Notification>,
-        came: Option<Came<'_>>,
+        came: Option<&Came<'_>>,
     ) -> Result<Delivered, DeliverError> {
         let metrics = &self.metrics;
         let refuse = |notifications: &[Notification], result, error| {
@@ -210,7 +210,7 @@ impl Inner {
 }
 
 /// A POST of notifications as it came.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Came<'a> {
     pub(crate) raw: RawEntries<'a>,
     pub(crate) headers: &'a HeaderMap,
@@ -330,7 +330,7 @@ impl Engine {
             headers,
             length,
         };
-        self.take(key, tenant, notifications, Some(came))
+        self.take(key, tenant, notifications, Some(&came))
     }
 
     fn take(
@@ -338,7 +338,7 @@ impl Engine {
         key: &str,
         tenant: Option<&TenantId>,
         notifications: Vec<Notification>,
-        came: Option<Came<'_>>,
+        came: Option<&Came<'_>>,
     ) -> Result<Delivered, DeliverError> {
         self.recover();
         let inner = &self.inner;
@@ -357,7 +357,7 @@ impl Engine {
         }
         match call {
             Some(call) => inner.post(&call, notifications, came),
-            None => inner.deliver_to_app(notifications, came.as_ref()),
+            None => inner.deliver_to_app(notifications, came),
         }
     }
 

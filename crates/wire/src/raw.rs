@@ -40,7 +40,7 @@ impl fmt::Debug for RawEntry {
 
 /// The entries of a notification POST while its body is there. Most are told to nobody, so copies
 /// are made of those that are. Its `Debug` shows no content.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct RawEntries<'a>(Vec<(Borrowed<'a>, Resource)>);
 
 impl fmt::Debug for RawEntries<'_> {

@@ -1,6 +1,8 @@
 //! Paths of calls and what belongs to them, as they stand in notifications, `Location` and
 //! `@odata.nextLink`.
 
+use std::borrow::Cow;
+
 use openmic_model::{CallId, OperationId, ParticipantId};
 
 use crate::json;
@@ -155,18 +157,18 @@ pub(crate) fn with_operation(raw: &str, id: &OperationId) -> Option<String> {
 }
 
 /// What stands behind the name of a collection.
-enum Key {
+enum Key<'a> {
     /// Nothing: the collection itself.
     All,
     /// The key of one member.
-    One(String),
+    One(Cow<'a, str>),
 }
 
 /// Takes the collection `name` and its key, if one follows. `None` when another part comes.
 fn key<'a>(
     parts: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
     name: &str,
-) -> Option<Key> {
+) -> Option<Key<'a>> {
     let part = parts.peek()?;
     let head = part.get(..name.len())?;
     if !head.eq_ignore_ascii_case(name) {
@@ -184,7 +186,10 @@ fn key<'a>(
 }
 
 /// Undoes percent-encoding (RFC 3986 section 2.1); what is no escape stays as it is.
-fn unescape(raw: &str) -> String {
+fn unescape(raw: &str) -> Cow<'_, str> {
+    if !raw.contains('%') {
+        return raw.into();
+    }
     let bytes = raw.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -202,7 +207,7 @@ fn unescape(raw: &str) -> String {
             at += 1;
         }
     }
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8_lossy(&out).into_owned().into()
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ use crate::tree::{Borrowed, Json};
 /// Deepest nesting; a roster in a notification has eight.
 const MAX_DEPTH: usize = 32;
 
+/// Members of most of Graph's objects.
+const USUAL: usize = 8;
+
 /// Members up to which each new name is compared with all; Graph's objects have fewer.
 const FEW: usize = 32;
 
@@ -115,6 +118,9 @@ impl<'de> Visitor<'de> for Level {
                 // repeated here.
                 return Err(A::Error::custom("an object names a member twice"));
             }
+            if object.is_empty() {
+                object.reserve(USUAL);
+            }
             object.push((name, value));
         }
         Ok(Json::Object(Borrowed(object)))
@@ -122,18 +128,14 @@ impl<'de> Visitor<'de> for Level {
 }
 
 /// Whether `object` has that name; `many` are its names once they are too many to look through.
-fn is_known<'de>(
-    object: &[(Cow<'de, str>, Json<'de>)],
-    many: &mut BTreeSet<Cow<'de, str>>,
-    name: &Cow<'de, str>,
-) -> bool {
+fn is_known(object: &[(Cow<'_, str>, Json<'_>)], many: &mut BTreeSet<String>, name: &str) -> bool {
     if object.len() < FEW {
         return object.iter().any(|(known, _)| known == name);
     }
     if many.is_empty() {
-        many.extend(object.iter().map(|(known, _)| known.clone()));
+        many.extend(object.iter().map(|(known, _)| known.as_ref().to_owned()));
     }
-    !many.insert(name.clone())
+    !many.insert(name.to_owned())
 }
 
 /// The name of a member.

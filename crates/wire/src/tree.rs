@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Number, Value};
 
 /// A value, its texts borrowed from the body.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Json<'a> {
     Null,
     Bool(bool),
@@ -16,7 +16,7 @@ pub(crate) enum Json<'a> {
 }
 
 /// An object of such values, its members in the order in which they came. No two have one name.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Borrowed<'a>(pub(crate) Vec<(Cow<'a, str>, Json<'a>)>);
 
 /// A value, whether its texts are its own or another's.

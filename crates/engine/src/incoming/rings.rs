@@ -283,7 +283,7 @@ impl Inner {
         for (call, notices) in calls {
             let ring = told.iter().find(|ring| call.id.get() == Some(&ring.id));
             let came = came.filter(|_| ring.is_none());
-            match self.post(&call, notices, came.cloned()) {
+            match self.post(&call, notices, came) {
                 Ok(taken) => {
                     delivered.queued += taken.queued;
                     delivered.foreign += taken.foreign;
