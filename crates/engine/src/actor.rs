@@ -55,19 +55,30 @@ pub(crate) struct Actor {
     pub(crate) call: Arc<Shared>,
     pub(crate) machine: Machine,
     pub(crate) effects: Vec<Effect>,
-    /// What is to be written down before anything of it.
-    pub(crate) opening: Vec<Record>,
-    /// The request it begins with, until it is sent.
-    pub(crate) first: Option<Box<First>>,
+    /// None once it has rested.
+    pub(crate) beginning: Option<Box<Beginning>>,
     /// It begins with a ring.
     pub(crate) offered: bool,
-    pub(crate) created: Option<CreatedReply>,
-    pub(crate) begun: Instant,
-    /// How long a POST may be under way, counted from when it was wanted.
-    pub(crate) post_limit: Duration,
+    pub(crate) begun: Time,
     /// It has run before.
     pub(crate) rested: bool,
     pub(crate) carried: Carried,
+}
+
+/// What a call needs while it begins.
+#[derive(Default)]
+pub(crate) struct Beginning {
+    /// What is to be written down before anything of it.
+    pub(crate) records: Vec<Record>,
+    /// The request it begins with, until it is sent.
+    pub(crate) first: Option<First>,
+    pub(crate) created: Option<CreatedReply>,
+}
+
+impl Beginning {
+    const fn is_over(&self) -> bool {
+        self.records.is_empty() && self.first.is_none() && self.created.is_none()
+    }
 }
 
 /// What a call brings along from its sleep, or from another process.
@@ -138,12 +149,14 @@ impl Actor {
             unproven,
             probe,
         } = std::mem::take(&mut self.carried);
+        let beginning = self.beginning.as_mut();
+        let records = beginning.map(|beginning| std::mem::take(&mut beginning.records));
         let mut desk = Desk {
             lanes,
             topic,
             timeline,
             beside: Beside {
-                records: std::mem::take(&mut self.opening),
+                records: records.unwrap_or_default(),
                 ..Beside::default()
             },
             sent: Sent::default(),
@@ -165,7 +178,7 @@ impl Actor {
             self.settle_in(&mut desk);
             self.rested = true;
         }
-        let mut alarm = pin!(sleep_until(self.begun));
+        let mut alarm = pin!(sleep_until(self.engine.instant(self.begun)));
         // What is waited for is no part of the task.
         let pause = poll_fn(|context| self.turns(&mut desk, alarm.as_mut(), context)).await;
         let Desk {
@@ -176,6 +189,7 @@ impl Actor {
             unproven,
             ..
         } = desk;
+        self.beginning = None;
         self.carried = Carried {
             topic,
             timeline,
@@ -266,8 +280,7 @@ impl Actor {
             && desk.probe.is_none()
             && desk.lost.is_none()
             && desk.leave.is_none()
-            && self.first.is_none()
-            && self.created.is_none();
+            && (self.beginning.as_ref()).is_none_or(|beginning| beginning.is_over());
         let now = self.now();
         let due = self.machine.next_deadline().unwrap_or(now + LONG);
         (idle && due >= now + DOZE).then_some(due)

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openmic_model::{
     CallFacts, CallKind, CallState, PackedRoster, ParticipantId, Restored, Roster, Version,
@@ -234,6 +235,11 @@ impl Machine {
     /// The version last published; `seq` is 0 before the first.
     pub fn version(&self) -> Version {
         self.inner.inner().version
+    }
+
+    /// [`Config::post_limit`].
+    pub fn post_limit(&self) -> Duration {
+        self.inner.inner().config.post_limit
     }
 
     /// Whether the own roster entry was ever seen.

@@ -65,7 +65,8 @@ impl Actor {
                 if *from == Phase::Establishing
                     && !matches!(to, Phase::Terminating | Phase::Terminated)
                 {
-                    metrics.setup.observe(self.begun.elapsed().as_secs_f64());
+                    let took = self.now().since(self.begun);
+                    metrics.setup.observe(took.as_secs_f64());
                 }
                 if *to == Phase::Terminated && self.machine.was_left_open() {
                     supervise::left_open();
@@ -168,7 +169,8 @@ impl Actor {
     }
 
     fn begin(&mut self, desk: &mut Desk<'_>) {
-        match self.first.take().map(|first| *first) {
+        let beginning = self.beginning.as_mut();
+        match beginning.and_then(|beginning| beginning.first.take()) {
             Some(First::Create(body)) => self.create(body, desk),
             Some(First::Answer { id, body, kind, .. }) => {
                 let engine = Arc::clone(&self.engine);
@@ -231,7 +233,7 @@ impl Actor {
                     return;
                 }
                 desk.timeline.posted(action, command);
-                let limit = self.post_limit;
+                let limit = self.machine.post_limit().min(upstream::PATIENCE);
                 spawn(desk, move || posted(PostOutcome::Ambiguous), async move {
                     let until = wanted + limit;
                     posted(engine.upstream.post(&id, action, &context, until).await)

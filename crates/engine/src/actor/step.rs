@@ -249,7 +249,8 @@ impl Actor {
     }
 
     fn tell_creator(&mut self, result: Result<Created, JoinError>) {
-        let Some(reply) = self.created.take() else {
+        let beginning = self.beginning.as_mut();
+        let Some(reply) = beginning.and_then(|beginning| beginning.created.take()) else {
             return;
         };
         if let Some(lane) = &self.call.lane {

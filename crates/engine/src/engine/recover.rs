@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::start::Begins;
 use super::{Engine, Inner};
-use crate::actor::{Actor, Carried};
+use crate::actor::{Actor, Beginning, Carried};
 use crate::call::{Owner, Shared};
 use crate::ledger::Ledger;
 use crate::mail::Inbox;
@@ -32,7 +32,6 @@ use crate::outbox::Outbox;
 use crate::recorder::Sent;
 use crate::recorder::entry::How;
 use crate::supervise::{Jobs, Lanes, Replies, hang_up, supervise};
-use crate::upstream::PATIENCE;
 
 /// Calls that are looked at and have not been answered for.
 const AT_ONCE: usize = 128;
@@ -360,7 +359,6 @@ impl Inner {
             return;
         };
         let orphan_patience = config.orphan_patience;
-        let post_limit = config.post_limit.min(PATIENCE);
         let carried = Carried {
             topic,
             unwanted: lost,
@@ -369,7 +367,10 @@ impl Inner {
             ..Carried::default()
         };
         // Of a lost one too: should it show, whoever watches it sees versions of this epoch.
-        let opening = vec![Record::Epoch(epoch)];
+        let beginning = Beginning {
+            records: vec![Record::Epoch(epoch)],
+            ..Beginning::default()
+        };
         let lanes = Box::new(Lanes {
             inbox,
             jobs: Jobs::default(),
@@ -385,12 +386,9 @@ impl Inner {
             call,
             machine,
             effects,
-            opening,
+            beginning: Some(Box::new(beginning)),
             offered: false,
-            first: None,
-            created: None,
-            begun: Instant::now(),
-            post_limit,
+            begun: self.time(Instant::now()),
             rested: false,
             carried,
         });

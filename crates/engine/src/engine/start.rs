@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Engine, Inner};
-use crate::actor::{Actor, Carried};
+use crate::actor::{Actor, Beginning, Carried};
 use crate::call::{Call, Owner, Shared};
 use crate::errand::Errands;
 use crate::join::JoinError;
@@ -30,7 +30,6 @@ use crate::recorder::Flight;
 use crate::recorder::entry::How;
 use crate::supervise::{Jobs, Lanes, Replies, supervise};
 use crate::told::Told;
-use crate::upstream::PATIENCE;
 use crate::watch;
 
 /// The request that a call begins with.
@@ -109,11 +108,9 @@ impl Engine {
         }
         inner.metrics.begun();
         let unclaimed = Unclaimed(Some(Arc::clone(&shared)));
-        let begun = Instant::now();
         let mut effects = Vec::new();
         let orphan_patience = config.orphan_patience;
-        let post_limit = config.post_limit.min(PATIENCE);
-        let at = inner.time(begun);
+        let at = inner.time(Instant::now());
         let noted = config.clone();
         let (machine, how) = match &first {
             First::Create(_) => (Machine::start(config, at, &mut effects), How::Created),
@@ -128,12 +125,13 @@ impl Engine {
             call: Arc::clone(&shared),
             machine,
             effects,
-            opening,
             offered: matches!(first, First::Answer { .. }),
-            first: Some(Box::new(first)),
-            created: Some(reply),
-            begun,
-            post_limit,
+            beginning: Some(Box::new(Beginning {
+                records: opening,
+                first: Some(first),
+                created: Some(reply),
+            })),
+            begun: at,
             rested: false,
             carried: Carried::default(),
         });

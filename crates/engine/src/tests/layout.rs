@@ -21,7 +21,7 @@ fn a_call_is_small() {
     let parts = [
         // Only while it is awake; the runtime's own part comes on top.
         ("task", task, 400),
-        ("actor", size_of::<Actor>(), 384),
+        ("actor", size_of::<Actor>(), 320),
         ("of which machine", size_of::<Machine>(), 216),
         ("of which its config", size_of::<Config>(), 256),
         ("lanes", size_of::<Lanes>(), 128),
