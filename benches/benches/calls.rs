@@ -17,12 +17,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
+use openmic::Durability;
 use openmic_benches::idle::{Measured, measure_openmic, measure_task, serve_graph};
 use openmic_benches::{Line, Words, plot};
 use tokio::runtime::{Builder, Runtime};
 
 const GRAPH: &str = "--play-graph";
 const MEASURE: &str = "--measure";
+/// Calls whose records are written down, though not synced: what a journal keeps in memory of each
+/// is the same.
+const JOURNALED: &str = "openmic, journaled";
 const COUNTS: &str = "1000,10000,100000";
 /// Worker threads of what is measured.
 const THREADS: usize = 2;
@@ -57,7 +61,11 @@ fn measured(kind: &str, count: usize) -> anyhow::Result<Measured> {
         .enable_all()
         .build()?;
     let measured = match kind {
-        "openmic" => runtime.block_on(measure_openmic(count, GRAPH)),
+        "openmic" => runtime.block_on(measure_openmic(count, GRAPH, None)),
+        JOURNALED => {
+            let durability = Some(Durability::ProcessCrash);
+            runtime.block_on(measure_openmic(count, GRAPH, durability))
+        }
         "task" => runtime.block_on(measure_task(count)),
         other => anyhow::bail!("nobody knows how to measure {other}"),
     };
@@ -76,6 +84,7 @@ fn table(counts: &[usize]) -> anyhow::Result<()> {
     for count in counts {
         let rows = [
             ("openmic", Some(&own)),
+            (JOURNALED, Some(&own)),
             ("task", Some(&own)),
             ("kameo", peers.as_ref()),
             ("ractor", peers.as_ref()),

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use openmic::{
-    AppId, Bot, BotConfig, Call, Credential, GraphConfig, Join, Phase, TenantId, Verdict,
+    AppId, Bot, BotConfig, Call, Credential, Durability, GraphConfig, Join, Journal, JournalConfig,
+    Phase, Recovery, TenantId, Verdict,
 };
 use openmic_wire::notification;
 use serde_json::{Value, json};
@@ -35,11 +36,25 @@ const RECORDED: usize = 100_000;
 /// A command is a mute of a muted call: the whole way through mailbox, machine, records and flight
 /// recorder to the verdict `Already`, without a request to Graph.
 ///
+/// `durability` is that of a journal in the system's temporary folder; without it there is none.
+///
 /// # Errors
 /// When a call is not established, or a command has another verdict.
-pub async fn measure(count: usize, graph: &str) -> anyhow::Result<Measured> {
+pub async fn measure(
+    count: usize,
+    graph: &str,
+    durability: Option<Durability>,
+) -> anyhow::Result<Measured> {
     let graph = Graph::start(graph)?;
-    let bot = Arc::new(bot(graph.port, WARM_UP + count)?);
+    let folder = tempfile::tempdir()?;
+    let journal = durability.map(|durability| {
+        Journal::open(&JournalConfig {
+            durability,
+            ..JournalConfig::new(folder.path())
+        })
+    });
+    let bot = bot(graph.port, WARM_UP + count, journal.transpose()?)?;
+    let bot = Arc::new(bot);
     let warm = join_all(&bot, WARM_UP).await?;
     // The flight recorder has its 16 MiB then, which do not grow with the calls.
     let busy = warm.first().context("no call to warm up with")?;
@@ -53,9 +68,6 @@ pub async fn measure(count: usize, graph: &str) -> anyhow::Result<Measured> {
     // Idle is a call in which nothing happened for a while.
     tokio::time::sleep(QUIET).await;
     let bytes = resident()?.saturating_sub(before);
-    if env::var_os("HEAPX").is_some() {
-        std::process::exit(0);
-    }
     let samples = tokio::spawn(async move {
         let samples = Samples::of(count, |number| {
             let call = calls[number].clone();
@@ -72,7 +84,11 @@ pub async fn measure(count: usize, graph: &str) -> anyhow::Result<Measured> {
     Ok(Measured::new(count, bytes, took, samples))
 }
 
-pub(crate) fn bot(port: u16, calls: usize) -> anyhow::Result<Bot> {
+pub(crate) fn bot(
+    port: u16,
+    calls: usize,
+    journal: Option<(Journal, Recovery)>,
+) -> anyhow::Result<Bot> {
     let origin = format!("http://127.0.0.1:{port}");
     let credential = Credential {
         tenant: TenantId::parse(TENANT)?,
@@ -91,7 +107,14 @@ pub(crate) fn bot(port: u16, calls: usize) -> anyhow::Result<Bot> {
         ..BotConfig::public_cloud(credential, "https://bot.example/".parse()?)
     };
     let limit = calls.max(100_000);
-    Ok(Bot::with(config, |engine| engine.max_calls(limit))?)
+    let bot = Bot::with(config, |engine| {
+        let engine = engine.max_calls(limit);
+        match journal {
+            Some((journal, found)) => engine.journal(journal, found),
+            None => engine,
+        }
+    });
+    Ok(bot?)
 }
 
 async fn join_all(bot: &Arc<Bot>, count: usize) -> anyhow::Result<Vec<Call>> {

@@ -112,7 +112,7 @@ type House = (idle::Graph, Bot);
 
 async fn engine(taking: &Taking<'_>) -> anyhow::Result<(Router, Vec<Call>, House)> {
     let graph = idle::Graph::start(taking.graph)?;
-    let bot = idle::bot(graph.port(), CALLS)?;
+    let bot = idle::bot(graph.port(), CALLS, None)?;
     let accepted = ValidatorConfig::notifications(vec![ISSUER.to_owned()], vec![APP.to_owned()]);
     let keys = KeySource::fixed([public_key(taking.key)?]);
     let notifiers = Validator::new(accepted, keys, Metrics::new())?;
