@@ -25,13 +25,17 @@ const APPLICATION: i64 = 0x6f6d_6a6c;
 /// Versions from 3.7.0 on, below this one, can damage the write-ahead log.
 const MENDED: i32 = 3_051_003;
 
+/// What a page takes in the log: SQLite's default, and a head.
+const PAGE: u64 = 4096 + 24;
+
 /// The write-ahead log, beside the file.
 const LOG: &str = "journal.db-wal";
 
-/// The log is copied into the file once it has so many bytes and nothing else is to do ...
+/// The log is copied into the file once so many bytes of it are not there and nothing else is to
+/// do. Then it is written over from its beginning: to sync a file that grows costs twice as much.
 const LOG_IDLE: u64 = 256 << 10;
 
-/// ... or at once when it has so many.
+/// The same at once, for so many.
 const LOG_MOST: u64 = 16 << 20;
 
 const SCHEMA: &str = "
@@ -120,11 +124,21 @@ impl SqliteStore {
         std::fs::metadata(log).map_or(0, |log| log.len())
     }
 
-    fn checkpoint(&self) -> Result<(), StoreError> {
-        // TRUNCATE would wait for readers; what a reader holds up is done next time
+    /// Bytes of the log that are not in the file.
+    fn not_copied(&self) -> Result<u64, StoreError> {
+        let frames = self
+            .connection
+            .prepare_cached("PRAGMA wal_checkpoint(NOOP)")?
+            .query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))?;
+        Ok(u64::try_from(frames).unwrap_or(0) * PAGE)
+    }
+
+    /// Copies the log into the file; `how` is a mode of SQLite's. What a reader holds up is done
+    /// next time.
+    fn checkpoint(&self, how: &str) -> Result<(), StoreError> {
         let done = self
             .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            .query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
         match done.map_err(StoreError::from) {
             // there is no room to copy the log into the file: the log still has it all
             Ok(()) | Err(StoreError::Full) => Ok(()),
@@ -419,22 +433,22 @@ impl Store for SqliteStore {
             }
             return Err(error.into());
         }
-        if self.log_bytes() > LOG_MOST {
-            self.checkpoint()?;
+        if self.not_copied()? > LOG_MOST {
+            self.checkpoint("PASSIVE")?;
         }
         Ok(())
     }
 
     fn idle(&mut self) -> Result<(), StoreError> {
-        if self.log_bytes() > LOG_IDLE {
-            self.checkpoint()?;
+        if self.not_copied()? > LOG_IDLE {
+            self.checkpoint("PASSIVE")?;
         }
         Ok(())
     }
 
     fn make_room(&mut self) -> Result<(), StoreError> {
         // the log has a page as often as it was written, the file once
-        self.checkpoint()
+        self.checkpoint("TRUNCATE")
     }
 
     fn space(&mut self) -> Result<Space, StoreError> {

@@ -206,6 +206,50 @@ fn a_write_ahead_log_cut_anywhere_keeps_whole_batches_from_the_front() {
     assert!(seen.contains(&6) && seen.len() >= 6, "{seen:?}");
 }
 
+/// What is written over the log's beginning counts, also where the process died before more of it
+/// was written over.
+#[test]
+fn a_log_that_was_copied_is_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path(), Durability::PowerLoss).unwrap();
+    let (mut log, _) = Log::open(Box::new(store), Keeping::default()).unwrap();
+    let names = ["journal.db", "journal.db-wal"];
+    let bytes = || {
+        std::fs::metadata(folder.path().join(names[1]))
+            .unwrap()
+            .len()
+    };
+    let mut number = 0;
+    let mut write = |log: &mut Log| {
+        number += 1;
+        log.append(key(number), &unmuting(number, number));
+        log.commit().unwrap();
+        number
+    };
+    while bytes() <= 256 << 10 {
+        write(&mut log);
+        assert_eq!(log.idle(), Ok(()));
+    }
+    for _ in 0..200 {
+        let written = write(&mut log);
+        assert_eq!(log.idle(), Ok(()));
+        assert!(bytes() < 320 << 10, "{}", bytes());
+        if written % 25 == 0 {
+            let left = tempfile::tempdir().unwrap();
+            for name in names {
+                std::fs::copy(folder.path().join(name), left.path().join(name)).unwrap();
+            }
+            let store = SqliteStore::open(left.path(), Durability::PowerLoss).unwrap();
+            let (_, recovery) = Log::open(Box::new(store), Keeping::default()).unwrap();
+            assert_eq!(recovery.quarantined, []);
+            assert_eq!(recovery.calls.len() as u128, written);
+            for (call, number) in recovery.calls.iter().zip(1..) {
+                assert_eq!(call.records, unmuting(number, number));
+            }
+        }
+    }
+}
+
 /// F-D4: any bit of any row.
 #[test]
 fn a_call_with_a_flipped_bit_is_quarantined_and_the_others_start() {
