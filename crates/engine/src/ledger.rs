@@ -74,7 +74,11 @@ impl Ledger {
         if batch.is_empty() {
             return contradicts.map(|()| None);
         }
-        let mut ticket = journal.append(*key, &batch);
+        let mut ticket = if awaited {
+            journal.append(*key, &batch)
+        } else {
+            journal.append_in_passing(*key, &batch)
+        };
         contradicts?;
         if ticket.now() == Some(Ok(())) {
             return Ok(None);

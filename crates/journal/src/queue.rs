@@ -90,6 +90,8 @@ impl Work {
 #[derive(Debug, Default)]
 struct State {
     items: VecDeque<Item>,
+    /// Somebody waits for one of the items.
+    awaited: bool,
     /// Of the items, and of what the writer took and has not made durable.
     waiting: Load,
     open_commands: usize,
@@ -115,9 +117,10 @@ impl Queue {
         state.open_commands = commands;
     }
 
-    /// Takes an append in. Refused only when the journal was closed, or so much more waits than
-    /// [`Queue::admits`] lets in that whoever brought it did not ask.
-    pub(crate) fn push(&self, work: Work) -> Ticket {
+    /// Takes an append in, which goes with the next one that is awaited if it is not. Refused only
+    /// when the journal was closed, or so much more waits than [`Queue::admits`] lets in that
+    /// whoever brought it did not ask.
+    pub(crate) fn push(&self, work: Work, awaited: bool) -> Ticket {
         let load = work.load();
         let (told, receiver) = oneshot::channel();
         let mut state = self.state.lock();
@@ -134,8 +137,11 @@ impl Queue {
         }
         state.waiting.add(load);
         state.items.push_back(Item { work, load, told });
+        state.awaited |= awaited;
         drop(state);
-        self.more.notify_one();
+        if awaited {
+            self.more.notify_one();
+        }
         Ticket::waiting(receiver)
     }
 
@@ -150,11 +156,12 @@ impl Queue {
         Ok(())
     }
 
-    /// The next batch, in order. Blocks up to `patience` for one; true when the queue is closed.
+    /// The next batch, in order. Blocks up to `patience` for one that is awaited; true when the queue
+    /// is closed.
     pub(crate) fn take(&self, patience: Duration) -> (Vec<Item>, bool) {
         let until = Instant::now() + patience;
         let mut state = self.state.lock();
-        while state.items.is_empty() && !state.closed {
+        while !state.awaited && !state.closed {
             if self.more.wait_until(&mut state, until).timed_out() {
                 break;
             }
@@ -230,6 +237,7 @@ impl State {
             load.add(next.load);
             batch.extend(self.items.pop_front());
         }
+        self.awaited &= !self.items.is_empty();
         batch
     }
 }
@@ -258,8 +266,8 @@ mod tests {
         queue.admits().unwrap();
         for _ in 0..CALLS / 1000 {
             // nothing is taken out meanwhile
-            let epochs = queue.push(records(1000, || Note::Other));
-            let ends = queue.push(records(1000, || Note::Closed));
+            let epochs = queue.push(records(1000, || Note::Other), true);
+            let ends = queue.push(records(1000, || Note::Closed), true);
             assert!(
                 [epochs, ends]
                     .iter_mut()
@@ -278,11 +286,29 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_waits_for_goes_with_what_somebody_does() {
+        let queue = Queue::default();
+        let mut passing = queue.push(records(1, || Note::Other), false);
+        let mut awaited = queue.push(records(1, || Note::Other), true);
+        // this one does not block, or the test would
+        let (batch, _) = queue.take(Duration::from_hours(1));
+        assert_eq!(batch.len(), 2);
+        drop(batch);
+        assert_eq!(passing.now(), awaited.now());
+        // alone it waits for the writer's patience to end, and no longer
+        let _passing = queue.push(records(1, || Note::Other), false);
+        let (batch, _) = queue.take(Duration::ZERO);
+        assert_eq!(batch.len(), 1);
+        let (batch, _) = queue.take(Duration::ZERO);
+        assert!(batch.is_empty());
+    }
+
+    #[test]
     fn who_does_not_ask_is_refused_in_the_end() {
         let queue = Queue::default();
         let mut refused = 0;
         for _ in 0..600 {
-            let mut ticket = queue.push(records(1000, || Note::Other));
+            let mut ticket = queue.push(records(1000, || Note::Other), true);
             refused += usize::from(ticket.now() == Some(Err(crate::error::Lost)));
         }
         assert_eq!(refused, 600 - 2 * MOST_RECORDS / 1000);

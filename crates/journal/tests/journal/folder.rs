@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use openmic_journal::{Full, Journal, JournalConfig, Keeping, Look, OpenError};
 
-use crate::facts::{AT, at, begun, key, unmuting, verdict};
+use crate::facts::{AT, at, begun, closed, key, unmuting, verdict};
 
 async fn write_one(folder: &Path) {
     let (journal, _) = Journal::open(&JournalConfig::new(folder)).unwrap();
@@ -35,6 +35,23 @@ fn kind(error: &OpenError) -> std::mem::Discriminant<OpenError> {
 
 fn open_error(folder: &Path) -> OpenError {
     Journal::open(&JournalConfig::new(folder)).unwrap_err()
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_becomes_durable_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(&JournalConfig::new(folder.path())).unwrap();
+    journal.append(key(1), &unmuting(1, 10)).await.unwrap();
+    let passing = journal.append_in_passing(key(1), &at(AT, &[verdict(10)]));
+    let patience = Duration::from_secs(30);
+    tokio::time::timeout(patience, passing)
+        .await
+        .unwrap()
+        .unwrap();
+    // the last one goes with the end
+    let last = journal.append_in_passing(key(1), &at(AT, &[closed()]));
+    journal.close().await;
+    assert_eq!(last.await, Ok(()));
 }
 
 #[tokio::test]
