@@ -1,19 +1,20 @@
 //! The flight recorder: what happened to the calls of late, in one bounded piece of memory.
 //!
-//! Every entry is a line of JSON, encoded when it happens (`entry.rs` has its form, `redact.rs` what
-//! is left out), or what makes that line when it is read (`short.rs`). The lines of all calls share one arena of [`SEGMENT`]s. A call writes to one of a
-//! few shards, so that calls hardly meet; a shard fills a segment of its own and hands it to the
-//! arena's queue, where the oldest segment makes room for it. So the oldest lines of the whole
-//! engine go first, give or take a segment, however many calls there are.
+//! Every entry is packed when it happens (`packed.rs`; `redact.rs` has what is left out) and becomes
+//! a line of JSON when it is read (`entry.rs` has its form). The lines of all calls share one arena
+//! of [`SEGMENT`]s. A call writes to one of a few shards, so that calls hardly meet; a shard fills a
+//! segment of its own and hands it to the arena's queue, where the oldest segment makes room for it.
+//! So the oldest lines of the whole engine go first, give or take a segment, however many calls
+//! there are.
 //!
 //! Writing never waits on a reader: the lock of a shard is held for the copy of one line by
 //! writers, and for the copy of one segment by readers, who then read what nobody changes any more.
 
 pub(crate) mod entry;
 mod flight;
+mod packed;
 mod redact;
 mod replay;
-mod short;
 
 #[cfg(test)]
 mod tests;

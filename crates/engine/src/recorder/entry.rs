@@ -354,7 +354,7 @@ impl From<&Effect> for Act {
     }
 }
 
-/// A [`Stand`] that is written as the machine has it, with nothing collected before.
+/// A [`Stand`] that is written as the machine has it.
 pub(super) struct Standing<'a> {
     pub(super) acts: &'a [Effect],
     pub(super) machine: &'a Machine,
@@ -373,7 +373,7 @@ impl Serialize for Standing<'_> {
             acts: Each(|| self.acts.iter().map(Act::from)),
             phase: self.machine.phase(),
             waits: self.machine.waits_for(),
-            due: Each(|| self.machine.armed().map(|(timer, at)| (timer, since(at)))),
+            due: Stand::due(self.machine),
         };
         written.serialize(to)
     }
@@ -386,11 +386,13 @@ impl Stand {
             acts: acts.iter().map(Act::from).collect(),
             phase: machine.phase(),
             waits: machine.waits_for().into_iter().map(Cow::Borrowed).collect(),
-            due: machine
-                .armed()
-                .map(|(timer, at)| (timer, since(at)))
-                .collect(),
+            due: Self::due(machine),
         }
+    }
+
+    fn due(machine: &Machine) -> Vec<(Timer, u64)> {
+        let armed = machine.armed();
+        armed.map(|(timer, at)| (timer, since(at))).collect()
     }
 }
 

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,11 +11,9 @@ use openmic_machine::{Config, Effect, Event, Machine, Time};
 use openmic_model::{Action, CallId, CallKey, WallTime};
 use serde::Serialize;
 
-use super::entry::{
-    Asked, Begun, Entry, FORMAT, How, Standing, Step, What, nanos, since as since_origin,
-};
-use super::short::{self, Short};
-use super::{Departed, LONGEST, Recorder};
+use super::entry::{Asked, Begun, FORMAT, How, Standing, What, nanos, since as since_origin};
+use super::packed::{self, Line, Note};
+use super::{Departed, Recorder};
 use crate::call::Owner;
 
 /// Bytes of one answer to [`CallLog::read`], give or take a line.
@@ -148,11 +145,6 @@ impl Flight {
         acts: &[Effect],
         now: Time,
     ) {
-        #[derive(Serialize)]
-        #[serde(rename_all = "snake_case")]
-        enum Line<'a> {
-            Begun(Begun<Standing<'a>>),
-        }
         let Some(recorder) = &self.recorder else {
             return;
         };
@@ -162,14 +154,14 @@ impl Flight {
                 accepted.asked = None;
             }
         }
-        let begun = Line::Begun(Begun {
+        let begun = Line::<(), _, ()>::Begun(Box::new(Begun {
             format: FORMAT,
             openmic: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
             config: config.clone(),
             how,
             stand: Standing { acts, machine },
-        });
-        self.write(recorder, now, &begun);
+        }));
+        self.write(self.number(), recorder, now, &begun);
     }
 
     /// One event was taken, and the machine did `acts` on it; all that is `held` until the records
@@ -182,42 +174,23 @@ impl Flight {
         acts: &[Effect],
         sent: &mut Sent,
     ) {
-        #[derive(Serialize)]
-        #[serde(rename_all = "snake_case")]
-        enum Line<'a> {
-            Step(Step<&'a Event, Standing<'a>>),
-        }
         let Some(recorder) = &self.recorder else {
             return;
         };
         let took = sent.answered(event, now).map(nanos);
         let number = self.number();
-        if took.is_none() && matches!(event, Event::Command { .. }) {
-            let short = Short::Step {
-                event,
-                held,
-                acts,
-                machine,
-            };
-            if self.write_short(number, recorder, now, short) {
-                return;
-            }
-        }
-        let line = |event: &Event| {
-            Line::Step(Step {
-                name: Cow::Borrowed(event.name()),
-                event: None,
-                took,
-                held,
-                stand: Standing { acts, machine },
-            })
+        let line = |redacted| Line::<_, _, ()>::Step {
+            name: Cow::Borrowed(event.name()),
+            event: redacted,
+            took,
+            held,
+            stand: Standing { acts, machine },
         };
         let redacted = recorder.redacted(event);
-        let mut whole = line(event);
-        let Line::Step(step) = &mut whole;
-        step.event = redacted.as_deref();
-        if step.event.is_none() || !self.write_as(number, recorder, now, &whole) {
-            self.write_as(number, recorder, now, &line(event));
+        let redacted = redacted.as_deref();
+        let whole = redacted.is_some() && self.write(number, recorder, now, &line(redacted));
+        if !whole {
+            self.write(number, recorder, now, &line(None));
         }
     }
 
@@ -227,42 +200,30 @@ impl Flight {
             return;
         };
         let now = recorder.now();
-        if let Effect::Publish {
+        let what = if let Effect::Publish {
             version, roster, ..
         } = effect
         {
-            let published = What::Published {
+            What::Published {
                 version: *version,
                 participants: roster.len(),
                 subscribers,
-            };
-            self.write(recorder, now, &published);
-        } else if let Some((awaited, request)) = Awaited::of(effect) {
-            #[derive(Serialize)]
-            #[serde(rename_all = "snake_case")]
-            enum Line {
-                Sent {
-                    request: &'static str,
-                    id: Option<u32>,
-                },
             }
+        } else if let Some((awaited, request)) = Awaited::of(effect) {
             sent.0.push((awaited, now));
-            let id = awaited.id();
-            self.write(recorder, now, &Line::Sent { request, id });
-        }
+            What::Sent {
+                request: request.to_owned(),
+                id: awaited.id(),
+            }
+        } else {
+            return;
+        };
+        self.write(self.number(), recorder, now, &Note::Note(&what));
     }
 
     /// A command of the bot's is about to be put into the mailbox.
     pub(crate) fn asked(&self, asked: impl FnOnce(&Recorder) -> Asked) {
-        let Some(recorder) = &self.recorder else {
-            return;
-        };
-        let asked = asked(recorder);
-        let number = self.number();
-        let now = recorder.now();
-        if !self.write_short(number, recorder, now, Short::Asked(&asked)) {
-            self.write_as(number, recorder, now, &What::Asked(asked));
-        }
+        self.note(|recorder| What::Asked(asked(recorder)));
     }
 
     /// A command of the bot's was turned away.
@@ -319,51 +280,26 @@ impl Flight {
     fn note(&self, what: impl FnOnce(&Recorder) -> What) {
         if let Some(recorder) = &self.recorder {
             let what = what(recorder);
-            self.write(recorder, recorder.now(), &what);
+            self.write(self.number(), recorder, recorder.now(), &Note::Note(&what));
         }
-    }
-
-    fn write(&self, recorder: &Recorder, at: Time, what: &impl Serialize) {
-        self.write_as(self.number(), recorder, at, what);
     }
 
     fn number(&self) -> u64 {
         self.lines.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Writes one line the short way; false, and nothing written, when there is none.
-    fn write_short(&self, n: u64, recorder: &Recorder, at: Time, what: Short<'_>) -> bool {
+    /// Writes one line; false, and nothing written, when it is too long.
+    fn write<E, S, W>(&self, n: u64, recorder: &Recorder, at: Time, what: &Line<E, S, W>) -> bool
+    where
+        Line<E, S, W>: Serialize,
+    {
         LINE.with_borrow_mut(|line| {
             line.clear();
-            let entry = Entry {
-                n,
-                at: since_origin(at),
-                wall: wall(),
-                what,
-            };
-            let fits = short::put(&entry, line).is_some();
+            let fits = packed::put((since_origin(at), wall()), what, line).is_ok();
             if fits {
                 recorder.put(self.key.0, n, line);
             }
             fits
-        })
-    }
-
-    /// Writes one line; false, and nothing written, when it is too long.
-    fn write_as(&self, n: u64, recorder: &Recorder, at: Time, what: &impl Serialize) -> bool {
-        LINE.with_borrow_mut(|line| {
-            line.clear();
-            let entry = Entry {
-                n,
-                at: since_origin(at),
-                wall: wall(),
-                what,
-            };
-            if serde_json::to_writer(Bounded(line), &entry).is_err() {
-                return false;
-            }
-            recorder.put(self.key.0, n, line);
-            true
         })
     }
 
@@ -378,23 +314,6 @@ impl Flight {
 
 thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A buffer that refuses what makes it longer than a line may be.
-struct Bounded<'a>(&'a mut Vec<u8>);
-
-impl io::Write for Bounded<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > LONGEST {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 fn wall() -> WallTime {
@@ -435,8 +354,8 @@ impl CallLog {
     }
 
     /// The oldest lines above the number `since` that the recorder still holds, about 4 MiB at
-    /// once. It looks through memory for some milliseconds at worst: not for a task that must not
-    /// be held up.
+    /// once. It looks through memory and writes text for some ten milliseconds at worst: not for a
+    /// task that must not be held up.
     pub fn read(&self, since: u64) -> Lines {
         let mut lines = Lines {
             ndjson: Vec::new(),
@@ -448,10 +367,11 @@ impl CallLog {
                 lines.more_after = Some(last);
                 break;
             }
-            let text = short::text(number, &line).unwrap_or(line);
-            lines.ndjson.extend_from_slice(&text);
-            lines.ndjson.push(b'\n');
             last = number;
+            let text = packed::text(number, &line);
+            debug_assert!(text.is_some(), "line {number} was written by this process");
+            lines.ndjson.extend(text.into_iter().flatten());
+            lines.ndjson.push(b'\n');
         }
         lines
     }

@@ -14,7 +14,7 @@ use super::Recorder;
 
 /// The longest text of Graph's that is kept, in bytes.
 const WORDS: usize = 256;
-/// A roster of more entries is over [`super::LONGEST`] whatever they hold.
+/// A roster of more entries is too long, whatever they hold.
 const ENTRIES: usize = 96;
 
 impl Recorder {

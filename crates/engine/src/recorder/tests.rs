@@ -1,19 +1,22 @@
 //! The arena alone.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use std::time::Duration;
 
-use openmic_machine::{Config, Effect, Event, Machine, Phase, Time};
-use openmic_model::{
-    Action, AppId, CallFacts, CallKind, CallState, CommandId, DeltaEntry, Identity, IdentityKind,
-    OperationId, Participant, ParticipantId, RosterUpdate, TenantId,
+use openmic_machine::{
+    Ack, Config, Effect, Event, Machine, Phase, PostOutcome, Read, Refusal, Time, Timer,
 };
-use serde::Serialize;
+use openmic_model::{
+    Action, AppId, CallFacts, CallKind, CallState, ClientContext, CommandId, DeltaEntry, Identity,
+    IdentityKind, MediaStream, Operation, OperationId, OperationStatus, Participant, ParticipantId,
+    ResultInfo, RosterUpdate, TenantId,
+};
 use tokio::time::Instant;
 
-use super::entry::{Asked, Entry, Stand, Standing, Step, What};
+use super::entry::{Asked, Entry, Stand, Step, What};
 use super::{DEFAULT_BYTES, Flight, LEAST, Recorder, SEGMENT, SHARDS, Sent};
 use crate::call::Owner;
 
@@ -179,14 +182,99 @@ fn commanded(action: Action, speak_for: Option<Duration>) -> (Event, Machine, Ve
     (command, machine, effects)
 }
 
+/// Events with what postcard and JSON write in different ways: numbers, options, words, texts.
+fn events() -> Vec<Event> {
+    let operation = Operation {
+        id: Some(OperationId::of_guid(6)),
+        status: OperationStatus::Running,
+        client_context: ClientContext::parse("not ours").ok(),
+        result: Some(ResultInfo {
+            code: -1,
+            subcode: i32::MAX,
+            message: Some("quoted \"\u{1}\"".to_owned()),
+        }),
+    };
+    let somebody = Participant {
+        id: ParticipantId::parse("p").unwrap(),
+        identity: Identity {
+            kind: IdentityKind::Guest,
+            id: Some("directory".to_owned()),
+            display_name: Some("name".to_owned()),
+        },
+        is_muted: false,
+        in_lobby: true,
+        roster_sequence_number: Some(u64::MAX),
+        streams: vec![MediaStream {
+            media_type: "audio".to_owned(),
+            label: None,
+            source_id: "1".to_owned(),
+            direction: "sendReceive".to_owned(),
+            server_muted: Some(false),
+        }],
+    };
+    let refusal = Refusal::new(403, "8548", "no");
+    let throttled = PostOutcome::Throttled {
+        after: Some(Duration::from_millis(1500)),
+        refusal: refusal.clone(),
+    };
+    let posted = |outcome| Event::Posted {
+        attempt: 3,
+        outcome,
+    };
+    let facts = CallFacts {
+        state: Some(CallState::Established),
+        my_participant: Some(somebody.id.clone()),
+        result: operation.result.clone(),
+        audio_active: Some(true),
+    };
+    vec![
+        Event::Created {
+            facts: facts.clone(),
+            kind: CallKind::PeerToPeer,
+        },
+        Event::CreateFailed {
+            refusal: refusal.clone(),
+            definite: true,
+        },
+        Event::HangUp,
+        posted(PostOutcome::Answered(operation.clone())),
+        posted(PostOutcome::Refused(refusal)),
+        posted(throttled),
+        posted(PostOutcome::Ambiguous),
+        Event::OperationRead {
+            query: 1,
+            read: Read::Found(operation.clone()),
+        },
+        Event::SelfRead {
+            query: 2,
+            read: Read::Found(Box::new(somebody.clone())),
+        },
+        Event::RosterRead {
+            query: 3,
+            read: Read::Found(vec![somebody.clone()]),
+        },
+        Event::CallRead {
+            query: u32::MAX,
+            read: Read::Absent,
+        },
+        Event::KeptAlive(Ack::Gone),
+        Event::CallNotice(facts),
+        Event::RosterNotice(RosterUpdate::Full(vec![somebody.clone()])),
+        Event::RosterNotice(RosterUpdate::Delta {
+            sequence_number: Some(300),
+            entries: vec![DeltaEntry {
+                participant: somebody,
+                removed: true,
+            }],
+        }),
+        Event::OperationNotice(operation),
+        Event::Watched(true),
+        Event::Timer(Timer::Parting),
+    ]
+}
+
 #[test]
-fn what_is_written_the_short_way_reads_as_the_same_line() {
-    #[derive(Serialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Line<'a> {
-        Asked(&'a Asked),
-        Step(Step<&'a Event, Standing<'a>>),
-    }
+fn what_is_packed_reads_as_the_line_that_its_json_is() {
     let recorder = recorder(LEAST);
     let flight = Flight::new(Some(&recorder), "00000000000000000000000000000007");
     let asked = |operation, context| Asked {
@@ -198,49 +286,49 @@ fn what_is_written_the_short_way_reads_as_the_same_line() {
         context,
     };
     let guid = OperationId::of_guid(5);
-    let all = [
-        (asked(guid.clone(), None), true),
-        (asked(guid, Some("1 bytes #".into())), false),
-        (asked(OperationId::of_guid(6), None), false),
+    let asked = [
+        asked(guid.clone(), None),
+        asked(guid, Some("1 bytes #".into())),
     ];
-    let steps = [
-        (commanded(Action::Mute, None), true),
-        // A POST is written the long way.
-        (commanded(Action::Unmute, Some(Duration::ZERO)), false),
-    ];
-    for (asked, _) in &all {
+    let mut expected = Vec::new();
+    for asked in asked {
         flight.asked(|_| asked.clone());
+        expected.push(What::Asked(asked));
     }
-    let at = (Time::from_millis(1500), true);
-    for ((event, machine, effects), _) in &steps {
-        flight.step(event, at, machine, effects, &mut Sent::default());
-    }
-    let line = |(event, machine, acts): &'_ (Event, Machine, Vec<Effect>)| {
-        let step = Step {
+    let commands = [
+        commanded(Action::Mute, None),
+        commanded(Action::Unmute, Some(Duration::ZERO)),
+    ];
+    let post = commands[1].2.clone();
+    let at = Time::from_millis(1500);
+    let machine = || commanded(Action::Unmute, None).1;
+    let others = events()
+        .into_iter()
+        .map(|event| (event, machine(), post.clone()));
+    let mut sent = Sent::default();
+    for (held, (event, machine, acts)) in commands.into_iter().chain(others).enumerate() {
+        let held = held % 2 == 0;
+        flight.step(&event, (at, held), &machine, &acts, &mut sent);
+        expected.push(What::Step(Box::new(Step {
             name: event.name().into(),
-            event: Some(event.clone()),
+            event: recorder.redacted(&event).map(Cow::into_owned),
             took: None,
-            held: true,
-            stand: Stand::of(acts, machine),
-        };
-        What::Step(Box::new(step))
-    };
-    let lines = all.iter().map(|(asked, short)| {
-        let text = serde_json::to_value(Line::Asked(asked)).unwrap();
-        (What::Asked(asked.clone()), text, *short)
+            held,
+            stand: Stand::of(&acts, &machine),
+        })));
+    }
+    for effect in &post {
+        flight.performed(effect, 3, &mut sent);
+    }
+    expected.push(What::Sent {
+        request: "POST /communications/calls/{call}/unmute".to_owned(),
+        id: Some(1),
     });
-    let lines = lines.chain(steps.iter().map(|(step, short)| {
-        let (event, machine, acts) = step;
-        let stand = Standing { acts, machine };
-        let text = Line::Step(Step {
-            name: event.name().into(),
-            event: Some(event),
-            took: None,
-            held: true,
-            stand,
-        });
-        (line(step), serde_json::to_value(text).unwrap(), *short)
-    }));
+    flight.released(Duration::from_nanos(7));
+    expected.push(What::Released { took: 7 });
+    flight.broken();
+    expected.push(What::Broken);
+
     let read = flight
         .log(&Owner {
             app: AppId::parse("app").unwrap(),
@@ -249,15 +337,13 @@ fn what_is_written_the_short_way_reads_as_the_same_line() {
         .unwrap()
         .read(0);
     let text = String::from_utf8(read.ndjson).unwrap();
-    assert_eq!(text.lines().count(), 5);
-    for ((text, raw), (what, json, short)) in text.lines().zip(recorder.read(7, 0)).zip(lines) {
+    assert_eq!(text.lines().count(), expected.len());
+    for ((text, n), what) in text.lines().zip(1..).zip(expected) {
         let entry: Entry = serde_json::from_str(text).unwrap();
-        assert_eq!(entry.n, raw.0);
-        assert_eq!(entry.what, what);
-        let value: serde_json::Value = serde_json::from_str(text).unwrap();
-        assert_eq!(value["what"], json);
-        assert_eq!(serde_json::to_string(&entry).unwrap(), text);
-        assert_eq!(raw.1[0] != b'{', short, "{text}");
+        let Entry { at, wall, .. } = entry;
+        let line = Entry { n, at, wall, what };
+        assert_eq!(serde_json::to_string(&line).unwrap(), text);
+        assert_eq!(entry, line);
     }
 }
 

@@ -230,12 +230,12 @@ async fn a_log_holds_no_name_key_token_or_context() {
 async fn a_roster_too_long_for_a_line_leaves_its_gist() {
     let stage = Stage::new(patient).await;
     let leg = stage.established(true).await;
-    let many: Vec<_> = (0..60)
+    let many: Vec<_> = (0..90)
         .map(|number| {
             let mut entry = participant(&format!("p{number}"), false, Some(200));
             let stream = json!({"mediaType": "audio", "label": "main-audio", "sourceId": "7",
                 "direction": "sendReceive", "serverMuted": false});
-            entry["mediaStreams"] = json!([stream, stream, stream]);
+            entry["mediaStreams"] = json!(vec![stream; 6]);
             entry
         })
         .collect();
@@ -252,7 +252,7 @@ async fn a_roster_too_long_for_a_line_leaves_its_gist() {
         unreachable!()
     };
     assert_eq!(step.name, "RosterNotice");
-    let published = |act: &Act| matches!(act, Act::Publish { changes: 60, .. });
+    let published = |act: &Act| matches!(act, Act::Publish { changes: 90, .. });
     assert!(step.stand.acts.iter().any(published));
     assert_eq!(replay(&log).unwrap().stopped, Some(Stopped::Cut(cut[0].n)));
 }

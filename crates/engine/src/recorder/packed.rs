@@ -1,0 +1,102 @@
+//! How a line is kept: as postcard, which takes a fraction of the time and the room of its JSON.
+//! Whoever reads it gets that JSON.
+
+use std::borrow::Cow;
+
+use openmic_machine::Event;
+use openmic_model::WallTime;
+use postcard::ser_flavors::Flavor;
+use serde::{Deserialize, Serialize};
+
+use super::LONGEST;
+use super::entry::{Begun, Entry, Stand, Step, What};
+
+/// An [`Entry`] without its number, which stands in front of it.
+#[derive(Serialize, Deserialize)]
+struct Kept<L> {
+    at: u64,
+    wall: WallTime,
+    line: L,
+}
+
+/// What a line tells; postcard wants each member there, also where JSON has none.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Line<E = Event, S = Stand, W = What> {
+    Begun(Box<Begun<S>>),
+    Step {
+        name: Cow<'static, str>,
+        event: Option<E>,
+        took: Option<u64>,
+        held: bool,
+        stand: S,
+    },
+    /// Anything else.
+    Note(W),
+}
+
+/// What is noted in passing.
+pub(super) type Note<'a> = Line<(), (), &'a What>;
+
+impl From<Line> for What {
+    fn from(line: Line) -> Self {
+        match line {
+            Line::Begun(begun) => Self::Begun(begun),
+            Line::Step {
+                name,
+                event,
+                took,
+                held,
+                stand,
+            } => Self::Step(Box::new(Step {
+                name,
+                event,
+                took,
+                held,
+                stand,
+            })),
+            Line::Note(what) => what,
+        }
+    }
+}
+
+/// Writes a line to `to`, which holds nothing of use when it is too long.
+pub(super) fn put<E, S, W>(
+    (at, wall): (u64, WallTime),
+    line: &Line<E, S, W>,
+    to: &mut Vec<u8>,
+) -> postcard::Result<()>
+where
+    Line<E, S, W>: Serialize,
+{
+    postcard::serialize_with_flavor(&Kept { at, wall, line }, Bounded(to))
+}
+
+/// Line `n` as JSON.
+pub(super) fn text(n: u64, line: &[u8]) -> Option<Vec<u8>> {
+    let Kept { at, wall, line } = postcard::from_bytes::<Kept<Line>>(line).ok()?;
+    let what = What::from(line);
+    serde_json::to_vec(&Entry { n, at, wall, what }).ok()
+}
+
+/// A buffer that refuses what makes it longer than a line may be.
+struct Bounded<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Bounded<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if self.0.len() + bytes.len() > LONGEST {
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
