@@ -178,7 +178,7 @@ impl Actor {
             self.settle_in(&mut desk);
             self.rested = true;
         }
-        let mut alarm = pin!(sleep_until(self.engine.instant(self.begun)));
+        let mut alarm = pin!(None);
         // What is waited for is no part of the task.
         let pause = poll_fn(|context| self.turns(&mut desk, alarm.as_mut(), context)).await;
         let Desk {
@@ -208,20 +208,34 @@ impl Actor {
     fn turns(
         &mut self,
         desk: &mut Desk<'_>,
-        mut alarm: Pin<&mut Sleep>,
+        mut alarm: Pin<&mut Option<Sleep>>,
         context: &mut Context<'_>,
     ) -> Poll<Pause> {
         loop {
             let planned = desk.leave.into_iter().chain(self.machine.next_deadline());
             let planned = planned.min();
             let due = planned.into_iter().chain(desk.quiet).min();
-            let at = due.map(|due| self.engine.instant(due));
-            // Kept from turn to turn: one that is only put off costs the runtime's wheel nothing.
-            if let Some(at) = at.filter(|at| *at != alarm.deadline()) {
-                alarm.as_mut().reset(at);
-            }
-            let alarm = at.map(|_| alarm.as_mut());
-            match ready!(turn(desk.lanes, alarm, context)) {
+            let next = match turn(
+                desk.lanes,
+                || due.is_some_and(|due| due <= self.now()),
+                context,
+            ) {
+                Poll::Ready(next) => next,
+                Poll::Pending => {
+                    // What is packed already need not be awake for that.
+                    if !self.machine.may_be_packed()
+                        && let Some(due) = self.rests(desk)
+                    {
+                        return Poll::Ready(Pause::Asleep(due));
+                    }
+                    let Some(due) = due else {
+                        return Poll::Pending;
+                    };
+                    ready!(self.wait(due, alarm.as_mut(), context));
+                    Turn::Due
+                }
+            };
+            match next {
                 Turn::Written(Ok(())) => self.durable(desk),
                 // Nothing that rests on the record may happen, and nobody may be told.
                 Turn::Written(Err(Lost)) => {
@@ -244,6 +258,26 @@ impl Actor {
                 Turn::Done(done) => self.done(done, desk),
                 Turn::Read(mail) => self.read(mail, desk),
             }
+        }
+    }
+
+    /// Ready at `due`. The alarm is kept from turn to turn: one that is only put off costs the
+    /// runtime's wheel nothing.
+    fn wait(
+        &self,
+        due: Time,
+        mut alarm: Pin<&mut Option<Sleep>>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let at = self.engine.instant(due);
+        match alarm.as_mut().as_pin_mut() {
+            None => alarm.set(Some(sleep_until(at))),
+            Some(alarm) if at != alarm.deadline() => alarm.reset(at),
+            Some(_) => {}
+        }
+        match alarm.as_pin_mut() {
+            Some(alarm) => alarm.poll(context),
+            None => Poll::Pending,
         }
     }
 
@@ -491,11 +525,7 @@ enum Turn {
 }
 
 /// What was waited for, time, then replies, then new work.
-fn turn(
-    lanes: &mut Lanes,
-    alarm: Option<Pin<&mut Sleep>>,
-    context: &mut Context<'_>,
-) -> Poll<Turn> {
+fn turn(lanes: &mut Lanes, is_due: impl FnOnce() -> bool, context: &mut Context<'_>) -> Poll<Turn> {
     let Lanes {
         outbox,
         jobs,
@@ -507,9 +537,7 @@ fn turn(
     {
         return Poll::Ready(Turn::Written(written));
     }
-    if let Some(alarm) = alarm
-        && alarm.poll(context).is_ready()
-    {
+    if is_due() {
         return Poll::Ready(Turn::Due);
     }
     if let Poll::Ready(Some(done)) = jobs.poll_join_next(context) {
