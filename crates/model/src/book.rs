@@ -151,6 +151,10 @@ impl Book {
                 let place = self.open_at(*command);
                 self.open
                     .remove(place.ok_or(Contradiction::NotOpen(*command))?);
+                if self.open.is_empty() {
+                    // Room for four is most of what a book takes.
+                    self.open = Vec::new();
+                }
                 if matches!(verdict, Verdict::Confirmed { .. }) {
                     self.confirm(*action);
                 }
