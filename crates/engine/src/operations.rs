@@ -113,9 +113,9 @@ struct Entry {
     /// The command that gave its attempt's client contexts their name, once one pursued it.
     lead: Option<CommandId>,
     /// By what the request is known again.
-    repeat: Option<Repeat>,
+    repeat: Option<Box<Repeat>>,
     /// Its verdict is written down, and told once that is durable.
-    decided: Option<Verdict>,
+    decided: Option<Box<Verdict>>,
 }
 
 /// One of Graph's operations that an attempt began.
@@ -177,7 +177,7 @@ impl Operations {
             accepted,
             record,
             lead: None,
-            repeat,
+            repeat: repeat.map(Box::new),
             decided: None,
         });
     }
@@ -221,7 +221,7 @@ impl Operations {
         Some(Asked {
             operation: entry.record.id.clone(),
             client_context: entry.record.client_context.clone(),
-            repeat: entry.repeat,
+            repeat: entry.repeat.as_deref().copied(),
         })
     }
 
@@ -230,7 +230,9 @@ impl Operations {
         let kept = &mut self.ledger().entries;
         let mut latest = kept.iter_mut().rev();
         if let Some(entry) = latest.find(|entry| entry.command == command) {
-            entry.decided.get_or_insert_with(|| verdict.clone());
+            entry
+                .decided
+                .get_or_insert_with(|| Box::new(verdict.clone()));
         }
     }
 
@@ -252,7 +254,7 @@ impl Operations {
             Broken {
                 command: entry.command,
                 action: entry.record.action,
-                verdict: entry.decided.clone().unwrap_or_else(rest),
+                verdict: entry.decided.as_deref().cloned().unwrap_or_else(rest),
             }
         })
         .collect()
@@ -276,6 +278,7 @@ impl Operations {
         if entry.record.verdict.is_some() {
             return None;
         }
+        entry.decided = None;
         entry.record.verdict = Some(verdict.clone());
         Some(entry.accepted.elapsed())
     }
