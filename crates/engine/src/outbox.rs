@@ -14,7 +14,13 @@ pub(crate) const CAPACITY: usize = 1024;
 ///
 /// It has no clock and waits for nothing: `W` is what its owner waits on.
 #[derive(Debug)]
-pub(crate) struct Outbox<T, W> {
+pub(crate) struct Outbox<T, W>(
+    /// None while nothing waits, as in most calls most of the time.
+    Option<Box<Queue<T, W>>>,
+);
+
+#[derive(Debug)]
+struct Queue<T, W> {
     held: VecDeque<Held<T, W>>,
     weight: usize,
 }
@@ -28,10 +34,7 @@ struct Held<T, W> {
 
 impl<T, W> Default for Outbox<T, W> {
     fn default() -> Self {
-        Self {
-            held: VecDeque::new(),
-            weight: 0,
-        }
+        Self(None)
     }
 }
 
@@ -44,34 +47,45 @@ impl<T, W> Outbox<T, W> {
         if overtakes || seeded::is(Bug::EffectBeforeRecord) {
             return Some(step);
         }
-        if self.held.is_empty() && wait.is_none() {
+        if self.0.is_none() && wait.is_none() {
             return Some(step);
         }
         // A step without effects has a status to be told.
         let weight = effects.max(1);
-        self.weight += weight;
-        self.held.push_back(Held { step, weight, wait });
+        let queue = self.0.get_or_insert_with(|| {
+            Box::new(Queue {
+                held: VecDeque::new(),
+                weight: 0,
+            })
+        });
+        queue.weight += weight;
+        queue.held.push_back(Held { step, weight, wait });
         None
     }
 
     /// What the oldest step waits for; the waits of those behind it cannot be over before.
     pub(crate) fn awaited(&mut self) -> Option<&mut W> {
-        self.held.front_mut()?.wait.as_mut()
+        self.oldest()?.wait.as_mut()
     }
 
     /// The records of the oldest step are durable.
     pub(crate) fn durable(&mut self) {
-        if let Some(oldest) = self.held.front_mut() {
+        if let Some(oldest) = self.oldest() {
             oldest.wait = None;
         }
     }
 
+    fn oldest(&mut self) -> Option<&mut Held<T, W>> {
+        self.0.as_mut()?.held.front_mut()
+    }
+
     /// The next step that may be performed.
     pub(crate) fn take(&mut self) -> Option<T> {
-        let held = self.held.pop_front_if(|held| held.wait.is_none())?;
-        self.weight -= held.weight;
-        if self.held.is_empty() {
-            self.held = VecDeque::new();
+        let queue = self.0.as_mut()?;
+        let held = queue.held.pop_front_if(|held| held.wait.is_none())?;
+        queue.weight -= held.weight;
+        if queue.held.is_empty() {
+            self.0 = None;
         }
         Some(held.step)
     }
@@ -85,12 +99,14 @@ impl<T, W> Outbox<T, W> {
 
     /// Whether no more letters should be taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.weight >= CAPACITY
+        self.0
+            .as_ref()
+            .is_some_and(|queue| queue.weight >= CAPACITY)
     }
 
     /// Whether everything was performed.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 }
 

@@ -24,7 +24,7 @@ fn a_call_is_small() {
         ("actor", size_of::<Actor>(), 320),
         ("of which machine", size_of::<Machine>(), 216),
         ("of which its config", size_of::<Config>(), 256),
-        ("lanes", size_of::<Lanes>(), 128),
+        ("lanes", size_of::<Lanes>(), 96),
         ("shared", size_of::<Shared>(), 192),
         ("status and roster", size_of::<Told>(), 96),
         ("roster version", size_of::<RosterVersion>(), 64),
