@@ -68,19 +68,25 @@ fn one_spelling(mut request: Request) -> Request {
     } else {
         "v1.0"
     };
-    let whole = match request.uri().query() {
+    if path != request.uri().path() {
+        respell(request.uri_mut(), path);
+    }
+    request.extensions_mut().insert(Version(version));
+    request
+}
+
+fn respell(uri: &mut Uri, path: String) {
+    let whole = match uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path,
     };
     if let Ok(whole) = whole.parse::<PathAndQuery>() {
-        let mut parts = request.uri().clone().into_parts();
+        let mut parts = uri.clone().into_parts();
         parts.path_and_query = Some(whole);
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
+        if let Ok(respelt) = Uri::from_parts(parts) {
+            *uri = respelt;
         }
     }
-    request.extensions_mut().insert(Version(version));
-    request
 }
 
 async fn unknown() -> Refusal {

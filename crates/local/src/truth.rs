@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use openmic_model::{Action, CallId, ClientContext, OperationId, ParticipantId, ResultInfo};
 use parking_lot::Mutex;
@@ -33,8 +33,8 @@ use time::macros::format_description;
 /// Written into `started`; rises when a member changes its meaning.
 const FORMAT: u8 = 1;
 
-const AT: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+const SECOND: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
 
 /// What a request asks, or what was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -238,6 +238,30 @@ struct Kept {
     last: u64,
     lines: VecDeque<Box<str>>,
     file: Option<File>,
+    /// The line that is being written.
+    line: Vec<u8>,
+    clock: Clock,
+}
+
+/// The wall clock in words. Most lines are of the second of the line before.
+#[derive(Debug, Default)]
+struct Clock {
+    second: Option<u64>,
+    words: String,
+}
+
+impl Clock {
+    /// The second, and the microseconds in it.
+    fn read(&mut self) -> io::Result<(&str, u32)> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default();
+        if self.second != Some(now.as_secs()) {
+            let second = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
+            self.words = second.format(&SECOND).map_err(io::Error::other)?;
+            self.second = Some(now.as_secs());
+        }
+        Ok((&self.words, now.subsec_micros()))
+    }
 }
 
 impl Truth {
@@ -266,9 +290,9 @@ impl Truth {
     /// which is logged once.
     pub(crate) fn write(&self, fact: &Fact<'_>) {
         let mut kept = self.kept.lock();
-        let text = self
-            .line(kept.last + 1, fact)
-            .expect("memory takes JSON of string keys");
+        let kept = &mut *kept;
+        let text = self.line(kept, fact);
+        let text = text.expect("memory takes JSON of string keys");
         kept.last += 1;
         if let Some(file) = &mut kept.file
             && let Err(error) = file.write_all(text.as_bytes())
@@ -279,22 +303,22 @@ impl Truth {
         if kept.lines.len() >= self.most {
             kept.lines.pop_front();
         }
-        kept.lines.push_back(text.into());
+        kept.lines.push_back(text);
     }
 
     /// What all lines have, then the members of the fact, in the braces of one object.
-    fn line(&self, n: u64, fact: &Fact<'_>) -> io::Result<String> {
+    fn line(&self, kept: &mut Kept, fact: &Fact<'_>) -> io::Result<Box<str>> {
         let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let mut line = Vec::with_capacity(512);
-        write!(line, r#"{{"n":{n},"at":""#)?;
-        let now = OffsetDateTime::from(SystemTime::now());
-        now.format_into(&mut line, &AT).map_err(io::Error::other)?;
-        write!(line, r#"","us":{us},"#)?;
+        let (n, line) = (kept.last + 1, &mut kept.line);
+        let (second, micros) = kept.clock.read()?;
+        line.clear();
+        write!(line, r#"{{"n":{n},"at":"{second}.{micros:06}Z","us":{us}"#)?;
         let members = line.len();
-        serde_json::to_writer(&mut line, fact)?;
-        line.remove(members);
+        serde_json::to_writer(&mut *line, fact)?;
+        line[members] = b',';
         line.push(b'\n');
-        String::from_utf8(line).map_err(io::Error::other)
+        let text = std::str::from_utf8(line).map_err(io::Error::other)?;
+        Ok(text.into())
     }
 
     /// The lines with a number above `since` that are still in memory. A first number above
