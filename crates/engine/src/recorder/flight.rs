@@ -341,7 +341,7 @@ impl fmt::Debug for CallLog {
 /// Some lines of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lines {
-    /// One [`Entry`] in JSON on each line.
+    /// One entry in JSON on each line.
     pub ndjson: Vec<u8>,
     /// There are more: read on after the line of this number.
     pub more_after: Option<u64>,
