@@ -9,7 +9,7 @@
 //! cargo bench --bench calls
 //! ```
 //!
-//! `OPENMIC_CALLS=1000,1000000` says how many calls; a million take 3 GiB and some minutes. Of several numbers an SVG file shows memory
+//! `OPENMIC_CALLS=1000,1000000` says how many calls; a million take 2 GiB and some minutes. Of several numbers an SVG file shows memory
 //! against calls.
 
 use std::env;
