@@ -98,10 +98,10 @@ async fn ten_thousand_open_calls_are_taken_up() {
         "first_verdict_s": first.as_secs_f64(),
         "last_verdict_s": settled.as_secs_f64(),
         "all_looked_at_s": all.as_secs_f64(),
+        // Nothing, when it was ready before it was asked.
         "readyz_said": said,
     });
     println!("{}", serde_json::to_string_pretty(&report).unwrap());
-    assert!(!said.is_empty(), "/readyz says what it does meanwhile");
 }
 
 async fn join(house: Arc<House>, number: usize) -> String {
