@@ -43,6 +43,7 @@ impl Model {
         let news = facts.my_participant.is_some() && facts.my_participant != self.me;
         if news {
             self.me.clone_from(&facts.my_participant);
+            self.merge.own_packed = self.look_up_own();
         }
         news
     }
@@ -65,6 +66,14 @@ impl Model {
 
     /// What the roster says of the own entry.
     pub(crate) fn own_muted(&self) -> Option<bool> {
+        if self.merge.is_open() {
+            self.look_up_own()
+        } else {
+            self.merge.own_packed
+        }
+    }
+
+    fn look_up_own(&self) -> Option<bool> {
         let me = self.me.as_ref()?;
         self.merge.is_muted(me)
     }

@@ -37,6 +37,8 @@ pub(crate) struct Merge {
     plain: u32,
     /// GETs in a row that showed an entry with a lower number than was known before they began.
     lowered: u8,
+    /// `isMuted` of the own entry of a packed roster, so that nobody need look for it.
+    pub(crate) own_packed: Option<bool>,
     /// Nothing, in most calls.
     odd: Option<Box<Odd>>,
 }
@@ -165,8 +167,10 @@ impl Merge {
         self.roster.is_muted(id)
     }
 
-    /// Nothing happens: what is held is held in less memory, if it is little.
-    pub(crate) fn pack(&mut self) {
+    /// Nothing happens: what is held is held in less memory, if it is little. `own` is the
+    /// `isMuted` of the own entry.
+    pub(crate) fn pack(&mut self, own: Option<bool>) {
+        self.own_packed = own;
         self.roster.pack();
     }
 

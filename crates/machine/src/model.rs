@@ -422,7 +422,8 @@ impl Model {
         if *event == Event::Quiet {
             self.forget_past(context.now);
             self.aside.tidy();
-            self.merge.pack();
+            let own = self.own_muted();
+            self.merge.pack(own);
             return Handled;
         }
         // The shell of the machine, which knows the state, puts the real phase in.

@@ -81,11 +81,14 @@ fn as_guid(raw: &str) -> Option<[u8; 36]> {
 }
 
 /// The canonical spelling of a GUID.
-fn guid(mut bits: u128) -> [u8; 36] {
+fn guid(bits: u128) -> [u8; 36] {
+    /// Where each byte's two digits stand, between the dashes.
+    const AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let digit = |four: u8| b"0123456789abcdef"[usize::from(four)];
     let mut text = [b'-'; 36];
-    for at in (0..36).rev().filter(|at| !matches!(at, 8 | 13 | 18 | 23)) {
-        text[at] = b"0123456789abcdef"[(bits & 15) as usize];
-        bits >>= 4;
+    for (byte, at) in bits.to_be_bytes().into_iter().zip(AT) {
+        text[at] = digit(byte >> 4);
+        text[at + 1] = digit(byte & 15);
     }
     text
 }
@@ -285,14 +288,22 @@ impl CommandId {
     }
 }
 
+/// As text for people, as bits where nobody reads them.
 impl Serialize for CommandId {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
+        if to.is_human_readable() {
+            to.collect_str(self)
+        } else {
+            to.serialize_u128(self.0)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for CommandId {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if !from.is_human_readable() {
+            return u128::deserialize(from).map(Self);
+        }
         let raw = std::borrow::Cow::<str>::deserialize(from)?;
         Self::from_base32(&raw).ok_or_else(|| de::Error::custom("no command id"))
     }
