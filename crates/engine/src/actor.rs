@@ -113,6 +113,8 @@ enum Pause {
 )]
 struct Desk<'a> {
     lanes: &'a mut Lanes,
+    /// When the turn under way began, or what it takes up was there; looked up once.
+    now: Instant,
     topic: Option<Topic>,
     timeline: Timeline,
     /// Goes with the next step.
@@ -153,6 +155,7 @@ impl Actor {
         let records = beginning.map(|beginning| std::mem::take(&mut beginning.records));
         let mut desk = Desk {
             lanes,
+            now: Instant::now(),
             topic,
             timeline,
             beside: Beside {
@@ -170,7 +173,7 @@ impl Actor {
             quiet: None,
         };
         if self.rested {
-            self.stay_awake(self.now(), &mut desk);
+            self.stay_awake(&mut desk);
         } else {
             if let Some(id) = self.call.id.get() {
                 self.known_as(id, &mut desk);
@@ -179,8 +182,15 @@ impl Actor {
             self.rested = true;
         }
         let mut alarm = pin!(None);
+        let mut woken = false;
         // What is waited for is no part of the task.
-        let pause = poll_fn(|context| self.turns(&mut desk, alarm.as_mut(), context)).await;
+        let pause = poll_fn(|context| {
+            if std::mem::replace(&mut woken, true) {
+                desk.now = Instant::now();
+            }
+            self.turns(&mut desk, alarm.as_mut(), context)
+        });
+        let pause = pause.await;
         let Desk {
             topic,
             timeline,
@@ -215,11 +225,8 @@ impl Actor {
             let planned = desk.leave.into_iter().chain(self.machine.next_deadline());
             let planned = planned.min();
             let due = planned.into_iter().chain(desk.quiet).min();
-            let next = match turn(
-                desk.lanes,
-                || due.is_some_and(|due| due <= self.now()),
-                context,
-            ) {
+            let now = self.engine.time(desk.now);
+            let next = match turn(desk.lanes, due.is_some_and(|due| due <= now), context) {
                 Poll::Ready(next) => next,
                 Poll::Pending => {
                     // What is packed already need not be awake for that.
@@ -235,6 +242,7 @@ impl Actor {
                     Turn::Due
                 }
             };
+            desk.now = Instant::now();
             match next {
                 Turn::Written(Ok(())) => self.durable(desk),
                 // Nothing that rests on the record may happen, and nobody may be told.
@@ -281,26 +289,26 @@ impl Actor {
         }
     }
 
-    fn now(&self) -> Time {
-        self.engine.time(Instant::now())
+    fn now(&self, desk: &Desk<'_>) -> Time {
+        self.engine.time(desk.now)
     }
 
     /// One event, then every effect.
     fn step(&mut self, event: &Event, desk: &mut Desk<'_>) {
-        let now = self.now();
+        let now = self.now(desk);
         self.machine.handle(event, now, &mut self.effects);
         desk.held = self.will_wait(desk);
         let (flight, acts) = (&self.call.flight, &self.effects);
         let at = (now, desk.held);
         flight.step(event, at, &self.machine, acts, &mut desk.sent);
-        desk.timeline.note(event, &self.machine);
+        desk.timeline.note(event, &self.machine, desk.now);
         self.settle_in(desk);
-        self.stay_awake(now, desk);
+        self.stay_awake(desk);
     }
 
     /// Something happened: the call is quiet once nothing follows it.
-    fn stay_awake(&self, now: Time, desk: &mut Desk<'_>) {
-        desk.quiet = (!self.machine.is_over()).then(|| now + self.engine.quiet);
+    fn stay_awake(&self, desk: &mut Desk<'_>) {
+        desk.quiet = (!self.machine.is_over()).then(|| self.now(desk) + self.engine.quiet);
     }
 
     /// Until when there is nothing to be done unless a letter comes, if that is a while.
@@ -315,7 +323,7 @@ impl Actor {
             && desk.lost.is_none()
             && desk.leave.is_none()
             && (self.beginning.as_ref()).is_none_or(|beginning| beginning.is_over());
-        let now = self.now();
+        let now = self.now(desk);
         let due = self.machine.next_deadline().unwrap_or(now + LONG);
         (idle && due >= now + DOZE).then_some(due)
     }
@@ -330,7 +338,7 @@ impl Actor {
         {
             return;
         }
-        let now = self.now();
+        let now = self.now(desk);
         self.machine.handle(&Event::Quiet, now, &mut self.effects);
         debug_assert!(self.effects.is_empty(), "{:?}", self.effects);
         let Some(roster) = self.machine.packed_roster() else {
@@ -507,7 +515,7 @@ impl Actor {
     /// The call has its id: what is told of it can be.
     fn known_as(&self, id: &CallId, desk: &mut Desk<'_>) {
         tracing::Span::current().record("id", id.as_str());
-        self.call.flight.known(id);
+        self.call.flight.known(id, desk.now);
         if !self.machine.is_over() && desk.topic.is_none() {
             desk.beside.opened = Some(self.machine.phase());
         }
@@ -525,7 +533,7 @@ enum Turn {
 }
 
 /// What was waited for, time, then replies, then new work.
-fn turn(lanes: &mut Lanes, is_due: impl FnOnce() -> bool, context: &mut Context<'_>) -> Poll<Turn> {
+fn turn(lanes: &mut Lanes, is_due: bool, context: &mut Context<'_>) -> Poll<Turn> {
     let Lanes {
         outbox,
         jobs,
@@ -537,7 +545,7 @@ fn turn(lanes: &mut Lanes, is_due: impl FnOnce() -> bool, context: &mut Context<
     {
         return Poll::Ready(Turn::Written(written));
     }
-    if is_due() {
+    if is_due {
         return Poll::Ready(Turn::Due);
     }
     if let Poll::Ready(Some(done)) = jobs.poll_join_next(context) {

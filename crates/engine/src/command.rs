@@ -183,7 +183,7 @@ impl Call {
             client_context: options.client_context,
             verdict: None,
         };
-        self.shared.flight.asked(|recorder| Asked {
+        self.shared.flight.asked(accepted, |recorder| Asked {
             command: id,
             action,
             operation: operation.clone(),
@@ -216,7 +216,7 @@ impl Call {
             // The call is over: the command is accepted and has its verdict.
             Err(mpsc::error::TrySendError::Closed(_)) => {
                 let verdict = self.shared.ended_verdict();
-                if let Some(took) = self.shared.operations.settle(id, &verdict) {
+                if let Some(took) = self.shared.operations.settle(id, &verdict, Instant::now()) {
                     metrics.closed(action, &verdict, took);
                 }
                 Ok(pending(outcome, None))

@@ -26,11 +26,11 @@ struct Post {
 
 impl Timeline {
     /// A POST leaves.
-    pub(crate) fn posted(&mut self, action: Action, lead: CommandId) {
+    pub(crate) fn posted(&mut self, action: Action, lead: CommandId, now: Instant) {
         self.post = Some(Arc::new(Post {
             action,
             lead,
-            posted: Instant::now(),
+            posted: now,
             answered: None,
             operation: None,
             roster: None,
@@ -38,10 +38,9 @@ impl Timeline {
     }
 
     /// Takes in an event that `machine` has handled.
-    pub(crate) fn note(&mut self, event: &Event, machine: &Machine) {
+    pub(crate) fn note(&mut self, event: &Event, machine: &Machine, now: Instant) {
         let Some(post) = &mut self.post else { return };
         let post = Arc::make_mut(post);
-        let now = Instant::now();
         match event {
             Event::Posted { outcome, .. } => {
                 post.answered.get_or_insert(now);
@@ -65,7 +64,7 @@ impl Timeline {
     }
 
     /// What a command that was accepted at `accepted` is told.
-    pub(crate) fn moments(&self, action: Action, accepted: Instant) -> Moments {
+    pub(crate) fn moments(&self, action: Action, accepted: Instant, now: Instant) -> Moments {
         let post = self.post.as_ref().filter(|post| post.action == action);
         let since = |at: Option<Instant>| at?.checked_duration_since(accepted);
         Moments {
@@ -73,7 +72,7 @@ impl Timeline {
             answered: since(post.and_then(|post| post.answered)),
             operation: since(post.and_then(|post| post.operation)),
             roster: since(post.and_then(|post| post.roster)),
-            verdict: accepted.elapsed(),
+            verdict: now.saturating_duration_since(accepted),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The engine's own operations: one for each command, with an id of its own.
 
+mod entry;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::actor::Served;
+use entry::Entry;
 
 /// Operations kept per call; the oldest that has its verdict is forgotten first.
 const KEPT: usize = 256;
@@ -104,20 +107,6 @@ impl OperationRecord {
     }
 }
 
-/// One command in the ledger.
-#[derive(Debug)]
-struct Entry {
-    command: CommandId,
-    accepted: Instant,
-    record: OperationRecord,
-    /// The command that gave its attempt's client contexts their name, once one pursued it.
-    lead: Option<CommandId>,
-    /// By what the request is known again.
-    repeat: Option<Box<Repeat>>,
-    /// Its verdict is written down, and told once that is durable.
-    decided: Option<Box<Verdict>>,
-}
-
 /// One of Graph's operations that an attempt began.
 #[derive(Debug)]
 struct Begun {
@@ -164,22 +153,15 @@ impl Operations {
     ) {
         let kept = &mut self.ledger().entries;
         if kept.len() >= KEPT
-            && let Some(at) = kept.iter().position(|entry| entry.record.verdict.is_some())
+            && let Some(at) = kept.iter().position(|entry| entry.open().is_none())
         {
             kept.remove(at);
         }
         if kept.is_empty() {
-            // Most calls are muted or unmuted a few times; room for four would be a kilobyte.
+            // Most calls are muted or unmuted a few times.
             kept.reserve_exact(1);
         }
-        kept.push_back(Entry {
-            command,
-            accepted,
-            record,
-            lead: None,
-            repeat: repeat.map(Box::new),
-            decided: None,
-        });
+        kept.push_back(Entry::new(command, record, repeat, accepted));
     }
 
     /// Takes in what another process wrote down of a call, and returns how many commands are open.
@@ -204,13 +186,13 @@ impl Operations {
                 Record::Attempt { lead, .. } => self.ledger().sent = Some(*lead),
                 Record::Verdict {
                     command, verdict, ..
-                } => drop(self.settle(*command, verdict)),
+                } => drop(self.settle(*command, verdict, Instant::now())),
                 _ => {}
             }
         }
         let kept = self.ledger();
         let open = kept.entries.iter();
-        open.filter(|entry| entry.record.verdict.is_none()).count()
+        open.filter(|entry| entry.open().is_some()).count()
     }
 
     /// The command's acceptance is being written down; returns what its bot knows it by.
@@ -219,9 +201,9 @@ impl Operations {
         let entry = kept.iter_mut().rev();
         let entry = entry.into_iter().find(|entry| entry.command == command)?;
         Some(Asked {
-            operation: entry.record.id.clone(),
-            client_context: entry.record.client_context.clone(),
-            repeat: entry.repeat.as_deref().copied(),
+            operation: entry.operation(),
+            client_context: entry.client_context().cloned(),
+            repeat: entry.open().and_then(|open| open.repeat),
         })
     }
 
@@ -229,10 +211,9 @@ impl Operations {
     pub(crate) fn decide(&self, command: CommandId, verdict: &Verdict) {
         let kept = &mut self.ledger().entries;
         let mut latest = kept.iter_mut().rev();
-        if let Some(entry) = latest.find(|entry| entry.command == command) {
-            entry
-                .decided
-                .get_or_insert_with(|| Box::new(verdict.clone()));
+        let entry = latest.find(|entry| entry.command == command);
+        if let Some(open) = entry.and_then(Entry::open_mut) {
+            open.decided.get_or_insert_with(|| verdict.clone());
         }
     }
 
@@ -240,10 +221,11 @@ impl Operations {
     /// nobody knows what a POST came to, else `ended`.
     pub(crate) fn broken(&self, ended: &Verdict) -> Vec<Broken> {
         let kept = self.ledger();
-        let open = kept.entries.iter();
-        let open = open.filter(|entry| entry.record.verdict.is_none());
-        open.map(|entry| {
-            let sent = entry.lead.is_some() && entry.lead == kept.sent;
+        let entries = kept.entries.iter();
+        let open = entries.filter_map(|entry| Some((entry, entry.open()?)));
+        open.map(|(entry, open)| {
+            let lead = entry.lead();
+            let sent = lead.is_some() && lead == kept.sent;
             let rest = || {
                 if sent {
                     Verdict::Unconfirmed
@@ -253,8 +235,8 @@ impl Operations {
             };
             Broken {
                 command: entry.command,
-                action: entry.record.action,
-                verdict: entry.decided.as_deref().cloned().unwrap_or_else(rest),
+                action: entry.action,
+                verdict: open.decided.clone().unwrap_or_else(rest),
             }
         })
         .collect()
@@ -265,22 +247,24 @@ impl Operations {
     pub(crate) fn take_back(&self, command: CommandId) -> bool {
         let kept = &mut self.ledger().entries;
         let before = kept.len();
-        kept.retain(|entry| entry.command != command || entry.record.verdict.is_some());
+        kept.retain(|entry| entry.command != command || entry.open().is_none());
         kept.len() < before
     }
 
-    /// Writes the verdict down and returns the time since acceptance; `None` when there was a
-    /// verdict before, or no such command.
-    pub(crate) fn settle(&self, command: CommandId, verdict: &Verdict) -> Option<Duration> {
+    /// Writes the verdict down and returns the time from acceptance to `now`; `None` when there was
+    /// a verdict before, or no such command.
+    pub(crate) fn settle(
+        &self,
+        command: CommandId,
+        verdict: &Verdict,
+        now: Instant,
+    ) -> Option<Duration> {
         let kept = &mut self.ledger().entries;
         let mut latest = kept.iter_mut().rev();
         let entry = latest.find(|entry| entry.command == command)?;
-        if entry.record.verdict.is_some() {
-            return None;
-        }
-        entry.decided = None;
-        entry.record.verdict = Some(verdict.clone());
-        Some(entry.accepted.elapsed())
+        let took = now.saturating_duration_since(entry.open()?.accepted);
+        entry.settle(verdict);
+        Some(took)
     }
 
     /// Notes whom the attempt under way serves, so that [`Operations::behind`] can tell, and
@@ -299,7 +283,7 @@ impl Operations {
         for command in &served.commands {
             let entry = entries.iter_mut().rev();
             if let Some(entry) = entry.into_iter().find(|entry| entry.command == *command) {
-                entry.lead = Some(lead);
+                entry.pursued_as(lead);
             }
         }
         if let Some(operation) = &served.operation
@@ -330,13 +314,11 @@ impl Operations {
             let known = begun.find(|begun| Some(&begun.operation) == operation)?;
             Some(known.lead)
         })?;
-        let served = kept.entries.iter().filter(|entry| entry.lead == Some(lead));
-        let known = |entry: &Entry| {
-            let OperationRecord {
-                id, client_context, ..
-            } = &entry.record;
-            (id.clone(), client_context.clone())
-        };
+        let served = kept
+            .entries
+            .iter()
+            .filter(|entry| entry.lead() == Some(lead));
+        let known = |entry: &Entry| (entry.operation(), entry.client_context().cloned());
         Some(served.map(known).collect())
     }
 
@@ -345,12 +327,12 @@ impl Operations {
     }
 
     pub(crate) fn get(&self, id: &OperationId) -> Option<OperationRecord> {
-        self.find(|entry| entry.record.id == *id)
+        self.find(|entry| entry.is_operation(id))
     }
 
     fn find(&self, wanted: impl Fn(&Entry) -> bool) -> Option<OperationRecord> {
         let kept = self.ledger();
         let entry = kept.entries.iter().rev().find(|entry| wanted(entry))?;
-        Some(entry.record.clone())
+        Some(entry.record())
     }
 }

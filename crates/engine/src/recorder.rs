@@ -107,8 +107,8 @@ impl Recorder {
         }))
     }
 
-    fn now(&self) -> Time {
-        Time::from_origin(Instant::now().saturating_duration_since(self.origin))
+    fn time(&self, at: Instant) -> Time {
+        Time::from_origin(at.saturating_duration_since(self.origin))
     }
 
     fn hash(&self, text: &str) -> u64 {

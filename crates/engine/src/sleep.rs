@@ -6,14 +6,17 @@
 //! of them: it wakes each in the second before, and to the point the call itself is.
 
 use std::collections::BTreeSet;
+use std::future::Future as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Waker};
 
 use openmic_machine::Time;
 use openmic_model::CallKey;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task;
 use tokio::time::{Instant, sleep_until};
 
 use crate::actor::Actor;
@@ -32,14 +35,22 @@ pub(crate) struct Asleep {
 }
 
 impl Sleeper for Asleep {
+    /// Most letters are dealt with at once, so the call gets a task only if it has something to wait
+    /// for: until then it runs in whoever sent the letter.
     fn wake(self) {
-        let runtime = self.actor.engine.runtime.get().cloned();
-        let supervised = supervise(self.actor, self.lanes);
-        // A letter can come from a thread that knows no runtime.
-        match runtime {
-            Some(runtime) => drop(runtime.spawn(supervised)),
-            None => debug_assert!(false, "whoever sleeps has told its runtime"),
+        let Some(runtime) = self.actor.engine.runtime.get().cloned() else {
+            debug_assert!(false, "whoever sleeps has told its runtime");
+            return;
+        };
+        let mut supervised = Box::pin(supervise(self.actor, self.lanes));
+        let inside = runtime.enter();
+        let mut context = Context::from_waker(Waker::noop());
+        if supervised.as_mut().poll(&mut context).is_ready() {
+            return;
         }
+        drop(inside);
+        // Polled there anew, it hears of what it waits for.
+        drop(runtime.spawn(supervised));
     }
 }
 
@@ -164,7 +175,7 @@ async fn watch(engine: Arc<Inner>) {
                         }
                     }
                 }
-                tokio::task::yield_now().await;
+                task::yield_now().await;
             }
             Err(second) => {
                 let at = Time::from_origin(std::time::Duration::from_secs(second.into()));

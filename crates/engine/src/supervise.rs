@@ -116,7 +116,7 @@ fn in_span<'a, F: Future>(
 ) -> impl Future<Output = F::Output> {
     poll_fn(move |context| {
         let id = call.id.get().map(CallId::as_str);
-        let _inside = tracing::info_span!("call", id).entered();
+        let _inside = tracing::info_span!(parent: None, "call", id).entered();
         future.as_mut().poll(context)
     })
 }
@@ -190,7 +190,7 @@ fn tell(engine: &Inner, call: &Shared, lanes: &mut Lanes, broken: &Broken) {
         verdict,
         ..
     } = broken;
-    if let Some(took) = call.operations.settle(*command, verdict) {
+    if let Some(took) = call.operations.settle(*command, verdict, Instant::now()) {
         engine.metrics.closed(*action, verdict, took);
     }
     if let Some((reply, accepted)) = lanes.replies.remove(*command) {
@@ -321,7 +321,7 @@ async fn find(engine: &Inner, call: &Arc<Shared>, lanes: &mut Lanes) -> Option<C
                 }
                 Mail::Command(command) => {
                     let verdict = Verdict::CallEnded { result: None };
-                    if let Some(took) = call.operations.settle(command.id, &verdict) {
+                    if let Some(took) = call.operations.settle(command.id, &verdict, Instant::now()) {
                         engine.metrics.closed(command.action, &verdict, took);
                     }
                 }

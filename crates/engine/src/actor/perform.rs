@@ -25,7 +25,7 @@ use crate::upstream;
 
 impl Actor {
     /// The part of an effect that handles and metrics see.
-    pub(super) fn record(&self, effect: &Effect, step: &Step) {
+    pub(super) fn record(&self, effect: &Effect, step: &Step, now: Instant) {
         let metrics = &self.engine.metrics;
         match effect {
             Effect::Settle {
@@ -37,7 +37,7 @@ impl Actor {
             } => {
                 if *origin == Origin::Machine {
                     metrics.settled(*action, verdict, *took);
-                } else if let Some(took) = self.call.operations.settle(*command, verdict) {
+                } else if let Some(took) = self.call.operations.settle(*command, verdict, now) {
                     metrics.closed(*action, verdict, took);
                 }
             }
@@ -65,13 +65,13 @@ impl Actor {
                 if *from == Phase::Establishing
                     && !matches!(to, Phase::Terminating | Phase::Terminated)
                 {
-                    let took = self.now().since(self.begun);
+                    let took = self.engine.time(now).since(self.begun);
                     metrics.setup.observe(took.as_secs_f64());
                 }
                 if *to == Phase::Terminated && self.machine.was_left_open() {
                     supervise::left_open();
                 }
-                if let (Phase::Terminated, Some(ending)) = (to, &step.status.ending) {
+                if let (Phase::Terminated, Some(ending)) = (to, self.ending(step)) {
                     let labels = [ending.cause.as_str()];
                     metrics.ended.with_label_values(&labels).inc();
                 }
@@ -94,7 +94,7 @@ impl Actor {
     pub(super) fn perform(&mut self, effect: Effect, step: &Step, desk: &mut Desk<'_>) {
         let subscribers = desk.topic.as_ref().map_or(0, Topic::subscribers);
         let flight = &self.call.flight;
-        flight.performed(&effect, subscribers, &mut desk.sent);
+        flight.performed(&effect, subscribers, desk.now, &mut desk.sent);
         match effect {
             Effect::Create | Effect::Answer => self.begin(desk),
             Effect::Settle {
@@ -148,8 +148,7 @@ impl Actor {
             Effect::Entered { from, to } => {
                 tracing::info!(from = from.as_str(), to = to.as_str(), "state");
                 if let Some(topic) = &desk.topic {
-                    let ending = step.status.ending.as_ref();
-                    let result = ending.and_then(|ending| ending.result.clone());
+                    let result = self.ending(step).and_then(|ending| ending.result.clone());
                     topic.call_state(frame_of(to, result));
                 }
             }
@@ -232,7 +231,7 @@ impl Actor {
                     spawn(desk, not_sent, async move { not_sent() });
                     return;
                 }
-                desk.timeline.posted(action, command);
+                desk.timeline.posted(action, command, desk.now);
                 let limit = self.machine.post_limit().min(upstream::PATIENCE);
                 spawn(desk, move || posted(PostOutcome::Ambiguous), async move {
                     let until = wanted + limit;
@@ -298,12 +297,13 @@ impl Actor {
         desk: &mut Desk<'_>,
     ) {
         if let Some(topic) = &desk.topic
+            && topic.subscribers() > 0
             && let Some(record) = self.call.operations.of(command)
         {
             topic.operation(frame(&record, &verdict));
         }
         if let Some((reply, accepted)) = desk.lanes.replies.remove(command) {
-            let moments = step.timeline.moments(action, accepted);
+            let moments = step.timeline.moments(action, accepted, desk.now);
             if reply.send(Outcome { verdict, moments }).is_err() {
                 tracing::debug!("nobody waits for the verdict any more");
             }

@@ -1,9 +1,10 @@
 //! One step of the machine, from its effects to their performance.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use openmic_journal::Ticket;
-use openmic_machine::{Effect, Machine, Phase};
+use openmic_machine::{Effect, Ending, Machine, Phase};
 use openmic_model::{CallState, CommandId, OperationId, Record};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -14,11 +15,13 @@ use crate::join::{Created, JoinError};
 use crate::kept::Kept;
 use crate::ledger::Ledger;
 use crate::moments::Timeline;
+use crate::told::Standing;
 
 /// What one event came to. Whenever it is performed, it tells of the call as it stood then.
 pub(crate) struct Step {
     pub(super) effects: Vec<Effect>,
-    pub(super) status: Status,
+    /// None as long as the call stands so.
+    status: Option<Box<Status>>,
     pub(super) timeline: Timeline,
     /// When it was taken: what the patience of its requests counts from.
     pub(super) wanted: Instant,
@@ -67,11 +70,12 @@ impl Actor {
         let mut effects = std::mem::take(&mut self.effects);
         let wait = self.write_down(&mut effects, desk);
         let weight = effects.len();
+        let later = wait.is_some() || !desk.lanes.outbox.is_empty();
         let step = Step {
             effects,
-            status: self.status(),
+            status: later.then(|| Box::new(self.standing().status())),
             timeline: desk.timeline.clone(),
-            wanted: Instant::now(),
+            wanted: desk.now,
             served: Served::of(&self.machine),
             exists: self.machine.took_effect(),
             beside: std::mem::take(&mut desk.beside),
@@ -79,7 +83,7 @@ impl Actor {
         let held = std::mem::take(&mut desk.held);
         if let Some(step) = desk.lanes.outbox.push(step, weight, wait) {
             if held {
-                self.call.flight.released(Duration::ZERO);
+                self.call.flight.released(Duration::ZERO, desk.now);
             }
             self.release(step, desk);
         }
@@ -160,7 +164,8 @@ impl Actor {
     pub(super) fn durable(&mut self, desk: &mut Desk<'_>) {
         desk.lanes.outbox.durable();
         while let Some(step) = desk.lanes.outbox.take() {
-            self.call.flight.released(step.wanted.elapsed());
+            let waited = desk.now.saturating_duration_since(step.wanted);
+            self.call.flight.released(waited, desk.now);
             self.release(step, desk);
         }
     }
@@ -176,9 +181,9 @@ impl Actor {
             self.call.operations.pursue(served, posts);
         }
         for effect in &effects {
-            self.record(effect, &step);
+            self.record(effect, &step, desk.now);
         }
-        self.tell_status(&step.status);
+        self.tell_status(&step);
         let Beside {
             opened,
             creator,
@@ -196,8 +201,10 @@ impl Actor {
         for effect in effects {
             self.perform(effect, &step, desk);
         }
-        if step.status.phase == Phase::Terminated && desk.leave.is_none() {
-            self.over(&step.status, desk);
+        let phase = step.status.as_ref().map(|status| status.phase);
+        let phase = phase.unwrap_or_else(|| self.machine.phase());
+        if phase == Phase::Terminated && desk.leave.is_none() {
+            self.over(&step, desk);
             if creator.is_none() {
                 let message = "the call ended".to_owned();
                 self.tell_creator(Err(JoinError::Unknown { message }));
@@ -223,12 +230,12 @@ impl Actor {
 
     /// The call is over: subscribers are sent off, its place is given back. Letters are still
     /// read until the retention is over.
-    fn over(&self, status: &Status, desk: &mut Desk<'_>) {
-        desk.leave = Some(self.now() + self.engine.retention);
+    fn over(&self, step: &Step, desk: &mut Desk<'_>) {
+        desk.leave = Some(self.now(desk) + self.engine.retention);
         desk.topic = None;
         desk.probe = None;
         desk.lanes.place = None;
-        if let Some(ending) = &status.ending {
+        if let Some(ending) = self.ending(step) {
             let result = ending.result.as_ref();
             tracing::info!(
                 cause = ending.cause.as_str(),
@@ -265,22 +272,34 @@ impl Actor {
     }
 
     /// Where the call stands.
-    fn status(&self) -> Status {
+    fn standing(&self) -> Standing<'_> {
         let machine = &self.machine;
-        Status {
+        Standing {
             phase: machine.phase(),
             graph: machine.graph_state(),
             kind: machine.kind(),
-            me: machine.me().cloned(),
+            me: machine.me(),
             version: machine.version(),
             own_entry_seen: machine.own_entry_seen(),
-            waits_for: machine.waits_for(),
-            ending: machine.ending().cloned(),
+            waits_for: Cow::Owned(machine.waits_for()),
+            ending: machine.ending(),
+        }
+    }
+
+    /// How the call ended, as of a step.
+    pub(super) fn ending<'a>(&'a self, step: &'a Step) -> Option<&'a Ending> {
+        match &step.status {
+            Some(status) => status.ending.as_ref(),
+            None => self.machine.ending(),
         }
     }
 
     /// Lets handles see where the call stands, when it changed.
-    fn tell_status(&self, now: &Status) {
-        self.call.status.send_if_modified(|told| told.tell(now));
+    fn tell_status(&self, step: &Step) {
+        let now = match &step.status {
+            Some(status) => Standing::from(&**status),
+            None => self.standing(),
+        };
+        self.call.status.send_if_modified(|told| told.tell(&now));
     }
 }

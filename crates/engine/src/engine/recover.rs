@@ -249,7 +249,7 @@ impl Inner {
             }
             let fresh = call.id.set(id.clone());
             debug_assert!(fresh.is_ok(), "nobody else has the call yet");
-            call.flight.known(&id);
+            call.flight.known(&id, Instant::now());
             if let Some(lane) = &call.lane {
                 lane.open(Some(&id));
             }

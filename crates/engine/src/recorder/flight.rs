@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use openmic_machine::{Config, Effect, Event, Machine, Time};
 use openmic_model::{Action, CallId, CallKey, WallTime};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::entry::{Asked, Begun, FORMAT, How, Standing, What, nanos, since as since_origin};
 use super::packed::{self, Line, Note};
@@ -195,11 +196,17 @@ impl Flight {
     }
 
     /// An effect is performed. `subscribers` is how many watch.
-    pub(crate) fn performed(&self, effect: &Effect, subscribers: usize, sent: &mut Sent) {
+    pub(crate) fn performed(
+        &self,
+        effect: &Effect,
+        subscribers: usize,
+        now: Instant,
+        sent: &mut Sent,
+    ) {
         let Some(recorder) = &self.recorder else {
             return;
         };
-        let now = recorder.now();
+        let now = recorder.time(now);
         let what = if let Effect::Publish {
             version, roster, ..
         } = effect
@@ -222,8 +229,8 @@ impl Flight {
     }
 
     /// A command of the bot's is about to be put into the mailbox.
-    pub(crate) fn asked(&self, asked: impl FnOnce(&Recorder) -> Asked) {
-        self.note(|recorder| What::Asked(asked(recorder)));
+    pub(crate) fn asked(&self, at: Instant, asked: impl FnOnce(&Recorder) -> Asked) {
+        self.note_at(|| at, |recorder| What::Asked(asked(recorder)));
     }
 
     /// A command of the bot's was turned away.
@@ -235,8 +242,8 @@ impl Flight {
     }
 
     /// The call has its id.
-    pub(crate) fn known(&self, call: &CallId) {
-        self.note(|_| What::Known { call: call.clone() });
+    pub(crate) fn known(&self, call: &CallId, now: Instant) {
+        self.note_at(|| now, |_| What::Known { call: call.clone() });
     }
 
     /// A request of the bot's was passed on and answered.
@@ -249,8 +256,8 @@ impl Flight {
     }
 
     /// A step that waited for its records, or behind one that did, is performed.
-    pub(crate) fn released(&self, took: Duration) {
-        self.note(|_| What::Released { took: nanos(took) });
+    pub(crate) fn released(&self, took: Duration, now: Instant) {
+        self.note_at(|| now, |_| What::Released { took: nanos(took) });
     }
 
     /// Entries are on their way to the bot's own callback.
@@ -278,9 +285,14 @@ impl Flight {
     }
 
     fn note(&self, what: impl FnOnce(&Recorder) -> What) {
+        self.note_at(Instant::now, what);
+    }
+
+    fn note_at(&self, at: impl FnOnce() -> Instant, what: impl FnOnce(&Recorder) -> What) {
         if let Some(recorder) = &self.recorder {
             let what = what(recorder);
-            self.write(self.number(), recorder, recorder.now(), &Note::Note(&what));
+            let at = recorder.time(at());
+            self.write(self.number(), recorder, at, &Note::Note(&what));
         }
     }
 

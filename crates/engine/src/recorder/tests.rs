@@ -292,7 +292,7 @@ fn what_is_packed_reads_as_the_line_that_its_json_is() {
     ];
     let mut expected = Vec::new();
     for asked in asked {
-        flight.asked(|_| asked.clone());
+        flight.asked(Instant::now(), |_| asked.clone());
         expected.push(What::Asked(asked));
     }
     let commands = [
@@ -318,13 +318,13 @@ fn what_is_packed_reads_as_the_line_that_its_json_is() {
         })));
     }
     for effect in &post {
-        flight.performed(effect, 3, &mut sent);
+        flight.performed(effect, 3, Instant::now(), &mut sent);
     }
     expected.push(What::Sent {
         request: "POST /communications/calls/{call}/unmute".to_owned(),
         id: Some(1),
     });
-    flight.released(Duration::from_nanos(7));
+    flight.released(Duration::from_nanos(7), Instant::now());
     expected.push(What::Released { took: 7 });
     flight.broken();
     expected.push(What::Broken);

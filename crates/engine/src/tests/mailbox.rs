@@ -96,9 +96,10 @@ async fn entries_of_other_calls_are_left_out_while_the_id_is_not_known() {
 async fn busy_for_commands_first_and_for_webhooks_when_full() {
     let stage = Stage::new(patient).await;
     let mut leg = stage.established(true).await;
-    // The actor runs only when this test waits.
+    // The first is taken up at once; from then on the call has a task, which runs only when this
+    // test waits.
     let options = CommandOptions::default;
-    let pending: Vec<_> = (0..CAPACITY - RESERVED)
+    let pending: Vec<_> = (0..=CAPACITY - RESERVED)
         .map(|_| leg.call.command(Action::Unmute, options()).unwrap())
         .collect();
     let refused = leg.call.command(Action::Unmute, options());
@@ -124,7 +125,7 @@ async fn busy_for_commands_first_and_for_webhooks_when_full() {
     let joined = verdicts.iter().filter(|verdict| verdict.is_success());
     assert_eq!(joined.count(), 32, "{verdicts:?}");
     let refused = |verdict: &&Verdict| matches!(verdict, Verdict::Refused { status: 409, .. });
-    assert_eq!(verdicts.iter().filter(refused).count(), 32);
+    assert_eq!(verdicts.iter().filter(refused).count(), 33);
     assert_eq!(leg.call.state().phase, Phase::Unmuted);
     assert_eq!(stage.graph.count(Route::Unmute), 1);
     leg.end().await;
@@ -134,18 +135,23 @@ async fn busy_for_commands_first_and_for_webhooks_when_full() {
 async fn a_hang_up_waits_for_room() {
     let stage = Stage::new(patient).await;
     let leg = stage.established(true).await;
+    // From here on it has a task, which runs only when this test waits.
+    let unmute = leg.command(Action::Unmute);
     for _ in 0..CAPACITY {
         leg.tell(&[leg.state("established")]);
     }
     leg.call.request_hang_up().await;
     leg.tell(&[leg.state("terminated")]);
     leg.reach(Phase::Terminated).await;
+    assert!(matches!(verdict(unmute).await, Verdict::CallEnded { .. }));
 }
 
 #[tokio::test]
 async fn the_longest_webhook_fits_and_all_of_it_or_nothing() {
     let stage = Stage::new(patient).await;
     let mut leg = stage.established(true).await;
+    // From here on it has a task, which runs only when this test waits.
+    let unmute = leg.command(Action::Unmute);
     let mut entries = vec![leg.state("established"); openmic_wire::MAX_ITEMS - 1];
     entries.push(leg.next_delta(false));
     leg.tell(&entries);
@@ -154,7 +160,7 @@ async fn the_longest_webhook_fits_and_all_of_it_or_nothing() {
     entries.pop();
     entries.push(unheard);
     assert_eq!(stage.deliver(&leg.key, &entries), Err(DeliverError::Busy));
-    leg.reach(Phase::Unmuted).await;
+    assert!(verdict(unmute).await.is_success());
     assert_eq!(verdict(leg.command(Action::Unmute)).await, Verdict::Already);
     assert_eq!(leg.call.state().version.seq, 2);
     leg.end().await;

@@ -71,14 +71,26 @@ fn only_the_first_verdict_of_a_command_counts() {
         operations.insert(*command, record, None, Instant::now());
     }
     let [first, second] = commands;
-    assert!(operations.settle(first, &Verdict::Already).is_some());
-    assert!(operations.settle(first, &Verdict::Expired).is_none());
+    assert!(
+        operations
+            .settle(first, &Verdict::Already, Instant::now())
+            .is_some()
+    );
+    assert!(
+        operations
+            .settle(first, &Verdict::Expired, Instant::now())
+            .is_none()
+    );
     let ended = Verdict::CallEnded { result: None };
     let broken = operations.broken(&ended);
     assert_eq!(broken.len(), 1);
     assert_eq!((broken[0].command, &broken[0].verdict), (second, &ended));
-    assert!(operations.settle(second, &ended).is_some());
-    assert!(operations.settle(second, &Verdict::Already).is_none());
+    assert!(operations.settle(second, &ended, Instant::now()).is_some());
+    assert!(
+        operations
+            .settle(second, &Verdict::Already, Instant::now())
+            .is_none()
+    );
     assert!(operations.broken(&ended).is_empty());
     assert_eq!(
         operations.of(first).unwrap().verdict,
@@ -87,7 +99,7 @@ fn only_the_first_verdict_of_a_command_counts() {
     assert_eq!(operations.of(second).unwrap().verdict, Some(ended));
     assert!(
         operations
-            .settle(CommandId::new(3), &Verdict::Already)
+            .settle(CommandId::new(3), &Verdict::Already, Instant::now())
             .is_none()
     );
 }
@@ -106,7 +118,11 @@ fn a_command_is_taken_back_only_while_it_is_open() {
     assert!(operations.take_back(command));
     assert!(operations.of(command).is_none());
     operations.insert(command, record, None, Instant::now());
-    assert!(operations.settle(command, &Verdict::Expired).is_some());
+    assert!(
+        operations
+            .settle(command, &Verdict::Expired, Instant::now())
+            .is_some()
+    );
     // Its verdict is counted, so it must not be counted out once more.
     assert!(!operations.take_back(command));
     assert!(operations.of(command).is_some());

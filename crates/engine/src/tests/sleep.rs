@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use openmic_machine::{Config, Phase};
 use openmic_model::{Action, Verdict};
 
 use super::graph::Route;
 use super::stage::{Leg, Stage, patient, verdict, within};
+use crate::{CommandOptions, Pending};
 
 /// Waits until the call has no task.
 async fn asleep(leg: &Leg<'_>) {
@@ -44,6 +46,38 @@ async fn a_sleeping_call_hears_commands_and_news_and_sleeps_again() {
         asleep(&leg).await;
         assert!(alarms.count() <= 1, "one at a time");
     }
+    leg.end().await;
+}
+
+#[tokio::test]
+async fn what_needs_no_waiting_is_done_by_whoever_asks() {
+    let stage = Stage::new(patient).await;
+    let mut leg = stage.established(true).await;
+    asleep(&leg).await;
+    let at_once = |pending: Pending| pending.outcome().now_or_never().unwrap().unwrap().verdict;
+    for _ in 0..8 {
+        assert_eq!(at_once(leg.command(Action::Mute)), Verdict::Already);
+        assert!(leg.call.shared.mail.is_asleep(), "it got a task");
+    }
+    // Also where there is no runtime.
+    let call = leg.call.clone();
+    let elsewhere = std::thread::spawn(move || {
+        let options = CommandOptions::default();
+        at_once(call.command(Action::Mute, options).unwrap())
+    });
+    assert_eq!(elsewhere.join().unwrap(), Verdict::Already);
+    assert!(leg.call.shared.mail.is_asleep());
+    // A request must be waited for, on the runtime that the call is from.
+    let call = leg.call.clone();
+    let unmute = std::thread::spawn(move || {
+        let options = CommandOptions::default();
+        call.command(Action::Unmute, options).unwrap()
+    });
+    let unmute = unmute.join().unwrap();
+    assert!(!leg.call.shared.mail.is_asleep());
+    leg.answered(Route::Unmute, 1).await;
+    leg.roster(false);
+    assert!(verdict(unmute).await.is_success());
     leg.end().await;
 }
 
