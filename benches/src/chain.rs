@@ -7,8 +7,9 @@ use anyhow::{Context, ensure};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::IntoResponse;
 use axum::routing::post;
 use openmic_listen::{Limits, Listener, Running};
 use reqwest::Client;
@@ -19,18 +20,57 @@ use crate::audience::Audience;
 use crate::disk::Disk;
 use crate::timed::{Timed, together};
 
-// Lengths in bytes of what an unmute sends on the local service, as traced by `strace`.
-const COMMAND: usize = 51;
-const COMMAND_TOKEN: usize = 1085;
-const OPERATION: usize = 260;
-const NOTIFICATION: usize = 1049;
-const NOTIFICATION_TOKEN: usize = 674;
+// What an unmute sends on the local service, as traced by `strace`: its headers, and how long its
+// tokens and bodies are in bytes. `Host`, `Content-Length` and `Date` come from the HTTP libraries.
+const COMMAND: Sent = Sent {
+    agent: "openmic/0.1.0",
+    token: 1085,
+    headers: &[
+        ("client-request-id", GUID),
+        ("content-type", "application/json"),
+    ],
+    body: 51,
+};
+const OPERATION: Answered = Answered {
+    status: StatusCode::OK,
+    headers: &[
+        ("content-type", "application/json"),
+        (
+            "location",
+            "http://127.0.0.1:10000/v1.0/communications/calls/00000000-0000-4000-8000-000000000000\
+             /operations/00000000-0000-4000-8000-000000000000",
+        ),
+        ("client-request-id", GUID),
+        ("request-id", GUID),
+        ("odata-version", "4.0"),
+    ],
+    body: 260,
+};
+const NOTIFICATION: Sent = Sent {
+    agent: "Microsoft-Skype/3.0,(Calling/1.0)",
+    token: 674,
+    headers: &[
+        ("content-type", "application/json"),
+        ("accept", "application/json"),
+        ("scenario-id", GUID),
+        ("x-microsoft-skype-chain-id", GUID),
+        ("x-microsoft-skype-message-id", GUID),
+    ],
+    body: 1049,
+};
+const TAKEN: Answered = Answered {
+    status: StatusCode::ACCEPTED,
+    headers: &[("request-id", GUID), ("client-request-id", GUID)],
+    body: 0,
+};
+const GUID: &str = "00000000-0000-4000-8000-000000000000";
 /// What a subscriber is sent of it.
 const DELTA: usize = 350;
 
 /// The hops of an unmute and nothing else: a POST, which the server answers while it POSTs a
-/// webhook back, on the HTTP libraries and with the message sizes of the real thing. No state, no
-/// JSON, no signature. Where somebody watches, the webhook is written to every subscriber besides.
+/// webhook back, on the HTTP libraries of the real thing and with its messages, header for header
+/// and byte for byte as long. No state, no JSON, no signature. Where somebody watches, the webhook is
+/// written to every subscriber besides.
 #[derive(Debug)]
 pub struct Chain {
     caller: Arc<Caller>,
@@ -38,11 +78,33 @@ pub struct Chain {
     webhook: Running,
 }
 
+/// A request as it is sent.
+struct Sent {
+    agent: &'static str,
+    token: usize,
+    headers: &'static [(&'static str, &'static str)],
+    body: usize,
+}
+
+/// An answer as it is given.
+struct Answered {
+    status: StatusCode,
+    headers: &'static [(&'static str, &'static str)],
+    body: usize,
+}
+
+/// One end of a hop.
+#[derive(Debug)]
+struct Hop {
+    http: Client,
+    to: Url,
+    headers: HeaderMap,
+    body: usize,
+}
+
 #[derive(Debug)]
 struct Caller {
-    http: Client,
-    service: Url,
-    bearer: String,
+    hop: Hop,
     /// One for each exchange that may be under way.
     notified: Arc<[Notify]>,
     /// Whoever watches, and what they are waited for.
@@ -57,12 +119,12 @@ struct Watched {
     notified: Arc<[Notify]>,
     subscribers: Vec<TcpStream>,
     frame: Vec<u8>,
+    headers: HeaderMap,
 }
 
 struct Service {
-    http: Client,
-    webhook: Url,
-    bearer: String,
+    hop: Hop,
+    headers: HeaderMap,
 }
 
 impl Chain {
@@ -95,29 +157,31 @@ impl Chain {
         for socket in &subscribers {
             socket.set_nonblocking(true)?;
         }
+        let watched = Watched {
+            notified: Arc::clone(&notified),
+            subscribers,
+            frame: delta(),
+            headers: headers(TAKEN.headers),
+        };
         let (webhook, url) = serve(
             Router::new()
-                .route("/{number}", post(take_notification))
-                .with_state(Arc::new(Watched {
-                    notified: Arc::clone(&notified),
-                    subscribers,
-                    frame: delta(),
-                })),
+                .route("/callbacks/{number}", post(take_notification))
+                .with_state(Arc::new(watched)),
         )?;
         let service = Service {
-            http: client()?,
-            webhook: url,
-            bearer: bearer(NOTIFICATION_TOKEN),
+            hop: Hop::new(&NOTIFICATION, url)?,
+            headers: headers(OPERATION.headers),
         };
         let (service, url) = serve(
             Router::new()
-                .route("/{number}", post(take_command))
+                .route(
+                    "/v1.0/communications/calls/{number}/unmute",
+                    post(take_command),
+                )
                 .with_state(Arc::new(service)),
         )?;
         let caller = Arc::new(Caller {
-            http: client()?,
-            service: url,
-            bearer: bearer(COMMAND_TOKEN),
+            hop: Hop::new(&COMMAND, url)?,
             notified,
             audience,
             disk,
@@ -160,13 +224,9 @@ async fn exchange(caller: Arc<Caller>, number: usize) -> anyhow::Result<Instant>
     if let Some(disk) = &caller.disk {
         disk.durable().await?;
     }
-    let answer = send(
-        &caller.http,
-        &caller.service,
-        number,
-        &caller.bearer,
-        COMMAND,
-    );
+    // As long as a GUID.
+    let path = format!("/v1.0/communications/calls/{number:036}/unmute");
+    let answer = caller.hop.send(&path);
     let (answer, ()) = tokio::join!(answer, caller.notified[number].notified());
     answer.context("the chain's first hop failed")?;
     if let Some(disk) = &caller.disk {
@@ -182,58 +242,62 @@ async fn take_command(
     State(service): State<Arc<Service>>,
     Path(number): Path<usize>,
     _command: Bytes,
-) -> Vec<u8> {
+) -> impl IntoResponse {
+    let headers = service.headers.clone();
     tokio::spawn(async move {
-        let sent = send(
-            &service.http,
-            &service.webhook,
-            number,
-            &service.bearer,
-            NOTIFICATION,
-        );
-        if let Err(error) = sent.await {
+        // As long as a call's key.
+        let path = format!("/callbacks/{number:032}");
+        if let Err(error) = service.hop.send(&path).await {
             eprintln!("the chain's webhook failed: {error:#}");
         }
     });
-    vec![b' '; OPERATION]
+    (OPERATION.status, headers, vec![b' '; OPERATION.body])
 }
 
 async fn take_notification(
     State(watched): State<Arc<Watched>>,
     Path(number): Path<usize>,
     _notification: Bytes,
-) -> StatusCode {
+) -> impl IntoResponse {
     for mut subscriber in &watched.subscribers {
         if let Err(error) = subscriber.write_all(&watched.frame) {
             eprintln!("a write of the chain failed: {error:#}");
         }
     }
-    match watched.notified.get(number) {
-        Some(exchange) => {
-            exchange.notify_one();
-            StatusCode::ACCEPTED
-        }
-        None => StatusCode::NOT_FOUND,
-    }
+    watched.notified[number].notify_one();
+    (TAKEN.status, watched.headers.clone())
 }
 
-/// One POST of `length` bytes, its answer read to the end.
-async fn send(
-    http: &Client,
-    to: &Url,
-    number: usize,
-    bearer: &str,
-    length: usize,
-) -> anyhow::Result<()> {
-    let request = http
-        .post(to.join(&number.to_string())?)
-        .header(AUTHORIZATION, bearer)
-        .header(CONTENT_TYPE, "application/json")
-        .body(vec![b' '; length]);
-    let answer = request.send().await?;
-    ensure!(answer.status().is_success(), "answered {}", answer.status());
-    answer.bytes().await?;
-    Ok(())
+impl Hop {
+    fn new(sent: &Sent, to: Url) -> anyhow::Result<Self> {
+        let patience = Duration::from_secs(30);
+        let http = Client::builder()
+            .no_proxy()
+            .tls_certs_only([])
+            .timeout(patience)
+            .user_agent(sent.agent)
+            .build()?;
+        let mut headers = headers(sent.headers);
+        let bearer = format!("Bearer {}", "x".repeat(sent.token));
+        headers.insert(AUTHORIZATION, bearer.try_into()?);
+        Ok(Self {
+            http,
+            to,
+            headers,
+            body: sent.body,
+        })
+    }
+
+    /// One POST, its answer read to the end.
+    async fn send(&self, path: &str) -> anyhow::Result<()> {
+        let mut to = self.to.clone();
+        to.set_path(path);
+        let request = self.http.post(to).headers(self.headers.clone());
+        let answer = request.body(vec![b' '; self.body]).send().await?;
+        ensure!(answer.status().is_success(), "answered {}", answer.status());
+        answer.bytes().await?;
+        Ok(())
+    }
 }
 
 fn serve(router: Router) -> anyhow::Result<(Running, Url)> {
@@ -242,13 +306,15 @@ fn serve(router: Router) -> anyhow::Result<(Running, Url)> {
     Ok((listener.serve(router, Limits::default()), url))
 }
 
-fn client() -> reqwest::Result<Client> {
-    let patience = Duration::from_secs(30);
-    Client::builder()
-        .no_proxy()
-        .tls_certs_only([])
-        .timeout(patience)
-        .build()
+fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    let pairs = pairs.iter().map(|&(name, value)| {
+        let (name, value) = (
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        );
+        (name, value)
+    });
+    pairs.collect()
 }
 
 /// A text frame as long as a roster delta, and known for one.
@@ -258,8 +324,4 @@ fn delta() -> Vec<u8> {
     let mut frame = vec![0x81, 126, length[0], length[1]];
     frame.extend_from_slice(text.as_bytes());
     frame
-}
-
-fn bearer(length: usize) -> String {
-    format!("Bearer {}", "x".repeat(length))
 }
