@@ -1,30 +1,55 @@
 //! An unmute from its acceptance to its verdict on the local service, beside the bare HTTP hops.
 //!
-//! `chain` is a POST and a webhook back on the same HTTP libraries, with the same sizes; `none` and
-//! `power-loss` are the whole way by that durability: engine, POST, local service, answer and
-//! signed webhook, verdict `Confirmed`. The signatures were checked before and are looked up.
+//! `chain` is a POST and a webhook back on the same HTTP libraries, with the same messages, header for
+//! header and byte for byte as long; `none` and `power-loss` are the whole way by that durability:
+//! engine, POST, local service, answer and signed webhook, verdict `Confirmed`. The signatures were
+//! checked before and are looked up.
 //!
 //! `chain, 2 syncs` waits for the disk as a durable command must: before its POST, since it may not
 //! be sent before it is written down, and before it ends. `to its chain` compares `power-loss` with it.
 //!
+//! Each has a runtime of its own, all of one shape: as the binary has it, with a worker for each
+//! core, or with one worker. On several workers the hops of a lone exchange may stay on one worker or
+//! go back and forth between two, whose waking up then takes as long as the hops; which of both a runtime
+//! falls into is chance, and it lasts. So a row is measured in several sittings, each with new
+//! runtimes for all. On one worker there is no such chance: what remains is the work.
+//!
 //! So many are under way at once, again and again; each is timed by itself, and the processor time
 //! of the whole process is that of all of them. They take turns. A cell is the median of the
-//! rounds, `x` the median of the rounds' own ratios to `chain`. The last rows are one unmute until
-//! the last of ten subscribers has the roster that says so, beside the chain and ten writes.
+//! rounds of all sittings, `x` the median of the rounds' own ratios to `chain`. The last rows are one
+//! unmute until the last of ten subscribers has the roster that says so, beside the chain and ten writes.
 //!
-//! `cargo bench -p openmic-benches --bench unmute` takes about a minute; a number chooses a row.
+//! `cargo bench -p openmic-benches --bench unmute` takes about two minutes; a number chooses a width.
 
 use std::time::Duration;
 
 use openmic::Durability;
 use openmic_benches::{Bots, Chain, Timed};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
-const WIDTHS: [usize; 4] = [1, 16, 64, 256];
-const ROUNDS: usize = 7;
+/// Workers, none for as many as there are cores, and how many are under way at once.
+const ROWS: [(Option<usize>, usize); 6] = [
+    (None, 1),
+    (Some(1), 1),
+    (None, 16),
+    (None, 64),
+    (Some(1), 64),
+    (None, 256),
+];
+const SITTINGS: usize = 3;
+/// Rounds of one sitting.
+const ROUNDS: usize = 5;
 /// Unmutes of one round, at least: what a 99th percentile needs.
 const EACH: usize = 300;
 const SUBSCRIBERS: usize = 10;
+
+/// One kind of row.
+struct Row {
+    workers: Option<usize>,
+    width: usize,
+    /// Who watches each call.
+    subscribers: usize,
+}
 
 fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args()
@@ -33,67 +58,116 @@ fn main() -> anyhow::Result<()> {
         .collect();
     // A test run of all targets only wants to know that it works.
     let once = std::env::args().any(|word| word == "--test");
-    let (rounds, each) = if once { (1, 1) } else { (ROUNDS, EACH) };
-    let runtime = Runtime::new()?;
-    println!("in flight  watched  what             p50 us     x     p99 us     x   cpu us     x");
-    for width in WIDTHS {
-        if wanted.is_empty() || wanted.contains(&width.to_string()) {
-            runtime.block_on(row(width, 0, rounds, each.div_ceil(width)))?;
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
+    println!(
+        "workers  in flight  watched  what             p50 us     x     p99 us     x   cpu us     x"
+    );
+    for (workers, width) in ROWS {
+        if is_wanted(&width.to_string()) {
+            let subscribers = 0;
+            Row {
+                workers,
+                width,
+                subscribers,
+            }
+            .measure(once)?;
         }
     }
-    if wanted.is_empty() || wanted.iter().any(|word| word == "watched") {
-        runtime.block_on(row(1, SUBSCRIBERS, rounds, each))?;
+    if is_wanted("watched") {
+        let subscribers = SUBSCRIBERS;
+        Row {
+            workers: None,
+            width: 1,
+            subscribers,
+        }
+        .measure(once)?;
     }
     Ok(())
 }
 
-/// All of them at one width. `subscribers` watch each call.
-async fn row(width: usize, subscribers: usize, rounds: usize, times: usize) -> anyhow::Result<()> {
-    let chain = Chain::start(width, subscribers)?;
-    let plain = Bots::join_watched(width, None, subscribers).await?;
-    let synced = Chain::start_durable(width, subscribers)?;
-    let durable = Bots::join_watched(width, Some(Durability::PowerLoss), subscribers).await?;
-    let mut taken: [Vec<Timed>; 4] = Default::default();
-    for round in 0..=rounds {
-        let turn = [
-            chain.timed(times).await?,
-            plain.timed(times).await?,
-            synced.timed(times).await?,
-            durable.timed(times).await?,
-        ];
-        // The first one makes connections and fills caches.
-        if round > 0 {
-            for (taken, timed) in taken.iter_mut().zip(turn) {
-                taken.push(timed);
+impl Row {
+    fn measure(&self, once: bool) -> anyhow::Result<()> {
+        let (sittings, rounds, each) = if once {
+            (1, 1, 1)
+        } else {
+            (SITTINGS, ROUNDS, EACH)
+        };
+        let mut taken = Default::default();
+        for _ in 0..sittings {
+            self.sit(rounds, each.div_ceil(self.width), &mut taken)?;
+        }
+        self.print(&taken);
+        Ok(())
+    }
+
+    /// All four in turns, each in a new runtime.
+    fn sit(&self, rounds: usize, times: usize, taken: &mut [Vec<Timed>; 4]) -> anyhow::Result<()> {
+        let (width, subscribers) = (self.width, self.subscribers);
+        let runtimes = [(); 4].map(|()| self.runtime());
+        let [for_chain, for_plain, for_synced, for_durable] = runtimes;
+        let (for_chain, for_plain) = (for_chain?, for_plain?);
+        let (for_synced, for_durable) = (for_synced?, for_durable?);
+        let chain = for_chain.block_on(async { Chain::start(width, subscribers) })?;
+        let plain = for_plain.block_on(Bots::join_watched(width, None, subscribers))?;
+        let synced = for_synced.block_on(async { Chain::start_durable(width, subscribers) })?;
+        let durability = Some(Durability::PowerLoss);
+        let durable = for_durable.block_on(Bots::join_watched(width, durability, subscribers))?;
+        for round in 0..=rounds {
+            let turn = [
+                for_chain.block_on(chain.timed(times))?,
+                for_plain.block_on(plain.timed(times))?,
+                for_synced.block_on(synced.timed(times))?,
+                for_durable.block_on(durable.timed(times))?,
+            ];
+            // The first one makes connections and fills caches.
+            if round > 0 {
+                for (taken, timed) in taken.iter_mut().zip(turn) {
+                    taken.push(timed);
+                }
             }
         }
+        for_chain.block_on(chain.stop());
+        for_synced.block_on(synced.stop());
+        for_plain.block_on(plain.stop())?;
+        for_durable.block_on(durable.stop())
     }
-    let [bare, ours, bare_synced, ours_synced] = &taken;
-    let rows = [
-        ("chain", bare, bare),
-        ("none", ours, bare),
-        ("chain, 2 syncs", bare_synced, bare),
-        ("power-loss", ours_synced, bare),
-        ("  to its chain", ours_synced, bare_synced),
-    ];
-    for (name, taken, base) in rows {
-        let cell = |read: &dyn Fn(&Timed) -> Duration| {
-            let micros = median(taken.iter().map(|timed| micros(read(timed))));
-            let both = taken.iter().zip(base);
-            let ratio = median(both.map(|(ours, its)| micros_ratio(read(ours), read(its))));
-            format!("{micros:>9.1} {ratio:>5.2}")
-        };
-        println!(
-            "{width:>9}  {subscribers:>7}  {name:<14}{}  {}{}",
-            cell(&|timed| timed.percentile(50)),
-            cell(&|timed| timed.percentile(99)),
-            cell(&|timed| timed.processor),
-        );
+
+    fn runtime(&self) -> std::io::Result<Runtime> {
+        let mut runtime = Builder::new_multi_thread();
+        if let Some(workers) = self.workers {
+            runtime.worker_threads(workers);
+        }
+        runtime.enable_all().build()
     }
-    chain.stop().await;
-    synced.stop().await;
-    plain.stop().await?;
-    durable.stop().await
+
+    fn print(&self, taken: &[Vec<Timed>; 4]) {
+        let workers = self
+            .workers
+            .map_or("cores".to_owned(), |count| count.to_string());
+        let (width, subscribers) = (self.width, self.subscribers);
+        let [bare, ours, bare_synced, ours_synced] = taken;
+        let rows = [
+            ("chain", bare, bare),
+            ("none", ours, bare),
+            ("chain, 2 syncs", bare_synced, bare),
+            ("power-loss", ours_synced, bare),
+            ("  to its chain", ours_synced, bare_synced),
+        ];
+        for (name, taken, base) in rows {
+            let cell = |read: &dyn Fn(&Timed) -> Duration| {
+                let micros = median(taken.iter().map(|timed| micros(read(timed))));
+                let both = taken.iter().zip(base);
+                let ratio = median(both.map(|(ours, its)| micros_ratio(read(ours), read(its))));
+                format!("{micros:>9.1} {ratio:>5.2}")
+            };
+            println!(
+                "{workers:>7}  {width:>9}  {subscribers:>7}  {name:<14}{}  {}{}",
+                cell(&|timed| timed.percentile(50)),
+                cell(&|timed| timed.percentile(99)),
+                cell(&|timed| timed.processor),
+            );
+        }
+    }
 }
 
 fn micros(time: Duration) -> f64 {
