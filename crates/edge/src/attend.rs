@@ -53,7 +53,7 @@ async fn attend(State(metrics): State<Arc<EdgeMetrics>>, request: Request, next:
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = method_label(request.method());
     let ids = Ids::of(request.headers());
-    let id: &str = &ids.own;
+    let id = ids.own();
     let span = tracing::info_span!("request", route, method, id, call = tracing::field::Empty);
     let mut response = if is_well_encoded(request.uri()) {
         next.run(request).instrument(span.clone()).await
@@ -103,16 +103,22 @@ pub(crate) fn client_request_id(headers: &HeaderMap) -> Option<&str> {
 
 /// The ids of a request: ours, and the caller's where it sent one that can be echoed.
 struct Ids {
-    own: String,
-    client: Option<String>,
+    own: HeaderValue,
+    client: Option<HeaderValue>,
 }
 
 impl Ids {
     fn of(headers: &HeaderMap) -> Self {
         Self {
-            own: Uuid::new_v4().to_string(),
-            client: client_request_id(headers).map(str::to_owned),
+            own: HeaderValue::try_from(Uuid::new_v4().to_string()).expect("digits and dashes"),
+            client: client_request_id(headers)
+                .and_then(|_| headers.get(CLIENT_REQUEST_ID))
+                .cloned(),
         }
+    }
+
+    fn own(&self) -> &str {
+        self.own.to_str().unwrap_or_default()
     }
 
     /// Graph's envelope around a refusal.
@@ -121,8 +127,8 @@ impl Ids {
             &refusal.code,
             &refusal.message,
             SystemTime::now(),
-            &self.own,
-            self.client.as_deref(),
+            self.own(),
+            self.client.as_ref().and_then(|id| id.to_str().ok()),
         );
         *response.body_mut() = Body::from(body);
         let headers = response.headers_mut();
@@ -139,11 +145,10 @@ impl Ids {
         }
     }
 
-    fn write(&self, headers: &mut HeaderMap) {
-        let client = self.client.as_ref().unwrap_or(&self.own);
-        let value = |text: &str| HeaderValue::try_from(text).expect("both were checked or made");
-        headers.insert(REQUEST_ID, value(&self.own));
-        headers.insert(CLIENT_REQUEST_ID, value(client));
+    fn write(self, headers: &mut HeaderMap) {
+        let client = self.client.unwrap_or_else(|| self.own.clone());
+        headers.insert(REQUEST_ID, self.own);
+        headers.insert(CLIENT_REQUEST_ID, client);
     }
 }
 

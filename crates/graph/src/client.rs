@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use openmic_model::{
     Action, CallId, ClientContext, Operation, OperationId, Participant, ParticipantId,
 };
@@ -134,7 +135,7 @@ impl GraphClient {
         deadline: Instant,
     ) -> Result<Created, RequestError> {
         let url = self.url("/communications/calls");
-        let body = create.encode();
+        let body = Bytes::from(create.encode());
         let answer = repeating(&self.transport.scope, deadline, false, || async {
             let sent =
                 self.transport
@@ -155,7 +156,7 @@ impl GraphClient {
         call: &CallId,
         deadline: Instant,
     ) -> Result<CallAnswer, RequestError> {
-        let url = self.url(&format!("/communications/calls/{call}"));
+        let url = self.url(format_args!("/communications/calls/{call}"));
         let body = whole(self.get(Endpoint::GetCall, &url, deadline).await?)?;
         call::decode(&body).map_err(RequestError::Unreadable)
     }
@@ -165,7 +166,7 @@ impl GraphClient {
     /// # Errors
     /// [`RequestError`]; the call may still be up.
     pub async fn delete_call(&self, call: &CallId, deadline: Instant) -> Result<(), RequestError> {
-        let url = self.url(&format!("/communications/calls/{call}"));
+        let url = self.url(format_args!("/communications/calls/{call}"));
         let answer = repeating(&self.transport.scope, deadline, true, || async {
             let sent = self
                 .transport
@@ -189,8 +190,8 @@ impl GraphClient {
         answer: &AnswerCall,
         deadline: Instant,
     ) -> Result<(), RequestError> {
-        let url = self.url(&format!("/communications/calls/{call}/answer"));
-        self.ringing(Endpoint::Answer, &url, answer.encode(), deadline)
+        let url = self.url(format_args!("/communications/calls/{call}/answer"));
+        self.ringing(Endpoint::Answer, &url, answer.encode().into(), deadline)
             .await
     }
 
@@ -204,8 +205,8 @@ impl GraphClient {
         how: &RejectCall,
         deadline: Instant,
     ) -> Result<(), RequestError> {
-        let url = self.url(&format!("/communications/calls/{call}/reject"));
-        self.ringing(Endpoint::Reject, &url, how.encode(), deadline)
+        let url = self.url(format_args!("/communications/calls/{call}/reject"));
+        self.ringing(Endpoint::Reject, &url, how.encode().into(), deadline)
             .await
     }
 
@@ -213,7 +214,7 @@ impl GraphClient {
         &self,
         endpoint: Endpoint,
         url: &Url,
-        body: Vec<u8>,
+        body: Bytes,
         deadline: Instant,
     ) -> Result<(), RequestError> {
         let answer = repeating(&self.transport.scope, deadline, false, || async {
@@ -230,7 +231,7 @@ impl GraphClient {
     /// # Errors
     /// [`RequestError`]; [`RequestError::Gone`] when the call does not exist any more.
     pub async fn keep_alive(&self, call: &CallId, deadline: Instant) -> Result<(), RequestError> {
-        let url = self.url(&format!("/communications/calls/{call}/keepAlive"));
+        let url = self.url(format_args!("/communications/calls/{call}/keepAlive"));
         let answer = repeating(&self.transport.scope, deadline, false, || async {
             let sent = self
                 .transport
@@ -258,8 +259,8 @@ impl GraphClient {
             Action::Mute => Endpoint::Mute,
             Action::Unmute => Endpoint::Unmute,
         };
-        let url = self.url(&format!("/communications/calls/{call}/{action}"));
-        let body = action::encode(context);
+        let url = self.url(format_args!("/communications/calls/{call}/{action}"));
+        let body = action::encode(context).into();
         let sent = self.transport.send(endpoint, &url, Some(body), deadline);
         act::outcome(sent.await)
     }
@@ -274,7 +275,7 @@ impl GraphClient {
         call: &CallId,
         deadline: Instant,
     ) -> Result<Listing, RequestError> {
-        let mut url = self.url(&format!("/communications/calls/{call}/participants"));
+        let mut url = self.url(format_args!("/communications/calls/{call}/participants"));
         let mut listing = Listing {
             complete: true,
             ..Listing::default()
@@ -304,7 +305,7 @@ impl GraphClient {
         call: &CallId,
         deadline: Instant,
     ) -> Result<Vec<Value>, RequestError> {
-        let mut url = self.url(&format!("/communications/calls/{call}/participants"));
+        let mut url = self.url(format_args!("/communications/calls/{call}/participants"));
         let mut all = Vec::new();
         for _ in 0..MAX_PAGES {
             let body = whole(self.get(Endpoint::Participants, &url, deadline).await?)?;
@@ -331,7 +332,9 @@ impl GraphClient {
         id: &ParticipantId,
         deadline: Instant,
     ) -> Result<Option<Participant>, RequestError> {
-        let url = self.url(&format!("/communications/calls/{call}/participants/{id}"));
+        let url = self.url(format_args!(
+            "/communications/calls/{call}/participants/{id}"
+        ));
         let answer = match self.get(Endpoint::Participant, &url, deadline).await {
             Err(RequestError::Gone) => return Ok(None),
             answer => answer?,
@@ -352,7 +355,7 @@ impl GraphClient {
         id: &OperationId,
         deadline: Instant,
     ) -> Result<Option<Operation>, RequestError> {
-        let url = self.url(&format!("/communications/calls/{call}/operations/{id}"));
+        let url = self.url(format_args!("/communications/calls/{call}/operations/{id}"));
         let answer = match self.get(Endpoint::Operation, &url, deadline).await {
             Err(RequestError::Gone) => return Ok(None),
             Err(RequestError::Refused(no)) if matches!(no.status, 404 | 405 | 501) => {
@@ -420,7 +423,7 @@ impl GraphClient {
         if beta && let Some(root) = self.base.strip_suffix("/v1.0") {
             url = Url::parse(&format!("{root}/beta{path}")).expect("as good as the other version");
         }
-        let body = body.map(Body::encode);
+        let body = body.map(|body| Bytes::from(body.encode()));
         let endpoint = Endpoint::Errand(errand);
         let answer = repeating(&self.transport.scope, deadline, false, || async {
             match self
@@ -448,7 +451,7 @@ impl GraphClient {
         .await
     }
 
-    pub(crate) fn url(&self, path: &str) -> Url {
+    pub(crate) fn url(&self, path: impl fmt::Display) -> Url {
         // Only the path is parsed.
         let mut url = self.transport.root.clone();
         let below = url.path().trim_end_matches('/');
@@ -490,9 +493,10 @@ fn raw(mut answer: Answer) -> Result<Raw, RequestError> {
         // A no is one, however much of its reason came.
         answer.body.get_or_insert_default();
     }
+    let location = answer.location.take();
     Ok(Raw {
         status,
-        location: answer.location.take(),
+        location: location.and_then(|value| value.to_str().ok().map(str::to_owned)),
         body: whole(answer)?,
     })
 }

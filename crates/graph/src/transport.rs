@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use openmic_wire::error;
 use reqwest::header::{
     CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
@@ -40,7 +41,7 @@ pub(crate) struct Transport {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<Duration>,
-    pub(crate) location: Option<String>,
+    pub(crate) location: Option<HeaderValue>,
     /// `None` when it broke off or is over the limit.
     pub(crate) body: Option<Vec<u8>>,
 }
@@ -51,7 +52,7 @@ impl Transport {
         &self,
         endpoint: Endpoint,
         url: &Url,
-        body: Option<Vec<u8>>,
+        body: Option<Bytes>,
         deadline: Instant,
     ) -> Result<Answer, RequestError> {
         let token = self.token(None, deadline).await?;
@@ -127,7 +128,7 @@ impl Transport {
         &self,
         endpoint: Endpoint,
         url: &Url,
-        body: Option<Vec<u8>>,
+        body: Option<Bytes>,
         deadline: Instant,
         token: &Token,
     ) -> Result<Answer, RequestError> {
@@ -152,7 +153,7 @@ impl Transport {
             // hyper leaves it out for an empty body, and some proxies answer 411 without it
             request = request.header(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        let response = match request.send().await {
+        let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
                 self.metrics.request(endpoint, None, begun.elapsed());
@@ -165,7 +166,7 @@ impl Transport {
         let header = |name| response.headers().get(name)?.to_str().ok();
         let pause =
             header(RETRY_AFTER).and_then(|raw| retry_after(raw, header(DATE), SystemTime::now()));
-        let location = header(LOCATION).map(str::to_owned);
+        let location = response.headers_mut().remove(LOCATION);
         let mut body = read_body(response, LIMIT).await;
         if !(200..=299).contains(&status) {
             // a service that says back what it was sent must not get the token into a log

@@ -6,7 +6,7 @@ mod sender;
 
 pub(crate) use outbox::{CallNews, Everybody, News, Outbox};
 pub(crate) use parcel::leave_out;
-pub(crate) use sender::{Callback, Recipient, run};
+pub(crate) use sender::{Callback, Recipient, headers, run};
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -19,7 +19,6 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{StatusCode, Uri};
-use axum::middleware::from_fn;
 use axum::routing::{MethodRouter, any};
 
 use crate::world::World;
@@ -48,10 +47,8 @@ pub(crate) fn router(world: Arc<World>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .with_state(world);
     // Layers of a router run after its routing, so a path that is to be rewritten first needs a
-    // router around it.
-    Router::new()
-        .fallback_service(inner)
-        .layer(from_fn(answer::with_ids))
+    // router around it; and each layer costs a request its own box and copies.
+    Router::new().fallback(move |request: Request| answer::with_ids(inner.clone(), request))
 }
 
 /// The service's version as the caller addressed it; answers repeat it.

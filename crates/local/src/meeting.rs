@@ -431,10 +431,10 @@ impl State {
             Changed::Entry(entry) => (entry, false),
             Changed::Left(entry) => (entry, true),
         };
-        let delta = DeltaEntry {
+        let delta = Arc::new(DeltaEntry {
             participant: Participant::clone(entry),
             removed,
-        };
+        });
         for (id, call) in &self.calls {
             if call.phase != CallState::Established {
                 continue;
@@ -445,14 +445,16 @@ impl State {
                 News::Delta(
                     everybody
                         .iter()
-                        .map(|entry| DeltaEntry {
-                            participant: Participant::clone(entry),
-                            removed: false,
+                        .map(|entry| {
+                            Arc::new(DeltaEntry {
+                                participant: Participant::clone(entry),
+                                removed: false,
+                            })
                         })
                         .collect(),
                 )
             } else {
-                News::Delta(vec![delta.clone()])
+                News::Delta(vec![Arc::clone(&delta)])
             };
             call.outbox.push(news);
         }

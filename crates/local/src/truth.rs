@@ -236,11 +236,41 @@ pub(crate) struct Truth {
 struct Kept {
     /// Number of the newest line.
     last: u64,
-    lines: VecDeque<Box<str>>,
+    lines: Lines,
     file: Option<File>,
     /// The line that is being written.
     line: Vec<u8>,
     clock: Clock,
+}
+
+/// Lines one behind the other in one piece of memory, which new ones take from the oldest.
+#[derive(Debug, Default)]
+struct Lines {
+    bytes: VecDeque<u8>,
+    lengths: VecDeque<usize>,
+}
+
+impl Lines {
+    fn len(&self) -> usize {
+        self.lengths.len()
+    }
+
+    fn push(&mut self, line: &[u8]) {
+        self.bytes.extend(line);
+        self.lengths.push_back(line.len());
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(length) = self.lengths.pop_front() {
+            self.bytes.drain(..length);
+        }
+    }
+
+    /// All but so many of the oldest.
+    fn after(&self, skipped: usize) -> Vec<u8> {
+        let before: usize = self.lengths.iter().take(skipped).sum();
+        self.bytes.range(before..).copied().collect()
+    }
 }
 
 /// The wall clock in words. Most lines are of the second of the line before.
@@ -291,23 +321,23 @@ impl Truth {
     pub(crate) fn write(&self, fact: &Fact<'_>) {
         let mut kept = self.kept.lock();
         let kept = &mut *kept;
-        let text = self.line(kept, fact);
-        let text = text.expect("memory takes JSON of string keys");
+        let written = self.line(kept, fact);
+        written.expect("memory takes JSON of string keys");
         kept.last += 1;
         if let Some(file) = &mut kept.file
-            && let Err(error) = file.write_all(text.as_bytes())
+            && let Err(error) = file.write_all(&kept.line)
         {
             tracing::error!(%error, "the truth log's file takes no more; it ends here");
             kept.file = None;
         }
         if kept.lines.len() >= self.most {
-            kept.lines.pop_front();
+            kept.lines.forget_oldest();
         }
-        kept.lines.push_back(text);
+        kept.lines.push(&kept.line);
     }
 
     /// What all lines have, then the members of the fact, in the braces of one object.
-    fn line(&self, kept: &mut Kept, fact: &Fact<'_>) -> io::Result<Box<str>> {
+    fn line(&self, kept: &mut Kept, fact: &Fact<'_>) -> io::Result<()> {
         let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let (n, line) = (kept.last + 1, &mut kept.line);
         let (second, micros) = kept.clock.read()?;
@@ -317,8 +347,7 @@ impl Truth {
         serde_json::to_writer(&mut *line, fact)?;
         line[members] = b',';
         line.push(b'\n');
-        let text = std::str::from_utf8(line).map_err(io::Error::other)?;
-        Ok(text.into())
+        Ok(())
     }
 
     /// The lines with a number above `since` that are still in memory. A first number above
@@ -328,6 +357,7 @@ impl Truth {
         let new = kept.last.saturating_sub(since);
         let new = usize::try_from(new).unwrap_or(usize::MAX);
         let skipped = kept.lines.len().saturating_sub(new);
-        kept.lines.iter().skip(skipped).map(AsRef::as_ref).collect()
+        let text = String::from_utf8(kept.lines.after(skipped));
+        text.expect("JSON is UTF-8, and no line is cut")
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn notification(to: &Recipient, news: &News, deltas: u64) -> Vec<u8> 
         News::Delta(entries) => {
             let data = Data::Delta {
                 sequence_number: deltas,
-                entries: entries.iter().collect(),
+                entries: entries.iter().map(AsRef::as_ref).collect(),
             };
             (ChangeType::Updated, data)
         }

@@ -64,7 +64,15 @@ pub(crate) fn object(body: &[u8], what: &'static str) -> Result<Object, DecodeEr
 
 /// Writes a twin.
 pub(crate) fn bytes(twin: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(twin).expect("twins hold string keys and finite numbers only")
+    bytes_of(twin, 128)
+}
+
+/// The same, of which is known about how long it will be.
+pub(crate) fn bytes_of(twin: &impl Serialize, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length);
+    let written = serde_json::to_writer(&mut bytes, twin);
+    written.expect("twins hold string keys and finite numbers only");
+    bytes
 }
 
 /// A member that is a string.

@@ -319,6 +319,9 @@ pub enum Data<'a> {
     Operation(OperationKind, &'a Operation, &'a Map<String, Value>),
 }
 
+/// Bytes of most notifications: one participant changed.
+const USUAL: usize = 1280;
+
 /// Writes a notification POST of one or more entries, `resource` and `resourceUrl` both given.
 pub fn encode(notifications: &[Outgoing<'_>]) -> Vec<u8> {
     #[derive(Serialize)]
@@ -327,10 +330,11 @@ pub fn encode(notifications: &[Outgoing<'_>]) -> Vec<u8> {
         odata_type: &'static str,
         value: Vec<Entry<'a>>,
     }
-    json::bytes(&Envelope {
+    let envelope = Envelope {
         odata_type: "#microsoft.graph.commsNotifications",
         value: notifications.iter().map(Entry::from).collect(),
-    })
+    };
+    json::bytes_of(&envelope, USUAL * notifications.len())
 }
 
 #[derive(Serialize)]

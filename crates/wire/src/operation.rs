@@ -94,6 +94,9 @@ pub const fn kind_name(kind: OperationKind) -> &'static str {
     }
 }
 
+/// Bytes of most operations.
+const USUAL: usize = 384;
+
 /// Writes the answer to mute, unmute and GET of an operation.
 ///
 /// `base` is the service's root with its version, such as `https://graph.microsoft.com/v1.0`; it
@@ -113,7 +116,7 @@ pub fn encode_with(
     let mut twin = OperationJson::new(kind, operation, extra, casing);
     let base = base.trim_end_matches('/');
     twin.context = Some(format!("{base}/$metadata#{}", kind_name(kind)));
-    json::bytes(&twin)
+    json::bytes_of(&twin, USUAL)
 }
 
 /// An operation of which only this is known, as an object.

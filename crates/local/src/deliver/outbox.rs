@@ -27,8 +27,8 @@ pub(crate) enum News {
     Operation(Box<Record>),
     /// Its meeting's roster changed, told whole.
     Full(Everybody),
-    /// Its meeting's roster changed, told by what changed.
-    Delta(Vec<DeltaEntry>),
+    /// Its meeting's roster changed, told by what changed; shared by all who are told.
+    Delta(Vec<Arc<DeltaEntry>>),
 }
 
 impl News {
@@ -219,11 +219,15 @@ mod tests {
         News::Full(vec![Arc::new(somebody("a", seq))].into())
     }
 
-    fn delta(id: &str, seq: u64) -> News {
-        News::Delta(vec![DeltaEntry {
+    fn entry(id: &str, seq: u64) -> Arc<DeltaEntry> {
+        Arc::new(DeltaEntry {
             participant: somebody(id, seq),
             removed: false,
-        }])
+        })
+    }
+
+    fn delta(id: &str, seq: u64) -> News {
+        News::Delta(vec![entry(id, seq)])
     }
 
     fn state(state: CallState) -> News {
@@ -275,16 +279,7 @@ mod tests {
         for news in [delta("a", 1), delta("b", 2), delta("a", 3)] {
             outbox.push(news);
         }
-        let expected = News::Delta(vec![
-            DeltaEntry {
-                participant: somebody("a", 3),
-                removed: false,
-            },
-            DeltaEntry {
-                participant: somebody("b", 2),
-                removed: false,
-            },
-        ]);
+        let expected = News::Delta(vec![entry("a", 3), entry("b", 2)]);
         assert_eq!(drain(&outbox).await, [expected]);
     }
 

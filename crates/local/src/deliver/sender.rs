@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use openmic_model::{AppId, CallId, TenantId};
 use openmic_outbound::{PostError, Refused};
 use tokio::task::JoinSet;
@@ -16,6 +16,10 @@ use super::parcel::{Held, Parcel};
 use super::{Courier, News, Outbox};
 use crate::faults::{CallFaults, Event, Telling, Token};
 use crate::metrics::Delivery;
+
+const SCENARIO_ID: HeaderName = HeaderName::from_static("scenario-id");
+const CHAIN_ID: HeaderName = HeaderName::from_static("x-microsoft-skype-chain-id");
+const MESSAGE_ID: HeaderName = HeaderName::from_static("x-microsoft-skype-message-id");
 
 /// Where notifications go.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +36,8 @@ pub(crate) struct Recipient {
     pub(crate) app: AppId,
     pub(crate) tenant: TenantId,
     pub(crate) callback: Callback,
-    pub(crate) chain: String,
-    pub(crate) scenario: String,
+    /// What all its notifications carry.
+    pub(crate) headers: HeaderMap,
     pub(crate) faults: Arc<CallFaults>,
 }
 
@@ -283,7 +287,11 @@ async fn attempt(to: &Recipient, parcel: &Parcel, courier: &Courier) -> Attempt 
     let Ok(token) = token else {
         return Attempt::Again("no token could be signed");
     };
-    let headers = headers(to, &parcel.message, token);
+    let mut headers = to.headers.clone();
+    headers.insert(AUTHORIZATION, token);
+    if let Ok(message) = HeaderValue::from_str(&parcel.message) {
+        headers.insert(MESSAGE_ID, message);
+    }
     let body = Bytes::clone(&parcel.body);
     match courier.outbound.post(&to.callback.url, headers, body).await {
         Ok(answer) => outcome(answer.status),
@@ -310,18 +318,14 @@ fn outcome(status: StatusCode) -> Attempt {
     }
 }
 
-/// The headers Graph was seen to send. Source: `contract.md` §4.1.
-fn headers(to: &Recipient, message: &str, token: HeaderValue) -> HeaderMap {
+/// The headers Graph was seen to send, but for the token and the message's id. Source: `contract.md`
+/// §4.1.
+pub(crate) fn headers(chain: &str, scenario: &str) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(AUTHORIZATION, token);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    for (name, value) in [
-        ("scenario-id", to.scenario.as_str()),
-        ("x-microsoft-skype-chain-id", to.chain.as_str()),
-        ("x-microsoft-skype-message-id", message),
-    ] {
-        // The scenario came from a request's header, the others are GUIDs of ours.
+    for (name, value) in [(SCENARIO_ID, scenario), (CHAIN_ID, chain)] {
+        // The scenario came from a request's header, the other is a GUID of ours.
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }

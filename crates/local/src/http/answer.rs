@@ -3,13 +3,14 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use openmic_listen::is_well_encoded;
+use tower::ServiceExt as _;
 use uuid::Uuid;
 
 use super::fare::Cut;
@@ -108,9 +109,11 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Gives every request its id, and every failed one Graph's envelope.
-pub(super) async fn with_ids(mut request: Request, next: Next) -> Response {
-    let id: Arc<str> = Uuid::new_v4().to_string().into();
+/// Has `inner` answer; gives every request its id, and every failed one Graph's envelope.
+pub(super) async fn with_ids(inner: Router, mut request: Request) -> Response {
+    let mut text = Uuid::encode_buffer();
+    let id: &str = Uuid::new_v4().hyphenated().encode_lower(&mut text);
+    let id: Arc<str> = id.into();
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
     let client = request
         .headers()
@@ -118,7 +121,8 @@ pub(super) async fn with_ids(mut request: Request, next: Next) -> Response {
         .filter(|value| (1..=MAX_CLIENT_ID).contains(&value.len()) && value.to_str().is_ok())
         .cloned();
     let mut response = if is_well_encoded(request.uri()) {
-        next.run(super::one_spelling(request)).await
+        let Ok(response) = inner.oneshot(super::one_spelling(request)).await;
+        response
     } else {
         undecodable(StatusCode::BAD_REQUEST).into_response()
     };
@@ -171,11 +175,11 @@ fn undecodable(status: StatusCode) -> Refusal {
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A JSON answer, with a `Location` where there is one.
-pub(super) fn json(status: StatusCode, body: Vec<u8>, location: Option<&str>) -> Response {
+pub(super) fn json(status: StatusCode, body: Vec<u8>, location: Option<String>) -> Response {
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
-    if let Some(location) = location.and_then(|text| HeaderValue::from_str(text).ok()) {
+    if let Some(location) = location.and_then(|text| HeaderValue::try_from(text).ok()) {
         headers.insert(LOCATION, location);
     }
     response

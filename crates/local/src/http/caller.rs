@@ -78,18 +78,17 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// The essence of the content type, in lower case; empty without one.
-    pub(super) fn content_type(&self) -> String {
+    /// Whether that is the essence of its content type, in any case.
+    pub(super) fn is(&self, content_type: &str) -> bool {
         let value = self.headers.get(CONTENT_TYPE);
         let text = value.and_then(|value| value.to_str().ok()).unwrap_or("");
         let essence = text.split(';').next().unwrap_or("");
-        essence.trim().to_ascii_lowercase()
+        essence.trim().eq_ignore_ascii_case(content_type)
     }
 
     /// The body of a Graph request: JSON, or nothing.
     pub(super) fn json(&self) -> Result<&[u8], Refusal> {
-        let kind = self.content_type();
-        if self.bytes.is_empty() || kind == "application/json" {
+        if self.bytes.is_empty() || self.is("application/json") {
             return Ok(&self.bytes);
         }
         Err(unsupported(

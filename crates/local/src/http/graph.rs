@@ -89,7 +89,7 @@ pub(super) async fn create(
         let base = base(&world, version);
         let body = wording::call(&new.id, &new.now, &new.created, &base, "app/calls/$entity");
         let location = location(&base, &Resource::Call(new.id.clone()));
-        let mut answer = json(StatusCode::CREATED, body, Some(&location));
+        let mut answer = json(StatusCode::CREATED, body, Some(location));
         answer.extensions_mut().insert(new.id);
         Ok(answer)
     };
@@ -315,7 +315,7 @@ async fn switch(
 /// The answer to an action.
 fn finished(world: &World, version: Version, done: &Done) -> Response {
     let (body, location) = shown(world, version, done);
-    json(StatusCode::OK, body, Some(&location))
+    json(StatusCode::OK, body, Some(location))
 }
 
 /// An operation, and where it can be read.

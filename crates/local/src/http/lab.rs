@@ -64,7 +64,7 @@ pub(super) async fn join(
     }
     let offer = match whole.bytes.as_ref() {
         [] => None,
-        _ if whole.content_type() != "application/sdp" => {
+        _ if !whole.is("application/sdp") => {
             return Err(unsupported(
                 "The body is not application/sdp. Send an SDP offer, or no body for a human without sound.",
             ));

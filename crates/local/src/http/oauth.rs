@@ -177,7 +177,7 @@ fn issue(world: &World, tenant: &str, whole: &Whole) -> Result<Granted, NoToken>
             format!("The request body must contain the parameter {name}."),
         )
     };
-    if whole.content_type() != "application/x-www-form-urlencoded" {
+    if !whole.is("application/x-www-form-urlencoded") {
         return Err(NoToken::new(
             "invalid_request",
             900_561,

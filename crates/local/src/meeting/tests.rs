@@ -113,7 +113,7 @@ fn fold(outbox: &Outbox) -> Folded {
                     if entry.removed {
                         folded.remove(&entry.participant.id);
                     } else {
-                        folded.insert(entry.participant.id.clone(), entry.participant);
+                        folded.insert(entry.participant.id.clone(), entry.participant.clone());
                     }
                 }
             }

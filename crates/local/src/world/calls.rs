@@ -17,7 +17,7 @@ use super::faults::Later;
 use super::life::callee;
 use super::{Cause, World};
 use crate::create::{Created, Plan};
-use crate::deliver::{CallNews, News, Outbox, Recipient};
+use crate::deliver::{CallNews, News, Outbox, Recipient, headers};
 use crate::error::CallError;
 use crate::faults::How;
 use crate::leg::{MediaLeg, audio_stream};
@@ -130,14 +130,14 @@ impl World {
         let place = (plan.kind, plan.thread.as_str());
         let cause = (Act::Create, Some(request));
         let meeting = self.admit(&id, call, first, place, plan.callees.len(), cause)?;
+        let scenario = scenario.unwrap_or_else(|| Uuid::new_v4().to_string());
         self.deliver(
             Recipient {
                 call: id.clone(),
                 app: app.clone(),
                 tenant,
                 callback: plan.callback,
-                chain: created.chain.clone(),
-                scenario: scenario.unwrap_or_else(|| Uuid::new_v4().to_string()),
+                headers: headers(&created.chain, &scenario),
                 faults,
             },
             outbox,
@@ -349,7 +349,7 @@ impl World {
             }
         }
         let who = other.unwrap_or_else(|| own.clone());
-        let operation = new_id::<OperationId>();
+        let operation = OperationId::of_guid(Uuid::new_v4().as_u128());
         let cause = Cause {
             by: by(&who, &own),
             request: Some(&request),

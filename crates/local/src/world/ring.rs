@@ -18,7 +18,7 @@ use super::World;
 use super::calls::{BY_BOT, new_id};
 use super::life::callee;
 use crate::create::{self, Created};
-use crate::deliver::{News, Recipient};
+use crate::deliver::{News, Recipient, headers};
 use crate::error::CallError;
 use crate::leg::{MediaLeg, audio_stream};
 use crate::meeting::{Answered, Call, Meeting, Member, Operations, Ring};
@@ -136,8 +136,7 @@ impl World {
                 app: app.id.clone(),
                 tenant: app.tenant.clone(),
                 callback,
-                chain: created.chain.clone(),
-                scenario: Uuid::new_v4().to_string(),
+                headers: headers(&created.chain, &Uuid::new_v4().to_string()),
                 faults,
             },
             outbox,
