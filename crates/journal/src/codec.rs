@@ -94,12 +94,22 @@ impl Row {
         sum.finalize()
     }
 
+    /// Whether it is as it was written.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.sum == self.sum_as(self.call)
+    }
+
+    /// Whose it is, and its number.
+    pub(crate) const fn place(&self) -> (CallKey, u64) {
+        (self.call, self.number)
+    }
+
     /// The record in it.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn record(&self) -> Result<Record, String> {
-        if self.sum != self.sum_as(self.call) {
+        if !self.is_whole() {
             return Err(format!("row {} fails its checksum", self.number));
         }
         serde_json::from_slice(&self.body)

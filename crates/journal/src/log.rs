@@ -334,6 +334,14 @@ impl Log {
         }
     }
 
+    /// Does a small part of what was put off, after a commit that others may follow at once.
+    ///
+    /// # Errors
+    /// [`StoreError`], which stays.
+    pub fn catch_up(&mut self) -> Result<(), StoreError> {
+        self.store.catch_up().map_err(|error| self.fail(error))
+    }
+
     /// Another way in, for lookups.
     ///
     /// # Errors

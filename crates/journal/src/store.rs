@@ -8,6 +8,7 @@ use crate::error::StoreError;
 
 pub(crate) mod faulty;
 pub(crate) mod memory;
+mod rows;
 pub(crate) mod sqlite;
 
 /// One record as it is stored.
@@ -112,6 +113,14 @@ pub trait Store: fmt::Debug + Send {
     /// # Errors
     /// As [`Store::commit`].
     fn idle(&mut self) -> Result<(), StoreError>;
+
+    /// Does a small part of what it put off, after a commit that others may follow at once.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Gives back what room it can without losing anything: the disk is full.
     ///

@@ -135,6 +135,9 @@ impl Writer {
         if self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
             self.look();
         }
+        if !idle && let Err(error) = self.log.catch_up() {
+            return self.fail(&error);
+        }
         if self
             .swept
             .is_none_or(|at| now < at || now.since(at) >= SWEEP)

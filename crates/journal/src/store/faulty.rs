@@ -212,6 +212,11 @@ impl<S: Store> Store for FaultyStore<S> {
         self.inner.idle()
     }
 
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        self.faults.0.plan.lock().alive()?;
+        self.inner.catch_up()
+    }
+
     fn make_room(&mut self) -> Result<(), StoreError> {
         self.faults.0.plan.lock().alive()?;
         self.inner.make_room()

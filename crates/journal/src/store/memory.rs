@@ -1,5 +1,4 @@
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +6,7 @@ use openmic_model::CallKey;
 use parking_lot::Mutex;
 
 use crate::error::StoreError;
+use crate::store::rows::Rows;
 use crate::store::{AnswerRow, Change, Reader, Row, Scan, Space, Store};
 
 /// A store in memory. Clones are the same store, so that what was written can be opened again.
@@ -15,12 +15,11 @@ pub struct MemoryStore(Arc<Mutex<Image>>);
 
 #[derive(Default)]
 struct Image {
-    rows: BTreeMap<(CallKey, u64), Row>,
-    operations: BTreeSet<(String, CallKey, u64)>,
-    scopes: BTreeSet<([u8; 32], CallKey, u64)>,
+    rows: Rows,
     answers: BTreeMap<[u8; 32], AnswerRow>,
     incarnation: u64,
-    used: u64,
+    /// Bytes of the answers.
+    answer_bytes: u64,
 }
 
 impl MemoryStore {
@@ -41,55 +40,24 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Image {
-    fn put(&mut self, row: &Row) {
-        let (call, number) = (row.call, row.number);
-        if let Some(operation) = &row.operation {
-            self.operations.insert((operation.clone(), call, number));
-        }
-        if let Some(scope) = row.scope {
-            self.scopes.insert((scope, call, number));
-        }
-        self.used += row.bytes();
-        self.rows.insert((call, number), row.clone());
-    }
-
-    fn drop_row(&mut self, call: CallKey, number: u64) {
-        let Some(row) = self.rows.remove(&(call, number)) else {
-            return;
-        };
-        self.used -= row.bytes();
-        if let Some(operation) = row.operation {
-            self.operations.remove(&(operation, call, number));
-        }
-        if let Some(scope) = row.scope {
-            self.scopes.remove(&(scope, call, number));
-        }
-    }
-
     fn drop_answer(&mut self, scope: &[u8; 32]) {
         if let Some(answer) = self.answers.remove(scope) {
-            self.used -= answer.body.len() as u64;
+            self.answer_bytes -= answer.body.len() as u64;
         }
     }
 
     fn apply(&mut self, change: &Change) {
         match change {
-            Change::Put(row) => self.put(row),
+            Change::Put(row) => self.rows.put(row.clone()),
             Change::Drop { call, numbers } => {
                 for number in numbers {
-                    self.drop_row(*call, *number);
+                    self.rows.remove((*call, *number));
                 }
             }
-            Change::DropCall(call) => {
-                let of_call = self.rows.range((*call, 0)..=(*call, u64::MAX));
-                let numbers: Vec<_> = of_call.map(|((_, number), _)| *number).collect();
-                for number in numbers {
-                    self.drop_row(*call, number);
-                }
-            }
+            Change::DropCall(call) => self.rows.remove_call(*call),
             Change::PutAnswer(answer) => {
                 self.drop_answer(&answer.scope);
-                self.used += answer.body.len() as u64;
+                self.answer_bytes += answer.body.len() as u64;
                 self.answers.insert(answer.scope, answer.clone());
             }
             Change::DropAnswer(scope) => self.drop_answer(scope),
@@ -101,7 +69,7 @@ impl Image {
 impl Store for MemoryStore {
     fn scan(&mut self, into: &mut dyn Scan) -> Result<(), StoreError> {
         let image = self.0.lock();
-        for row in image.rows.values() {
+        for row in image.rows.iter() {
             into.row(Ok(row.clone()));
         }
         for answer in image.answers.values() {
@@ -127,9 +95,10 @@ impl Store for MemoryStore {
     }
 
     fn space(&mut self) -> Result<Space, StoreError> {
+        let image = self.0.lock();
         Ok(Space {
             free: u64::MAX,
-            used: self.0.lock().used,
+            used: image.rows.bytes() + image.answer_bytes,
         })
     }
 
@@ -148,32 +117,15 @@ impl Store for MemoryStore {
 
 impl Reader for MemoryStore {
     fn call(&mut self, call: CallKey, after: u64, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let image = self.0.lock();
-        let from = (call, after.saturating_add(1));
-        let of_call = image.rows.range(from..=(call, u64::MAX));
-        Ok(of_call.take(limit).map(|(_, row)| row.clone()).collect())
+        Ok(self.0.lock().rows.call(call, after, limit))
     }
 
     fn operation(&mut self, operation: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let image = self.0.lock();
-        let from = (operation.to_owned(), CallKey(0), 0);
-        let of_operation = image.operations.range(from..).take(limit);
-        Ok(of_operation
-            .take_while(|(is, ..)| is == operation)
-            .filter_map(|(_, call, number)| image.rows.get(&(*call, *number)).cloned())
-            .collect())
+        Ok(self.0.lock().rows.operation(operation, limit))
     }
 
     fn scope(&mut self, scope: &[u8; 32], limit: usize) -> Result<Vec<Row>, StoreError> {
-        let image = self.0.lock();
-        let of_scope = image.scopes.range((*scope, CallKey(0), 0)..);
-        let mut rows: Vec<_> = of_scope
-            .take_while(|(is, ..)| is == scope)
-            .filter_map(|(_, call, number)| image.rows.get(&(*call, *number)).cloned())
-            .collect();
-        rows.sort_by_key(|row| Reverse((row.number, row.at)));
-        rows.truncate(limit);
-        Ok(rows)
+        Ok(self.0.lock().rows.scope(scope, limit))
     }
 
     fn answer(&mut self, scope: &[u8; 32]) -> Result<Option<AnswerRow>, StoreError> {

@@ -1,4 +1,7 @@
 mod look;
+mod reader;
+mod recent;
+mod row;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
@@ -6,18 +9,20 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use openmic_model::{CallKey, WallTime};
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Params, params};
+use openmic_model::WallTime;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use crate::config::Durability;
 use crate::error::{OpenError, StoreError};
-use crate::store::{AnswerRow, Change, Reader, Row, Scan, Space, Store, Unreadable};
+use crate::store::{Change, Reader, Scan, Space, Store};
 
 pub use look::Look;
+use reader::SqliteReader;
+use recent::Recent;
+use row::{COLUMNS, bytes, read};
 
 /// The format of the file, in `user_version`. What reads it must read all lower ones too.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// `application_id` of the file: "omjl".
 const APPLICATION: i64 = 0x6f6d_6a6c;
@@ -38,6 +43,7 @@ const LOG_IDLE: u64 = 256 << 10;
 /// The same at once, for so many.
 const LOG_MOST: u64 = 16 << 20;
 
+/// What format 1 had, and has to the letter.
 const SCHEMA: &str = "
 CREATE TABLE records (
     call BLOB NOT NULL,
@@ -61,7 +67,19 @@ CREATE TABLE answers (
 CREATE TABLE facts (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
-const COLUMNS: &str = "call, number, at, operation, scope, body, sum";
+/// What format 2 has besides: see [`recent`].
+const SINCE_2: &str = "
+CREATE TABLE recent (
+    id INTEGER NOT NULL PRIMARY KEY,
+    call BLOB NOT NULL,
+    number INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    operation TEXT,
+    scope BLOB,
+    body TEXT NOT NULL,
+    sum INTEGER NOT NULL
+) STRICT;
+";
 
 /// A store in a folder: SQLite with a write-ahead log, and a lock.
 #[derive(Debug)]
@@ -70,6 +88,8 @@ pub struct SqliteStore {
     file: PathBuf,
     folder: PathBuf,
     held: bool,
+    /// What is not filed yet.
+    recent: Recent,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -115,6 +135,7 @@ impl SqliteStore {
             file,
             folder: folder.to_owned(),
             held,
+            recent: Recent::new(durability),
             _lock: lock,
         })
     }
@@ -232,9 +253,10 @@ fn set_up(connection: Connection, durability: Durability) -> Result<Connection, 
         "PRAGMA synchronous = {synchronous};
          PRAGMA wal_autocheckpoint = 0; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;"
     ))?;
-    if tables == 0 {
+    if tables == 0 || format < FORMAT {
+        let schema = if tables == 0 { SCHEMA } else { "" };
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {SCHEMA}
+            "BEGIN IMMEDIATE; {schema} {SINCE_2}
              PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT"
         ))?;
     }
@@ -254,144 +276,27 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// SQLite's integers have a sign; ours are kept by their bits.
-const fn signed(number: u64) -> i64 {
-    number.cast_signed()
-}
-
-fn most(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-fn key(bytes: &[u8]) -> Option<CallKey> {
-    Some(CallKey(u128::from_be_bytes(bytes.try_into().ok()?)))
-}
-
-/// Text and blob alike, because a damaged row may say the one where it was the other.
-fn bytes(value: ValueRef<'_>) -> &[u8] {
-    match value {
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes,
-        _ => &[],
-    }
-}
-
-/// Reads a row in the order of [`COLUMNS`], as tolerantly as can be: the sum judges.
-fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Result<Row, Unreadable>> {
-    let call = bytes(row.get_ref(0)?);
-    let integer = |column| -> rusqlite::Result<Option<u64>> {
-        Ok(match row.get_ref(column)? {
-            ValueRef::Integer(number) => Some(number.cast_unsigned()),
-            _ => None,
-        })
-    };
-    let (number, at, sum) = (integer(1)?, integer(2)?, integer(6)?);
-    let Some(call) = key(call) else {
-        let mut padded = [0; 16];
-        let whole = call.len().min(16);
-        padded[..whole].copy_from_slice(&call[..whole]);
-        return Ok(Err(Unreadable {
-            call: CallKey(u128::from_be_bytes(padded)),
-            why: "a row whose call cannot be read".to_owned(),
-        }));
-    };
-    let unreadable = |what: &str| {
-        Ok(Err(Unreadable {
-            call,
-            why: format!("row {}: {what}", number.unwrap_or(0)),
-        }))
-    };
-    let (Some(number), Some(at), Some(sum)) = (number, at, sum) else {
-        return unreadable("a number is none");
-    };
-    let operation = match row.get_ref(3)? {
-        ValueRef::Null => None,
-        other => match std::str::from_utf8(bytes(other)) {
-            Ok(operation) => Some(operation.to_owned()),
-            Err(_) => return unreadable("its operation is no text"),
-        },
-    };
-    let scope = match row.get_ref(4)? {
-        ValueRef::Null => None,
-        other => match bytes(other).try_into() {
-            Ok(scope) => Some(scope),
-            Err(_) => return unreadable("its scope is no digest"),
-        },
-    };
-    let Ok(sum) = u32::try_from(sum) else {
-        return unreadable("its checksum is none");
-    };
-    Ok(Ok(Row {
-        call,
-        number,
-        at: WallTime(at),
-        operation,
-        scope,
-        body: bytes(row.get_ref(5)?).to_owned(),
-        sum,
-    }))
-}
-
-fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
-    let run = |sql: &str, params: &[&dyn rusqlite::ToSql]| {
-        connection.prepare_cached(sql)?.execute(params).map(|_| ())
-    };
-    match change {
-        Change::Put(row) => {
-            // the body is JSON: text, so that a person can read it in the file
-            let body = rusqlite::types::ToSqlOutput::Borrowed(ValueRef::Text(&row.body));
-            run(
-                "INSERT INTO records (call, number, at, operation, scope, body, sum) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                &[
-                    &row.call.0.to_be_bytes(),
-                    &signed(row.number),
-                    &signed(row.at.0),
-                    &row.operation,
-                    &row.scope,
-                    &body,
-                    &row.sum,
-                ],
-            )
-        }
-        Change::Drop { call, numbers } => {
-            for number in numbers {
-                run(
-                    "DELETE FROM records WHERE call = ?1 AND number = ?2",
-                    &[&call.0.to_be_bytes(), &signed(*number)],
-                )?;
-            }
-            Ok(())
-        }
-        Change::DropCall(call) => run(
-            "DELETE FROM records WHERE call = ?1",
-            &[&call.0.to_be_bytes()],
-        ),
-        Change::PutAnswer(answer) => run(
-            "INSERT OR REPLACE INTO answers (scope, print, at, body, sum) \
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-            &[
-                &answer.scope,
-                &answer.print,
-                &signed(answer.at.0),
-                &answer.body,
-                &answer.sum,
-            ],
-        ),
-        Change::DropAnswer(scope) => run("DELETE FROM answers WHERE scope = ?1", &[scope]),
-        Change::Incarnation(number) => run(
-            "INSERT OR REPLACE INTO facts (name, value) VALUES ('incarnation', ?1)",
-            &[&signed(*number)],
-        ),
-    }
-}
-
 impl Store for SqliteStore {
     fn scan(&mut self, into: &mut dyn Scan) -> Result<(), StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM records ORDER BY call, number");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM records UNION ALL SELECT {COLUMNS} FROM recent \
+             ORDER BY call, number"
+        );
         let mut rows = self.connection.prepare(&sql)?;
         let mut rows = rows.query([])?;
+        let mut last = None;
         while let Some(row) = rows.next()? {
-            into.row(read(row)?);
+            let row = Some(read(row)?);
+            // filed, and still among the recent ones
+            if row == last {
+                continue;
+            }
+            if let Some(last) = std::mem::replace(&mut last, row) {
+                into.row(last);
+            }
+        }
+        if let Some(last) = last {
+            into.row(last);
         }
         let mut answers = self
             .connection
@@ -419,28 +324,20 @@ impl Store for SqliteStore {
     }
 
     fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError> {
-        let run = |sql: &str| self.connection.prepare_cached(sql)?.execute([]).map(|_| ());
-        let written = run("BEGIN IMMEDIATE").and_then(|()| {
-            for change in batch {
-                apply(&self.connection, change)?;
-            }
-            run("COMMIT")
-        });
-        if let Err(error) = written {
-            // some failures have rolled it back already
-            if !self.connection.is_autocommit() {
-                self.connection.execute_batch("ROLLBACK")?;
-            }
-            return Err(error.into());
-        }
-        if self.not_copied()? > LOG_MOST {
+        Ok(self.recent.commit(&self.connection, batch)?)
+    }
+
+    fn idle(&mut self) -> Result<(), StoreError> {
+        self.recent.file_idly(&self.connection)?;
+        if self.not_copied()? > LOG_IDLE {
             self.checkpoint("PASSIVE")?;
         }
         Ok(())
     }
 
-    fn idle(&mut self) -> Result<(), StoreError> {
-        if self.not_copied()? > LOG_IDLE {
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        self.recent.file_on(&self.connection)?;
+        if self.not_copied()? > LOG_MOST {
             self.checkpoint("PASSIVE")?;
         }
         Ok(())
@@ -484,62 +381,7 @@ impl Store for SqliteStore {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.file, flags)?;
         connection.busy_timeout(Duration::from_secs(1))?;
-        Ok(Box::new(SqliteReader { connection }))
-    }
-}
-
-#[derive(Debug)]
-struct SqliteReader {
-    connection: Connection,
-}
-
-impl SqliteReader {
-    fn rows(&self, filter: &str, params: impl Params) -> Result<Vec<Row>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM records WHERE {filter}");
-        let mut rows = self.connection.prepare_cached(&sql)?;
-        let mut rows = rows.query(params)?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            if let Ok(row) = read(row)? {
-                found.push(row);
-            }
-        }
-        Ok(found)
-    }
-}
-
-impl Reader for SqliteReader {
-    fn call(&mut self, call: CallKey, after: u64, limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.rows(
-            "call = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
-            params![call.0.to_be_bytes(), signed(after), most(limit)],
-        )
-    }
-
-    fn operation(&mut self, operation: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.rows("operation = ?1 LIMIT ?2", params![operation, most(limit)])
-    }
-
-    fn scope(&mut self, scope: &[u8; 32], limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.rows(
-            "scope = ?1 ORDER BY number DESC, at DESC LIMIT ?2",
-            params![scope, most(limit)],
-        )
-    }
-
-    fn answer(&mut self, scope: &[u8; 32]) -> Result<Option<AnswerRow>, StoreError> {
-        let sql = "SELECT print, at, body, sum FROM answers WHERE scope = ?1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let found = statement.query_row([scope], |row| {
-            Ok(AnswerRow {
-                scope: *scope,
-                print: row.get(0)?,
-                at: WallTime(row.get::<_, i64>(1)?.cast_unsigned()),
-                body: row.get(2)?,
-                sum: row.get(3)?,
-            })
-        });
-        Ok(found.optional()?)
+        Ok(Box::new(SqliteReader::new(connection, &self.recent)))
     }
 }
 

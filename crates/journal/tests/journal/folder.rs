@@ -174,7 +174,7 @@ async fn a_row_that_lies_with_another_call_quarantines_the_one_that_misses_it() 
     let database = rusqlite::Connection::open(folder.path().join("journal.db")).unwrap();
     let (from, to) = (4_u128.to_be_bytes(), 5_u128.to_be_bytes());
     let moved = database.execute(
-        "UPDATE records SET call = ?1 WHERE call = ?2 AND number = 3",
+        "UPDATE recent SET call = ?1 WHERE call = ?2 AND number = 3",
         [to, from],
     );
     assert_eq!(moved, Ok(1));

@@ -16,7 +16,7 @@ use crate::facts::{AT, accepted, at, attempt, begun, intent, key, opened, scope,
 use crate::scribe::{Scribe, Step};
 
 /// The journals, the latest format last.
-const NAMES: [&str; 1] = ["format-1"];
+const NAMES: [&str; 2] = ["format-1", "format-2"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -60,11 +60,15 @@ fn told(recovery: &Recovery) -> String {
     told
 }
 
-/// One of everything that can be written.
+fn open(folder: &Path) -> Log {
+    let store = SqliteStore::open(folder, Durability::PowerLoss).unwrap();
+    Log::open(Box::new(store), keeping()).unwrap().0
+}
+
+/// One of everything that can be written; some of it filed, and some recent.
 fn make(file: &Path) {
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(folder.path(), Durability::PowerLoss).unwrap();
-    let (mut log, _) = Log::open(Box::new(store), keeping()).unwrap();
+    let mut log = open(folder.path());
     // idle
     log.append(key(1), &begun(1));
     // an unmute whose second POST came to nobody knows what, and a later command that joined it
@@ -84,6 +88,9 @@ fn make(file: &Path) {
         accepted(21, None),
     ];
     log.append(key(2), &at(WallTime(AT.0 + 1), &records));
+    log.commit().unwrap();
+    drop(log);
+    let mut log = open(folder.path());
     // one that rang, with a speak window
     let Record::Intent(mut rang) = intent() else {
         unreachable!()
@@ -183,11 +190,15 @@ fn what_is_written_today_is_in_the_latest_golden_journal() {
     make(&file);
     let bodies = |file: &Path| {
         let database = rusqlite::Connection::open(file).unwrap();
-        let mut rows = database
-            .prepare("SELECT body FROM records ORDER BY call, number")
-            .unwrap();
-        let bodies = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
-        bodies.map(Result::unwrap).collect::<Vec<_>>()
+        let bodies = |table| {
+            let sql = format!("SELECT body FROM {table} ORDER BY call, number");
+            let mut rows = database.prepare(&sql).unwrap();
+            let bodies = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
+            bodies.map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let bodies = [bodies("records"), bodies("recent")];
+        assert!(bodies.iter().all(|bodies| !bodies.is_empty()));
+        bodies
     };
     let latest = format!("{}.db", NAMES[NAMES.len() - 1]);
     let copy = folder.path().join("latest.db");

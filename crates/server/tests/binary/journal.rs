@@ -151,7 +151,7 @@ async fn a_call_with_a_damaged_record_is_not_taken_up_and_its_log_is_410() {
     let store = rusqlite::Connection::open(folder.path().join("journal.db")).unwrap();
     let id = damaged["id"].as_str().unwrap();
     let changed = store.execute(
-        "UPDATE records SET sum = sum + 1 WHERE number = 1 AND call IN (SELECT call FROM records \
+        "UPDATE recent SET sum = sum + 1 WHERE number = 1 AND call IN (SELECT call FROM recent \
          WHERE body LIKE ?1)",
         [format!("%{id}%")],
     );

@@ -1,0 +1,106 @@
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use openmic_model::CallKey;
+
+use crate::store::Row;
+
+/// Rows in memory, found as a [`Reader`](crate::Reader) finds them.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    by_place: BTreeMap<Place, Row>,
+    operations: BTreeSet<(String, CallKey, u64)>,
+    scopes: BTreeSet<([u8; 32], CallKey, u64)>,
+    bytes: u64,
+}
+
+/// Whose a row is, and its number.
+pub(crate) type Place = (CallKey, u64);
+
+impl Rows {
+    pub(crate) fn put(&mut self, row: Row) {
+        let (call, number) = (row.call, row.number);
+        if let Some(operation) = &row.operation {
+            self.operations.insert((operation.clone(), call, number));
+        }
+        if let Some(scope) = row.scope {
+            self.scopes.insert((scope, call, number));
+        }
+        self.bytes += row.bytes();
+        self.by_place.insert((call, number), row);
+    }
+
+    pub(crate) fn remove(&mut self, (call, number): Place) {
+        let Some(row) = self.by_place.remove(&(call, number)) else {
+            return;
+        };
+        self.bytes -= row.bytes();
+        if let Some(operation) = row.operation {
+            self.operations.remove(&(operation, call, number));
+        }
+        if let Some(scope) = row.scope {
+            self.scopes.remove(&(scope, call, number));
+        }
+    }
+
+    pub(crate) fn remove_call(&mut self, call: CallKey) {
+        let of_call = self.by_place.range((call, 0)..=(call, u64::MAX));
+        let places: Vec<_> = of_call.map(|(place, _)| *place).collect();
+        for place in places {
+            self.remove(place);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_place.len()
+    }
+
+    /// Bytes of them that grow with what is in them.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// All of them, by call and number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Row> {
+        self.by_place.values()
+    }
+
+    /// Those behind a place.
+    pub(crate) fn after(&self, (call, number): Place) -> impl Iterator<Item = &Row> {
+        let from = (call, number.saturating_add(1));
+        self.by_place.range(from..).map(|(_, row)| row)
+    }
+
+    pub(crate) fn call(&self, call: CallKey, after: u64, limit: usize) -> Vec<Row> {
+        let of_call = self.after((call, after)).take_while(|row| row.call == call);
+        of_call.take(limit).cloned().collect()
+    }
+
+    pub(crate) fn operation(&self, operation: &str, limit: usize) -> Vec<Row> {
+        let from = (operation.to_owned(), CallKey(0), 0);
+        let of_operation = self.operations.range(from..).take(limit);
+        of_operation
+            .take_while(|(is, ..)| is == operation)
+            .filter_map(|(_, call, number)| self.by_place.get(&(*call, *number)).cloned())
+            .collect()
+    }
+
+    pub(crate) fn scope(&self, scope: &[u8; 32], limit: usize) -> Vec<Row> {
+        let of_scope = self.scopes.range((*scope, CallKey(0), 0)..);
+        let rows = of_scope
+            .take_while(|(is, ..)| is == scope)
+            .filter_map(|(_, call, number)| self.by_place.get(&(*call, *number)).cloned());
+        latest(rows.collect(), limit)
+    }
+}
+
+/// The latest of the rows of one scope, at most `limit`, the latest first.
+pub(crate) fn latest(mut rows: Vec<Row>, limit: usize) -> Vec<Row> {
+    rows.sort_by_key(|row| Reverse((row.number, row.at)));
+    rows.truncate(limit);
+    rows
+}

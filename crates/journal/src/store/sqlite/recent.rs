@@ -1,0 +1,260 @@
+//! Rows on their way to where they are found.
+//!
+//! In `records` the rows of a call lie together, and two indexes know them: a commit of 64 calls would
+//! write a page for each call and as many of the indexes. So rows go to `recent` first, one behind the
+//! other as they come, and are durable there. Later they are filed: put into `records` many at once, by
+//! call and number, while nothing else is to do, or little by little once there are many. Until then
+//! they are in memory besides, for whoever looks for them.
+//!
+//! Filing goes round: it takes them by call and number, and at the end of a round what was in `recent`
+//! when the round began goes from there. So after a crash a row may be in both.
+
+use std::sync::Arc;
+
+use openmic_model::CallKey;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use super::row::{COLUMNS, apply, insert, put, read};
+use crate::config::Durability;
+use crate::error::StoreError;
+use crate::store::rows::{Place, Rows};
+use crate::store::{Change, Row};
+
+/// Bytes of rows from which on some are filed with each commit.
+const MOST: u64 = 2 << 20;
+
+/// What a row takes besides its own bytes.
+const OF_ROW: u64 = 64;
+
+/// With so many rows they are filed while nothing else is to do, and ...
+const IDLE: usize = 256;
+
+/// ... so many at once.
+const LOT: usize = 1024;
+
+/// The least that is filed at once.
+const LEAST: usize = 32;
+
+/// Before every place of a row.
+const START: Place = (CallKey(0), 0);
+
+/// What is in `recent`, as the one who writes it knows it.
+#[derive(Debug)]
+pub(super) struct Recent {
+    durability: Durability,
+    /// Those that are not filed.
+    rows: Arc<Mutex<Rows>>,
+    ids: Option<Ids>,
+    /// How far the round is.
+    filed: Place,
+    /// The last id when it began.
+    until: i64,
+    /// Rows of the latest commit.
+    came: usize,
+}
+
+/// Numbers of rows in `recent`; none before the first commit.
+#[derive(Debug, Clone, Copy)]
+struct Ids {
+    /// Up to here they are of an earlier process, and damaged: they stay.
+    theirs: i64,
+    last: i64,
+}
+
+impl Recent {
+    pub(super) fn new(durability: Durability) -> Self {
+        Self {
+            durability,
+            rows: Arc::default(),
+            ids: None,
+            filed: START,
+            until: 0,
+            came: 0,
+        }
+    }
+
+    /// Those that are not filed, for readers.
+    pub(super) fn rows(&self) -> Arc<Mutex<Rows>> {
+        Arc::clone(&self.rows)
+    }
+
+    /// Makes a batch durable.
+    pub(super) fn commit(
+        &mut self,
+        connection: &Connection,
+        batch: &[Change],
+    ) -> rusqlite::Result<()> {
+        // what is dropped must not come back from here
+        let drops = |change: &Change| matches!(change, Change::Drop { .. } | Change::DropCall(_));
+        let files = batch.iter().any(drops);
+        let mut ids = self.ids;
+        transact(connection, || {
+            let ids = match &mut ids {
+                Some(ids) => ids,
+                none => none.insert(take_over(connection)?),
+            };
+            if files {
+                for row in self.rows.lock().iter() {
+                    put(connection, row)?;
+                }
+                forget(connection, ids.theirs, ids.last)?;
+            }
+            for change in batch {
+                match change {
+                    Change::Put(row) if !files => {
+                        ids.last += 1;
+                        let sql = "INSERT INTO recent \
+                                   (call, number, at, operation, scope, body, sum, id) \
+                                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+                        insert(connection, sql, row, &[ids.last])?;
+                    }
+                    change => apply(connection, change)?,
+                }
+            }
+            Ok(())
+        })?;
+        self.ids = ids;
+        self.came = batch.len();
+        let mut rows = self.rows.lock();
+        if files {
+            rows.clear();
+            self.filed = START;
+            return Ok(());
+        }
+        for change in batch {
+            if let Change::Put(row) = change {
+                rows.put(row.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Files a lot, if that pays.
+    pub(super) fn file_idly(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        if self.rows.lock().len() < IDLE {
+            return Ok(());
+        }
+        self.file(connection, LOT)
+    }
+
+    /// Files more than came last, if there are many.
+    pub(super) fn file_on(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let bytes = {
+            let rows = self.rows.lock();
+            rows.bytes() + rows.len() as u64 * OF_ROW
+        };
+        if bytes < MOST {
+            return Ok(());
+        }
+        self.file(connection, (2 * self.came).max(LEAST))
+    }
+
+    fn file(&mut self, connection: &Connection, most: usize) -> Result<(), StoreError> {
+        let Some(ids) = self.ids else {
+            return Ok(());
+        };
+        if self.filed == START {
+            self.until = ids.last;
+        }
+        let lot: Vec<_> = {
+            let rows = self.rows.lock();
+            rows.after(self.filed).take(most).cloned().collect()
+        };
+        let ends = lot.len() < most;
+        let file = || {
+            transact(connection, || {
+                for row in &lot {
+                    put(connection, row)?;
+                }
+                if ends {
+                    forget(connection, ids.theirs, self.until)?;
+                }
+                Ok(())
+            })
+        };
+        // The next commit's sync is this one's too. Until then nothing rests on it.
+        let filed = match self.durability {
+            Durability::PowerLoss => {
+                connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+                let filed = file();
+                connection.execute_batch("PRAGMA synchronous = FULL")?;
+                filed
+            }
+            Durability::ProcessCrash | Durability::None => file(),
+        };
+        match filed.map_err(StoreError::from) {
+            Ok(()) => {}
+            // they are where they were
+            Err(StoreError::Full) => return Ok(()),
+            failed => return failed,
+        }
+        let mut rows = self.rows.lock();
+        for row in &lot {
+            rows.remove(row.place());
+        }
+        self.filed = match lot.last() {
+            Some(row) if !ends => row.place(),
+            _ => START,
+        };
+        Ok(())
+    }
+}
+
+/// Files what an earlier process left. A row that is damaged stays, so that its call is known for it.
+fn take_over(connection: &Connection) -> rusqlite::Result<Ids> {
+    let found = {
+        let sql = format!("SELECT {COLUMNS}, id FROM recent ORDER BY call, number");
+        let mut rows = connection.prepare(&sql)?;
+        let mut rows = rows.query([])?;
+        let mut found: Vec<(i64, Row)> = Vec::new();
+        while let Some(row) = rows.next()? {
+            let id = row.get(7)?;
+            if let Ok(row) = read(row)?
+                && row.is_whole()
+            {
+                found.push((id, row));
+            }
+        }
+        found
+    };
+    let sql = "INSERT OR IGNORE INTO records (call, number, at, operation, scope, body, sum) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    for (id, row) in &found {
+        insert(connection, sql, row, &[])?;
+        forget(connection, id - 1, *id)?;
+    }
+    let sql = "SELECT coalesce(max(id), 0) FROM recent";
+    let theirs = connection.query_row(sql, [], |row| row.get(0))?;
+    Ok(Ids {
+        theirs,
+        last: theirs,
+    })
+}
+
+/// Takes the rows behind one id, up to another, out of `recent`.
+fn forget(connection: &Connection, behind: i64, until: i64) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM recent WHERE id > ?1 AND id <= ?2";
+    connection
+        .prepare_cached(sql)?
+        .execute([behind, until])
+        .map(drop)
+}
+
+fn transact(
+    connection: &Connection,
+    work: impl FnOnce() -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
+    let done = run("BEGIN IMMEDIATE")
+        .and_then(|()| work())
+        .and_then(|()| run("COMMIT"));
+    // some failures have rolled it back already
+    if done.is_err() && !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
+    }
+    done
+}
+
+#[cfg(test)]
+mod tests;
