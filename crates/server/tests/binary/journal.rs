@@ -113,8 +113,11 @@ async fn a_write_that_fails_ends_the_process_with_74_and_a_restart_goes_on() {
     let mut engine = Program::start("serve", &flags);
     let done = engine.event("the calls of before are taken up");
     // this local service is new and has none of them
-    assert!(done["open"].as_u64().unwrap() >= joined, "{done}");
-    assert_eq!(done["closed"], done["open"], "{done}");
+    let count = |of| done[of].as_u64().unwrap();
+    assert!(count("open") >= joined, "{done}");
+    // nobody knows the id of one whose create was under way
+    assert_eq!(count("closed") + count("lost"), count("open"), "{done}");
+    assert!(count("lost") <= 1, "{done}");
     assert_eq!(get(engine.url("admin", "/readyz")).await.0, 200);
     assert_eq!(join(&engine, "19:again@thread.v2").await.unwrap().0, 201);
 }
