@@ -1,7 +1,7 @@
 //! What every request gets: its ids, a span, its place in the metrics, Graph's envelope when it
 //! fails, and an answer also when its handler panics.
 
-use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -10,10 +10,10 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use openmic_listen::is_well_encoded;
-use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -33,16 +33,17 @@ pub(crate) fn attended<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     metrics: &EdgeMetrics,
 ) -> Router<S> {
-    // One layer of both, since each costs a request its own box and copies.
-    router.layer((
-        from_fn_with_state(Arc::new(metrics.clone()), attend),
-        CatchPanicLayer::custom(after_panic),
-    ))
+    // One layer for all of it, since each costs a request its own box and copies.
+    router.layer(from_fn_with_state(Arc::new(metrics.clone()), attend))
 }
 
-fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
-    tracing::error!("a handler panicked; its message is on standard error");
-    Refusal::internal().into_response()
+/// Has the handler answer, also when it panics.
+async fn answer(request: Request, next: Next) -> Response {
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    answered.unwrap_or_else(|_panic| {
+        tracing::error!("a handler panicked; its message is on standard error");
+        Refusal::internal().into_response()
+    })
 }
 
 async fn attend(State(metrics): State<Arc<EdgeMetrics>>, request: Request, next: Next) -> Response {
@@ -56,7 +57,7 @@ async fn attend(State(metrics): State<Arc<EdgeMetrics>>, request: Request, next:
     let id = ids.own();
     let span = tracing::info_span!("request", route, method, id, call = tracing::field::Empty);
     let mut response = if is_well_encoded(request.uri()) {
-        next.run(request).instrument(span.clone()).await
+        answer(request, next).instrument(span.clone()).await
     } else {
         Refusal::bad_request("The path or the query cannot be read. Percent-encode them as UTF-8.")
             .into_response()
