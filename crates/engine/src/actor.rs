@@ -123,6 +123,8 @@ struct Desk<'a> {
     sent: Sent,
     /// The step under way was noted as one that waits for its records.
     held: bool,
+    /// The step under way changes nothing of where the call stands.
+    same: bool,
     /// The create's answer was lost: should the call show itself, it is hung up.
     unwanted: bool,
     /// Somebody watches its roster, as far as the machine knows.
@@ -164,6 +166,7 @@ impl Actor {
             },
             sent: Sent::default(),
             held: false,
+            same: false,
             unwanted,
             watched,
             unproven,
@@ -296,7 +299,9 @@ impl Actor {
     /// One event, then every effect.
     fn step(&mut self, event: &Event, desk: &mut Desk<'_>) {
         let now = self.now(desk);
+        let before = self.rest_of(event);
         self.machine.handle(event, now, &mut self.effects);
+        desk.same = before.is_some() && before == self.rest_of(event);
         desk.held = self.will_wait(desk);
         let (flight, acts) = (&self.call.flight, &self.effects);
         let at = (now, desk.held);
@@ -304,6 +309,13 @@ impl Actor {
         desk.timeline.note(event, &self.machine, desk.now);
         self.settle_in(desk);
         self.stay_awake(desk);
+    }
+
+    /// The phase of a call at rest that takes a command: the same afterwards, nothing has changed
+    /// of where it stands.
+    fn rest_of(&self, event: &Event) -> Option<Phase> {
+        let rests = matches!(event, Event::Command { .. }) && self.machine.is_at_rest();
+        rests.then(|| self.machine.phase())
     }
 
     /// Something happened: the call is quiet once nothing follows it.

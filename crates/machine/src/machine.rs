@@ -279,6 +279,14 @@ impl Machine {
         self.timers.at(timer)
     }
 
+    /// Muted or unmuted, with nothing under way and nothing that waits for it: whatever is settled
+    /// at once then changes nothing of where the call stands.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.inner.state(), State::Muted | State::Unmuted)
+            && self.pursued().is_none()
+            && self.inner.inner().aside.waiting.is_none()
+    }
+
     /// What the call waits for, in words for an operator. Empty when for nothing.
     pub fn waits_for(&self) -> Vec<&'static str> {
         let model = self.inner.inner();

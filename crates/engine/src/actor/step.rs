@@ -15,13 +15,15 @@ use crate::join::{Created, JoinError};
 use crate::kept::Kept;
 use crate::ledger::Ledger;
 use crate::moments::Timeline;
-use crate::told::Standing;
+use crate::told::{Standing, Told};
 
 /// What one event came to. Whenever it is performed, it tells of the call as it stood then.
 pub(crate) struct Step {
     pub(super) effects: Vec<Effect>,
     /// None as long as the call stands so.
     status: Option<Box<Status>>,
+    /// It changed nothing of that.
+    same: bool,
     pub(super) timeline: Timeline,
     /// When it was taken: what the patience of its requests counts from.
     pub(super) wanted: Instant,
@@ -75,6 +77,7 @@ impl Actor {
             effects,
             status: later.then(|| Box::new(self.standing().status())),
             timeline: desk.timeline.clone(),
+            same: std::mem::take(&mut desk.same),
             wanted: desk.now,
             served: Served::of(&self.machine),
             exists: self.machine.took_effect(),
@@ -183,7 +186,12 @@ impl Actor {
         for effect in &effects {
             self.record(effect, &step, desk.now);
         }
-        self.tell_status(&step);
+        if step.same {
+            let news = |told: &Told| told.clone().tell(&self.standing());
+            debug_assert!(step.status.is_some() || !self.call.status.with(news));
+        } else {
+            self.tell_status(&step);
+        }
         let Beside {
             opened,
             creator,
