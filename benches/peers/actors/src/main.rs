@@ -7,6 +7,8 @@ mod kameo;
 #[path = "../../../src/idle/measure.rs"]
 #[allow(dead_code, reason = "the bench reads what this writes")]
 mod measure;
+#[path = "../../../src/memory.rs"]
+mod memory;
 mod ractor;
 
 /// The state of a call's machine, as small as it could be.
