@@ -185,4 +185,38 @@ mod tests {
         drop(has_room);
         watching.await.unwrap();
     }
+
+    #[tokio::test]
+    async fn a_recovery_says_how_far_it_is_and_is_ready_before_it_is_done() {
+        let step = |pending, probed| {
+            let mut now = Recovered::default();
+            (now.open, now.pending, now.probed) = (3, pending, probed);
+            now
+        };
+        let (looked, progress) = watch::channel(step(2, 0));
+        let readiness = Readiness::new();
+        let taking_up = tokio::spawn(take_up(progress, readiness.clone()));
+        let says = async |words: &str| {
+            let until = async {
+                while !format!("{readiness:?}").contains(words) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let told = time::timeout(PATIENCE, until).await;
+            assert!(told.is_ok(), "not {words} but {readiness:?}");
+        };
+        says("taking up 3 calls of before: 0 are looked at, 2 with open commands are not").await;
+        looked.send_replace(step(1, 1));
+        says("taking up 3 calls of before: 1 are looked at, 1 with open commands are not").await;
+        assert!(!readiness.is_ready());
+        looked.send_replace(step(0, 2));
+        says("{}").await;
+        assert!(readiness.is_ready());
+        assert!(
+            !taking_up.is_finished(),
+            "one call is still to be looked at"
+        );
+        looked.send_replace(step(0, 3));
+        assert!(time::timeout(PATIENCE, taking_up).await.is_ok());
+    }
 }
