@@ -560,8 +560,7 @@ fn turn(lanes: &mut Lanes, is_due: bool, context: &mut Context<'_>) -> Poll<Turn
     if is_due {
         return Poll::Ready(Turn::Due);
     }
-    if let Poll::Ready(Some(done)) = jobs.poll_join_next(context) {
-        let done = done.expect("jobs catch their panics and are not aborted");
+    if let Poll::Ready(Some(done)) = jobs.poll_next(context) {
         return Poll::Ready(Turn::Done(done));
     }
     if !outbox.is_full()

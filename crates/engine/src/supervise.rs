@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use openmic_journal::{Lost, Ticket};
 use openmic_machine::{Ack, EndCause, Event, Phase, hang_up_pause};
 use openmic_model::{Accepted, Action, CallId, CommandId, Record, Verdict};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::actor::{Actor, Done, Step};
@@ -42,13 +43,15 @@ pub(crate) struct Lanes {
     pub(crate) orphan_patience: Duration,
 }
 
-/// Requests under way. Takes no memory while there are none.
+/// Requests under way, each a part of the call's own task: an answer need not find its way from
+/// another one. Takes no memory while there are none.
 #[derive(Debug, Default)]
-pub(crate) struct Jobs(Option<JoinSet<Done>>);
+pub(crate) struct Jobs(Option<Box<FuturesUnordered<BoxFuture<'static, Done>>>>);
 
 impl Jobs {
-    pub(crate) fn spawn(&mut self, job: impl Future<Output = Done> + Send + 'static) {
-        self.0.get_or_insert_default().spawn(job);
+    /// `job` must not panic: it would take the call along.
+    pub(crate) fn begin(&mut self, job: impl Future<Output = Done> + Send + 'static) {
+        self.0.get_or_insert_default().push(job.boxed());
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -56,19 +59,16 @@ impl Jobs {
     }
 
     /// What the next one brings; `None` while there are none. Safe to cancel.
-    pub(crate) async fn join_next(&mut self) -> Option<Result<Done, JoinError>> {
-        poll_fn(|context| self.poll_join_next(context)).await
+    pub(crate) async fn next(&mut self) -> Option<Done> {
+        poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// As [`Jobs::join_next`].
-    pub(crate) fn poll_join_next(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Done, JoinError>>> {
+    /// As [`Jobs::next`].
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Done>> {
         let Some(jobs) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        let done = ready!(jobs.poll_join_next(context));
+        let done = ready!(jobs.poll_next_unpin(context));
         if jobs.is_empty() {
             self.0 = None;
         }
@@ -304,9 +304,9 @@ async fn find(engine: &Inner, call: &Arc<Shared>, lanes: &mut Lanes) -> Option<C
     };
     loop {
         tokio::select! {
-            Some(done) = lanes.jobs.join_next() => match done {
-                Ok(Done::Created(Ok((created, _)))) => return bind(created.id),
-                Ok(Done::Created(Err((_, Event::CreateFailed { definite: true, .. })))) => {
+            Some(done) = lanes.jobs.next() => match done {
+                Done::Created(Ok((created, _))) => return bind(created.id),
+                Done::Created(Err((_, Event::CreateFailed { definite: true, .. }))) => {
                     return None;
                 }
                 // Its answer was lost: only a notification can tell now.

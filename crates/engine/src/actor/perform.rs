@@ -342,5 +342,5 @@ pub(super) fn spawn(
     let span = tracing::Span::current();
     desk.lanes
         .jobs
-        .spawn(async move { job.await.unwrap_or_else(|_| lost()) }.instrument(span));
+        .begin(async move { job.await.unwrap_or_else(|_| lost()) }.instrument(span));
 }
