@@ -7,9 +7,10 @@
 
 use std::collections::BTreeSet;
 use std::future::Future as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use openmic_machine::Time;
 use openmic_model::CallKey;
@@ -38,6 +39,9 @@ impl Sleeper for Asleep {
     /// Most letters are dealt with at once, so the call gets a task only if it has something to wait
     /// for: until then it runs in whoever sent the letter.
     fn wake(self) {
+        if self.actor.engine.alarms.is_over() {
+            return;
+        }
         let Some(runtime) = self.actor.engine.runtime.get().cloned() else {
             debug_assert!(false, "whoever sleeps has told its runtime");
             return;
@@ -45,12 +49,16 @@ impl Sleeper for Asleep {
         let mut supervised = Box::pin(supervise(self.actor, self.lanes));
         let inside = runtime.enter();
         let mut context = Context::from_waker(Waker::noop());
-        if supervised.as_mut().poll(&mut context).is_ready() {
-            return;
-        }
+        // What is wrong with the call is no fault of whoever sent the letter.
+        let polled = AssertUnwindSafe(|| supervised.as_mut().poll(&mut context));
+        let polled = catch_unwind(polled);
         drop(inside);
-        // Polled there anew, it hears of what it waits for.
-        drop(runtime.spawn(supervised));
+        match polled {
+            Ok(Poll::Ready(())) => {}
+            // Polled there anew, it hears of what it waits for.
+            Ok(Poll::Pending) => drop(runtime.spawn(supervised)),
+            Err(_) => tracing::error!("a call broke off by a fault of openmic"),
+        }
     }
 }
 
@@ -62,9 +70,21 @@ pub(crate) fn lie_down(actor: Box<Actor>, lanes: Box<Lanes>, due: Time) -> Resul
     let engine = Arc::clone(&actor.engine);
     let call = Arc::clone(&actor.call);
     engine.runtime.get_or_init(Handle::current);
+    let second = second_of(due);
+    // Before it lies: once it does, somebody else may run it and set another one.
+    if engine.alarms.set(&call, second) {
+        let engine = Arc::clone(&engine);
+        tokio::spawn(watch(Watch {
+            engine,
+            is_done: false,
+        }));
+    }
     lanes.inbox.bed().lay(Asleep { actor, lanes })?;
-    if engine.alarms.set(&call, second_of(due)) {
-        tokio::spawn(watch(engine));
+    if engine.alarms.is_over() {
+        drop(call.mail.evict());
+    } else if call.alarm.load(Ordering::Acquire) != second {
+        // It went off meanwhile, and nobody lay there. Or it was woken, and is once more for nothing.
+        call.mail.rouse();
     }
     Ok(())
 }
@@ -78,6 +98,8 @@ fn second_of(time: Time) -> u32 {
 #[derive(Debug, Default)]
 pub(crate) struct Alarms {
     set: Mutex<Set>,
+    /// The runtime is gone, and with it whoever could wake a call or run it.
+    over: AtomicBool,
     /// Told of an alarm before all others.
     earlier: Notify,
 }
@@ -151,6 +173,10 @@ impl Alarms {
         next.map(Err)
     }
 
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.set.lock().alarms.len()
@@ -158,9 +184,8 @@ impl Alarms {
 }
 
 /// Wakes calls in time, for as long as any sleep.
-async fn watch(engine: Arc<Inner>) {
-    let watch = Watch(engine);
-    let engine = &watch.0;
+async fn watch(mut watch: Watch) {
+    let engine = Arc::clone(&watch.engine);
     while let Some(next) = engine.alarms.next(second_of(engine.time(Instant::now()))) {
         match next {
             Ok(due) => {
@@ -186,26 +211,31 @@ async fn watch(engine: Arc<Inner>) {
             }
         }
     }
+    // Whoever sets an alarm now has it watched by another one.
+    watch.is_done = true;
 }
 
 /// Dropped before its end, with the runtime, it takes the calls along that sleep: a mailbox holds
 /// its call, and the call its mailbox.
-struct Watch(Arc<Inner>);
+struct Watch {
+    engine: Arc<Inner>,
+    is_done: bool,
+}
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        if self.is_done {
+            return;
+        }
         let left = {
-            let mut set = self.0.alarms.set.lock();
-            // At its own end there is nothing left.
-            if set.alarms.is_empty() {
-                return;
-            }
+            let mut set = self.engine.alarms.set.lock();
             set.watched = false;
+            self.engine.alarms.over.store(true, Ordering::Release);
             std::mem::take(&mut set.alarms)
         };
         for alarm in left {
             let key = CallKey(u128::from_ne_bytes(alarm.key));
-            if let Some(call) = self.0.registry.by_call_key(&key) {
+            if let Some(call) = self.engine.registry.by_call_key(&key) {
                 call.alarm.store(0, Ordering::Release);
                 drop(call.mail.evict());
             }

@@ -135,7 +135,8 @@ impl Writer {
         if self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
             self.look();
         }
-        if !idle && let Err(error) = self.log.catch_up() {
+        // Also between the parts of a long sweep, which write a lot.
+        if let Err(error) = self.log.catch_up() {
             return self.fail(&error);
         }
         if self

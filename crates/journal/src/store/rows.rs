@@ -51,10 +51,6 @@ impl Rows {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.by_place.len()
     }

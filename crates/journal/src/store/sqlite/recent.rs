@@ -9,13 +9,14 @@
 //! Filing goes round: it takes them by call and number, and at the end of a round what was in `recent`
 //! when the round began goes from there. So after a crash a row may be in both.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use openmic_model::CallKey;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::row::{COLUMNS, apply, insert, put, read};
+use super::row::{COLUMNS, apply, bytes, insert, key, put, read};
 use crate::config::Durability;
 use crate::error::StoreError;
 use crate::store::rows::{Place, Rows};
@@ -85,31 +86,25 @@ impl Recent {
         connection: &Connection,
         batch: &[Change],
     ) -> rusqlite::Result<()> {
-        // what is dropped must not come back from here
-        let drops = |change: &Change| matches!(change, Change::Drop { .. } | Change::DropCall(_));
-        let files = batch.iter().any(drops);
         let mut ids = self.ids;
         transact(connection, || {
             let ids = match &mut ids {
                 Some(ids) => ids,
                 none => none.insert(take_over(connection)?),
             };
-            if files {
-                for row in self.rows.lock().iter() {
-                    put(connection, row)?;
-                }
-                forget(connection, ids.theirs, ids.last)?;
-            }
+            let mut held = Held::new(ids.theirs);
             for change in batch {
-                match change {
-                    Change::Put(row) if !files => {
-                        ids.last += 1;
-                        let sql = "INSERT INTO recent \
-                                   (call, number, at, operation, scope, body, sum, id) \
-                                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-                        insert(connection, sql, row, &[ids.last])?;
-                    }
-                    change => apply(connection, change)?,
+                if let Change::Put(row) = change {
+                    ids.last += 1;
+                    let sql = "INSERT INTO recent \
+                               (call, number, at, operation, scope, body, sum, id) \
+                               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+                    insert(connection, sql, row, &[ids.last])?;
+                    held.put(row.place(), ids.last);
+                } else {
+                    apply(connection, change)?;
+                    // what is dropped must not come back from here
+                    held.drop(connection, change)?;
                 }
             }
             Ok(())
@@ -117,14 +112,16 @@ impl Recent {
         self.ids = ids;
         self.came = batch.len();
         let mut rows = self.rows.lock();
-        if files {
-            rows.clear();
-            self.filed = START;
-            return Ok(());
-        }
         for change in batch {
-            if let Change::Put(row) = change {
-                rows.put(row.clone());
+            match change {
+                Change::Put(row) => rows.put(row.clone()),
+                Change::Drop { call, numbers } => {
+                    for number in numbers {
+                        rows.remove((*call, *number));
+                    }
+                }
+                Change::DropCall(call) => rows.remove_call(*call),
+                _ => {}
             }
         }
         Ok(())
@@ -199,6 +196,65 @@ impl Recent {
         };
         Ok(())
     }
+}
+
+/// Which row of `recent` has which place, looked up when something is dropped.
+struct Held {
+    behind: i64,
+    ids: Option<BTreeMap<Place, i64>>,
+}
+
+impl Held {
+    /// Of the rows behind an id.
+    const fn new(behind: i64) -> Self {
+        Self { behind, ids: None }
+    }
+
+    fn put(&mut self, place: Place, id: i64) {
+        if let Some(ids) = &mut self.ids {
+            ids.insert(place, id);
+        }
+    }
+
+    /// Takes what `change` drops out of `recent`.
+    fn drop(&mut self, connection: &Connection, change: &Change) -> rusqlite::Result<()> {
+        let places: Vec<_> = match change {
+            Change::Drop { call, numbers } => numbers
+                .iter()
+                .map(|number| (*call, *number)..=(*call, *number))
+                .collect(),
+            Change::DropCall(call) => vec![(*call, 0)..=(*call, u64::MAX)],
+            _ => return Ok(()),
+        };
+        let ids = match &mut self.ids {
+            Some(ids) => ids,
+            none => none.insert(places_of(connection, self.behind)?),
+        };
+        for place in places {
+            let gone: Vec<_> = ids.range(place).map(|(place, id)| (*place, *id)).collect();
+            for (place, id) in gone {
+                forget(connection, id - 1, id)?;
+                ids.remove(&place);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The places of the rows behind an id.
+fn places_of(connection: &Connection, behind: i64) -> rusqlite::Result<BTreeMap<Place, i64>> {
+    let sql = "SELECT call, number, id FROM recent WHERE id > ?1";
+    let mut rows = connection.prepare_cached(sql)?;
+    let mut rows = rows.query([behind])?;
+    let mut places = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let number: i64 = row.get(1)?;
+        // of this process, and so whole
+        if let Some(call) = key(bytes(row.get_ref(0)?)) {
+            places.insert((call, number.cast_unsigned()), row.get(2)?);
+        }
+    }
+    Ok(places)
 }
 
 /// Files what an earlier process left. A row that is damaged stays, so that its call is known for it.

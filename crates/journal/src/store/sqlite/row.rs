@@ -14,7 +14,8 @@ pub(super) const fn signed(number: u64) -> i64 {
     number.cast_signed()
 }
 
-fn key(bytes: &[u8]) -> Option<CallKey> {
+/// Whose a row is.
+pub(super) fn key(bytes: &[u8]) -> Option<CallKey> {
     Some(CallKey(u128::from_be_bytes(bytes.try_into().ok()?)))
 }
 
