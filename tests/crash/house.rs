@@ -186,9 +186,10 @@ impl House {
                     said.push(text);
                 }
             }
+            let ended = self.trap.ended();
             assert!(
-                start.elapsed() < PATIENCE,
-                "the engine does not get ready: {said:?}\n{}",
+                ended.is_none() && start.elapsed() < PATIENCE,
+                "the engine does not get ready: {said:?}, ended: {ended:?}\n{}",
                 self.said("engine.log")
             );
             tokio::time::sleep(Duration::from_millis(3)).await;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -103,24 +104,28 @@ impl Trap {
 
     /// The process passes `point`: true when it is dead now.
     pub(crate) fn passes(&self, point: Point) -> bool {
-        {
-            let mut set = self.set.lock().unwrap();
-            match &mut *set {
-                Some((at, 0)) if *at == point => *set = None,
-                Some((at, passes)) if *at == point => {
-                    *passes -= 1;
-                    return false;
-                }
-                _ => return false,
+        let mut set = self.set.lock().unwrap();
+        match &mut *set {
+            Some((at, 0)) if *at == point => *set = None,
+            Some((at, passes)) if *at == point => {
+                *passes -= 1;
+                return false;
             }
+            _ => return false,
         }
         self.sprung.fetch_add(1, Ordering::Relaxed);
-        self.kill();
+        // Before anybody else may set it or forget it, or it might kill the next process.
+        self.kill_held();
         true
     }
 
     /// SIGKILL, now, unless it is dead already.
     pub(crate) fn kill(&self) {
+        self.kill_held();
+        *self.set.lock().unwrap() = None;
+    }
+
+    fn kill_held(&self) {
         let mut child = self.child.lock().unwrap();
         if let Some(mut process) = child.take() {
             let died = now();
@@ -129,7 +134,12 @@ impl Trap {
             process.kill().expect("it is ours");
             process.wait().expect("it is ours");
         }
-        *self.set.lock().unwrap() = None;
+    }
+
+    /// How the process ended that nobody killed.
+    pub(crate) fn ended(&self) -> Option<ExitStatus> {
+        let mut child = self.child.lock().unwrap();
+        child.as_mut()?.try_wait().expect("it is ours")
     }
 
     /// SIGTERM.
