@@ -19,7 +19,7 @@
 //! rounds of all sittings, `x` the median of the rounds' own ratios to `chain`. The last rows are one
 //! unmute until the last of ten subscribers has the roster that says so, beside the chain and ten writes.
 //!
-//! `cargo bench -p openmic-benches --bench unmute` takes about two minutes; a number chooses a width.
+//! `cargo bench -p openmic-benches --bench unmute` takes about three minutes; a number chooses a width.
 
 use std::time::Duration;
 
