@@ -4,12 +4,11 @@ use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::FutureExt as _;
 use openmic_journal::{Lost, Ticket};
 use openmic_machine::{Ack, EndCause, Event, Phase, hang_up_pause};
 use openmic_model::{Accepted, Action, CallId, CommandId, Record, Verdict};
@@ -45,13 +44,19 @@ pub(crate) struct Lanes {
 
 /// Requests under way, each a part of the call's own task: an answer need not find its way from
 /// another one. Takes no memory while there are none.
-#[derive(Debug, Default)]
-pub(crate) struct Jobs(Option<Box<FuturesUnordered<BoxFuture<'static, Done>>>>);
+#[derive(Default)]
+pub(crate) struct Jobs(Option<Box<UnderWay>>);
+
+/// They are few, so all are polled whenever the call is. `FuturesUnordered` would poll only those
+/// that were woken, but has its task run once more after all of them had to wait, which rouses
+/// another worker thread for nothing.
+#[derive(Default)]
+struct UnderWay(Vec<BoxFuture<'static, Done>>);
 
 impl Jobs {
     /// `job` must not panic: it would take the call along.
     pub(crate) fn begin(&mut self, job: impl Future<Output = Done> + Send + 'static) {
-        self.0.get_or_insert_default().push(job.boxed());
+        self.0.get_or_insert_default().0.push(job.boxed());
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -65,14 +70,23 @@ impl Jobs {
 
     /// As [`Jobs::next`].
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Done>> {
-        let Some(jobs) = &mut self.0 else {
+        let Some(under_way) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        let done = ready!(jobs.poll_next_unpin(context));
+        let jobs = &mut under_way.0;
+        let polled = jobs.iter_mut().map(|job| job.as_mut().poll(context));
+        let done = polled.enumerate().find_map(|(at, polled)| match polled {
+            Poll::Ready(done) => Some((at, done)),
+            Poll::Pending => None,
+        });
+        let Some((at, done)) = done else {
+            return Poll::Pending;
+        };
+        drop(jobs.swap_remove(at));
         if jobs.is_empty() {
             self.0 = None;
         }
-        Poll::Ready(done)
+        Poll::Ready(Some(done))
     }
 }
 
