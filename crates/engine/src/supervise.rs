@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use openmic_journal::{Lost, Ticket};
 use openmic_machine::{Ack, EndCause, Event, Phase, hang_up_pause};
 use openmic_model::{Accepted, Action, CallId, CommandId, Record, Verdict};

@@ -12,10 +12,12 @@
 //! order in which things took effect. Names of people and tokens are in none.
 
 mod exchange;
+mod line;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use exchange::Exchange;
+use line::Members;
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -25,7 +27,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use openmic_model::{Action, CallId, ClientContext, OperationId, ParticipantId, ResultInfo};
 use parking_lot::Mutex;
-use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -37,8 +38,7 @@ const SECOND: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
 
 /// What a request asks, or what was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Act {
     /// A call was created by its bot.
     Create,
@@ -61,6 +61,25 @@ pub(crate) enum Act {
     Gone,
 }
 
+impl Act {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Ring => "ring",
+            Self::Answer => "answer",
+            Self::Reject => "reject",
+            Self::Establish => "establish",
+            Self::Mute => "mute",
+            Self::Unmute => "unmute",
+            Self::MuteAll => "mute_all",
+            Self::Remove => "remove",
+            Self::HangUp => "hang_up",
+            Self::End => "end",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 impl From<Action> for Act {
     fn from(action: Action) -> Self {
         match action {
@@ -71,8 +90,7 @@ impl From<Action> for Act {
 }
 
 /// Who muted or unmuted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
     /// The bot itself.
     Bot,
@@ -82,13 +100,18 @@ pub(crate) enum By {
     Host,
 }
 
+impl By {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bot => "bot",
+            Self::Other => "other",
+            Self::Host => "host",
+        }
+    }
+}
+
 /// One line, but for what all lines have.
-#[derive(Debug, Serialize)]
-#[serde(
-    tag = "what",
-    rename_all = "snake_case",
-    rename_all_fields = "camelCase"
-)]
+#[derive(Debug)]
 pub(crate) enum Fact<'a> {
     /// The first line of each start; numbers begin anew.
     Started { format: u8, base_url: &'a str },
@@ -97,12 +120,9 @@ pub(crate) enum Fact<'a> {
         /// The `request-id` of its answer.
         request: &'a str,
         act: Act,
-        #[serde(skip_serializing_if = "Option::is_none")]
         call: Option<&'a str>,
         /// Whom it is about, when it is not the bot itself.
-        #[serde(skip_serializing_if = "Option::is_none")]
         participant: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
         client_context: Option<&'a ClientContext>,
     },
     /// Somebody's mute was set: gate and roster say so from here on.
@@ -110,42 +130,31 @@ pub(crate) enum Fact<'a> {
         act: Act,
         by: By,
         /// The call of the bot that it was done to; none for a human.
-        #[serde(skip_serializing_if = "Option::is_none")]
         call: Option<&'a CallId>,
         participant: &'a ParticipantId,
         /// Whether the roster said otherwise before.
         changed: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
         request: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
         operation: Option<&'a OperationId>,
-        #[serde(skip_serializing_if = "Option::is_none")]
         client_context: Option<&'a ClientContext>,
     },
     /// A call got on in its life: create, ring, establish, end or gone. Also `effect`.
-    #[serde(rename = "effect")]
     Life {
         act: Act,
         call: &'a CallId,
         /// The bot's own entry.
-        #[serde(skip_serializing_if = "Option::is_none")]
         participant: Option<&'a ParticipantId>,
-        #[serde(skip_serializing_if = "Option::is_none")]
         request: Option<&'a str>,
         /// Of an end, as in `resultInfo`.
-        #[serde(skip_serializing_if = "Option::is_none")]
         code: Option<i32>,
-        #[serde(skip_serializing_if = "Option::is_none")]
         subcode: Option<i32>,
     },
     /// What an `asked` was answered.
     Answered {
         request: &'a str,
         /// None when the caller got no answer.
-        #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
         /// `error.code` of a failure.
-        #[serde(skip_serializing_if = "Option::is_none")]
         code: Option<&'a str>,
     },
     /// A fault came to pass.
@@ -153,7 +162,6 @@ pub(crate) enum Fact<'a> {
         fault: &'a str,
         /// At what, as `on=` of the plan has it.
         on: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
         call: Option<&'a CallId>,
         /// The request, or the notification's message id.
         by: &'a str,
@@ -161,7 +169,6 @@ pub(crate) enum Fact<'a> {
     /// A notification is dealt with.
     Told {
         call: &'a CallId,
-        #[serde(flatten)]
         told: Told<'a>,
         /// Its `x-microsoft-skype-message-id`.
         message: &'a str,
@@ -174,22 +181,18 @@ pub(crate) enum Fact<'a> {
 }
 
 /// What a notification says.
-#[derive(Debug, Serialize)]
-#[serde(tag = "of", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[derive(Debug)]
 pub(crate) enum Told<'a> {
     Call {
         state: &'static str,
     },
     Operation {
-        #[serde(skip_serializing_if = "Option::is_none")]
         operation: Option<&'a OperationId>,
         status: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
         client_context: Option<&'a ClientContext>,
     },
     Roster {
         /// Of a delta; a full roster has none.
-        #[serde(skip_serializing_if = "Option::is_none")]
         sequence_number: Option<u64>,
         /// How many entries it has.
         entries: usize,
@@ -280,9 +283,11 @@ struct Clock {
     words: String,
 }
 
+/// Bytes of the words up to the second.
+const UP_TO_SECOND: usize = "2026-11-25T21:09:04".len();
+
 impl Clock {
-    /// The second, and the microseconds in it.
-    fn read(&mut self) -> io::Result<(&str, u32)> {
+    fn read(&mut self) -> io::Result<&str> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default();
         if self.second != Some(now.as_secs()) {
@@ -290,7 +295,16 @@ impl Clock {
             self.words = second.format(&SECOND).map_err(io::Error::other)?;
             self.second = Some(now.as_secs());
         }
-        Ok((&self.words, now.subsec_micros()))
+        self.words.truncate(UP_TO_SECOND);
+        self.words.push('.');
+        let mut unit = 100_000;
+        while unit > 0 {
+            let digit = now.subsec_micros() / unit % 10;
+            self.words.extend(char::from_digit(digit, 10));
+            unit /= 10;
+        }
+        self.words.push('Z');
+        Ok(&self.words)
     }
 }
 
@@ -339,14 +353,16 @@ impl Truth {
     /// What all lines have, then the members of the fact, in the braces of one object.
     fn line(&self, kept: &mut Kept, fact: &Fact<'_>) -> io::Result<()> {
         let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let (n, line) = (kept.last + 1, &mut kept.line);
-        let (second, micros) = kept.clock.read()?;
+        let line = &mut kept.line;
         line.clear();
-        write!(line, r#"{{"n":{n},"at":"{second}.{micros:06}Z","us":{us}"#)?;
-        let members = line.len();
-        serde_json::to_writer(&mut *line, fact)?;
-        line[members] = b',';
-        line.push(b'\n');
+        let mut members = Members(line);
+        members.number("n", kept.last + 1);
+        members.text("at", kept.clock.read()?);
+        members.number("us", us);
+        members.fact(fact);
+        // In the place of the first member's comma.
+        line[0] = b'{';
+        line.extend_from_slice(b"}\n");
         Ok(())
     }
 

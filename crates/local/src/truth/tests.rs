@@ -1,4 +1,4 @@
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -94,4 +94,55 @@ fn whoever_goes_before_the_answer_is_logged_as_unanswered() {
     );
     assert_eq!(lines[1]["code"], "8530");
     assert_eq!(lines[3]["request"], "r2");
+}
+
+#[test]
+fn every_member_stands_where_it_belongs_and_any_text_is_a_json_text() {
+    let truth = Truth::begin(9, None, "").unwrap();
+    let odd = "\"quoted\\\" \n\u{1} \u{e4}";
+    let context = ClientContext::parse(odd).unwrap();
+    let call = CallId::parse("c1").unwrap();
+    let bot = ParticipantId::parse("p1").unwrap();
+    let operation = OperationId::parse("o1").unwrap();
+    truth.write(&Fact::Effect {
+        act: Act::Unmute,
+        by: By::Bot,
+        call: Some(&call),
+        participant: &bot,
+        changed: true,
+        request: None,
+        operation: Some(&operation),
+        client_context: Some(&context),
+    });
+    truth.write(&Fact::Told {
+        call: &call,
+        told: Told::Roster {
+            sequence_number: Some(7),
+            entries: 2,
+            muted: vec![&bot, &bot],
+        },
+        message: "m1",
+        result: "delivered",
+        attempts: 1,
+    });
+    let lines = truth.since(1);
+    let members = |line: &str| {
+        let Value::Object(mut object) = serde_json::from_str(line).unwrap() else {
+            panic!("{line}");
+        };
+        for common in ["n", "at", "us"] {
+            assert!(object.remove(common).is_some(), "{line}");
+        }
+        Value::from(object)
+    };
+    let lines: Vec<Value> = lines.lines().map(members).collect();
+    let effect = json!({
+        "what": "effect", "act": "unmute", "by": "bot", "call": "c1", "participant": "p1",
+        "changed": true, "operation": "o1", "clientContext": odd,
+    });
+    let told = json!({
+        "what": "told", "call": "c1", "of": "roster", "sequenceNumber": 7, "entries": 2,
+        "muted": ["p1", "p1"], "message": "m1", "result": "delivered", "attempts": 1,
+    });
+    assert_eq!(lines, [effect, told]);
 }
