@@ -1,3 +1,4 @@
+mod ahead;
 mod look;
 mod reader;
 mod recent;
@@ -16,6 +17,7 @@ use crate::config::Durability;
 use crate::error::{OpenError, StoreError};
 use crate::store::{Change, Reader, Scan, Space, Store};
 
+use ahead::Ahead;
 pub use look::Look;
 use reader::SqliteReader;
 use recent::Recent;
@@ -37,7 +39,7 @@ const PAGE: u64 = 4096 + 24;
 const LOG: &str = "journal.db-wal";
 
 /// The log is copied into the file once so many bytes of it are not there and nothing else is to
-/// do. Then it is written over from its beginning: to sync a file that grows costs twice as much.
+/// do. Then it is written over from its beginning.
 const LOG_IDLE: u64 = 256 << 10;
 
 /// The same at once, for so many.
@@ -90,6 +92,8 @@ pub struct SqliteStore {
     held: bool,
     /// What is not filed yet.
     recent: Recent,
+    /// None where no commit waits for the disk.
+    ahead: Option<Ahead>,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -130,12 +134,14 @@ impl SqliteStore {
             .and_then(|folder| folder.sync_all())
             .map_err(bad_folder)?;
         let held = folder.join("reserve").exists();
+        let ahead = (durability == Durability::PowerLoss).then(|| Ahead::of(&folder.join(LOG)));
         Ok(Self {
             connection,
             file,
             folder: folder.to_owned(),
             held,
             recent: Recent::new(durability),
+            ahead,
             _lock: lock,
         })
     }
@@ -145,13 +151,26 @@ impl SqliteStore {
         std::fs::metadata(log).map_or(0, |log| log.len())
     }
 
-    /// Bytes of the log that are not in the file.
-    fn not_copied(&self) -> Result<u64, StoreError> {
-        let frames = self
+    /// Bytes of the log, and of these what is not in the file.
+    fn log(&self) -> Result<(u64, u64), StoreError> {
+        let (written, copied) = self
             .connection
             .prepare_cached("PRAGMA wal_checkpoint(NOOP)")?
-            .query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))?;
-        Ok(u64::try_from(frames).unwrap_or(0) * PAGE)
+            .query_row([], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
+        let bytes = |frames| u64::try_from(frames).unwrap_or(0) * PAGE;
+        Ok((bytes(written), bytes(written - copied)))
+    }
+
+    /// Sees that there is room for the log to go on, and copies it once `most` bytes are not in the file.
+    fn tend_log(&mut self, most: u64) -> Result<(), StoreError> {
+        let (written, not_copied) = self.log()?;
+        if not_copied > most {
+            self.checkpoint("PASSIVE")?;
+        }
+        if let Some(ahead) = &mut self.ahead {
+            ahead.keep(written);
+        }
+        Ok(())
     }
 
     /// Copies the log into the file; `how` is a mode of SQLite's. What a reader holds up is done
@@ -329,23 +348,21 @@ impl Store for SqliteStore {
 
     fn idle(&mut self) -> Result<(), StoreError> {
         self.recent.file_idly(&self.connection)?;
-        if self.not_copied()? > LOG_IDLE {
-            self.checkpoint("PASSIVE")?;
-        }
-        Ok(())
+        self.tend_log(LOG_IDLE)
     }
 
     fn catch_up(&mut self) -> Result<(), StoreError> {
         self.recent.file_on(&self.connection)?;
-        if self.not_copied()? > LOG_MOST {
-            self.checkpoint("PASSIVE")?;
-        }
-        Ok(())
+        self.tend_log(LOG_MOST)
     }
 
     fn make_room(&mut self) -> Result<(), StoreError> {
         // the log has a page as often as it was written, the file once
-        self.checkpoint("TRUNCATE")
+        self.checkpoint("TRUNCATE")?;
+        if let Some(ahead) = &mut self.ahead {
+            ahead.cut();
+        }
+        Ok(())
     }
 
     fn space(&mut self) -> Result<Space, StoreError> {

@@ -16,14 +16,14 @@ use openmic_model::CallKey;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::row::{COLUMNS, apply, bytes, insert, key, put, read};
+use super::row::{COLUMNS, PUT, apply, bytes, insert, key, read};
 use crate::config::Durability;
 use crate::error::StoreError;
 use crate::store::rows::{Place, Rows};
 use crate::store::{Change, Row};
 
 /// Bytes of rows from which on some are filed with each commit.
-const MOST: u64 = 2 << 20;
+const MOST: u64 = 8 << 20;
 
 /// What a row takes besides its own bytes.
 const OF_ROW: u64 = 64;
@@ -93,13 +93,13 @@ impl Recent {
                 none => none.insert(take_over(connection)?),
             };
             let mut held = Held::new(ids.theirs);
+            let sql = "INSERT INTO recent (call, number, at, operation, scope, body, sum, id) \
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+            let mut behind = connection.prepare_cached(sql)?;
             for change in batch {
                 if let Change::Put(row) = change {
                     ids.last += 1;
-                    let sql = "INSERT INTO recent \
-                               (call, number, at, operation, scope, body, sum, id) \
-                               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-                    insert(connection, sql, row, &[ids.last])?;
+                    insert(&mut behind, row, Some(ids.last))?;
                     held.put(row.place(), ids.last);
                 } else {
                     apply(connection, change)?;
@@ -161,8 +161,9 @@ impl Recent {
         let ends = lot.len() < most;
         let file = || {
             transact(connection, || {
+                let mut put = connection.prepare_cached(PUT)?;
                 for row in &lot {
-                    put(connection, row)?;
+                    insert(&mut put, row, None)?;
                 }
                 if ends {
                     forget(connection, ids.theirs, self.until)?;
@@ -276,8 +277,9 @@ fn take_over(connection: &Connection) -> rusqlite::Result<Ids> {
     };
     let sql = "INSERT OR IGNORE INTO records (call, number, at, operation, scope, body, sum) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let mut put = connection.prepare(sql)?;
     for (id, row) in &found {
-        insert(connection, sql, row, &[])?;
+        insert(&mut put, row, None)?;
         forget(connection, id - 1, *id)?;
     }
     let sql = "SELECT coalesce(max(id), 0) FROM recent";

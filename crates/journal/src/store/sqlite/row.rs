@@ -1,8 +1,8 @@
 //! Changes to statements, and rows back.
 
 use openmic_model::{CallKey, WallTime};
-use rusqlite::Connection;
 use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Statement};
 
 use crate::store::{Change, Row, Unreadable};
 
@@ -84,20 +84,15 @@ pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Result<Row, Unre
 }
 
 /// Puts a row where it is found.
-pub(super) fn put(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO records (call, number, at, operation, scope, body, sum) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    insert(connection, sql, row, &[])
-}
+pub(super) const PUT: &str = "INSERT INTO records (call, number, at, operation, scope, body, sum) \
+                              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
-/// Runs an insertion of a row in the order of [`COLUMNS`], and of what comes `besides`.
+/// Runs an insertion of a row in the order of [`COLUMNS`], and of an id where it has one.
 pub(super) fn insert(
-    connection: &Connection,
-    sql: &str,
+    statement: &mut Statement<'_>,
     row: &Row,
-    besides: &[i64],
+    id: Option<i64>,
 ) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(sql)?;
     // the body is JSON: text, so that a person can read it in the file
     let body = ToSqlOutput::Borrowed(ValueRef::Text(&row.body));
     statement.raw_bind_parameter(1, row.call.0.to_be_bytes())?;
@@ -107,8 +102,8 @@ pub(super) fn insert(
     statement.raw_bind_parameter(5, row.scope)?;
     statement.raw_bind_parameter(6, body)?;
     statement.raw_bind_parameter(7, row.sum)?;
-    for (at, number) in (8..).zip(besides) {
-        statement.raw_bind_parameter(at, number)?;
+    if let Some(id) = id {
+        statement.raw_bind_parameter(8, id)?;
     }
     statement.raw_execute().map(drop)
 }
@@ -119,7 +114,7 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> rusqlite::Resul
         connection.prepare_cached(sql)?.execute(params).map(|_| ())
     };
     match change {
-        Change::Put(row) => put(connection, row),
+        Change::Put(row) => insert(&mut *connection.prepare_cached(PUT)?, row, None),
         Change::Drop { call, numbers } => {
             for number in numbers {
                 run(
