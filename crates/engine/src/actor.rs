@@ -115,6 +115,8 @@ struct Desk<'a> {
     lanes: &'a mut Lanes,
     /// When the turn under way began, or what it takes up was there; looked up once.
     now: Instant,
+    /// The same as the machine counts it.
+    time: Time,
     topic: Option<Topic>,
     timeline: Timeline,
     /// Goes with the next step.
@@ -155,9 +157,11 @@ impl Actor {
         } = std::mem::take(&mut self.carried);
         let beginning = self.beginning.as_mut();
         let records = beginning.map(|beginning| std::mem::take(&mut beginning.records));
+        let now = Instant::now();
         let mut desk = Desk {
             lanes,
-            now: Instant::now(),
+            now,
+            time: self.engine.time(now),
             topic,
             timeline,
             beside: Beside {
@@ -189,7 +193,7 @@ impl Actor {
         // What is waited for is no part of the task.
         let pause = poll_fn(|context| {
             if std::mem::replace(&mut woken, true) {
-                desk.now = Instant::now();
+                self.look_at_clock(&mut desk);
             }
             self.turns(&mut desk, alarm.as_mut(), context)
         });
@@ -224,13 +228,20 @@ impl Actor {
         mut alarm: Pin<&mut Option<Sleep>>,
         context: &mut Context<'_>,
     ) -> Poll<Pause> {
+        // The clock was looked at just now.
+        let mut fresh = true;
         loop {
             let planned = desk.leave.into_iter().chain(self.machine.next_deadline());
             let planned = planned.min();
             let due = planned.into_iter().chain(desk.quiet).min();
-            let now = self.engine.time(desk.now);
-            let next = match turn(desk.lanes, due.is_some_and(|due| due <= now), context) {
-                Poll::Ready(next) => next,
+            let is_due = due.is_some_and(|due| due <= desk.time);
+            let next = match turn(desk.lanes, is_due, context) {
+                Poll::Ready(next) => {
+                    if !std::mem::take(&mut fresh) {
+                        self.look_at_clock(desk);
+                    }
+                    next
+                }
                 Poll::Pending => {
                     // What is packed already need not be awake for that.
                     if !self.machine.may_be_packed()
@@ -242,10 +253,11 @@ impl Actor {
                         return Poll::Pending;
                     };
                     ready!(self.wait(due, alarm.as_mut(), context));
+                    fresh = false;
+                    self.look_at_clock(desk);
                     Turn::Due
                 }
             };
-            desk.now = Instant::now();
             match next {
                 Turn::Written(Ok(())) => self.durable(desk),
                 // Nothing that rests on the record may happen, and nobody may be told.
@@ -292,13 +304,14 @@ impl Actor {
         }
     }
 
-    fn now(&self, desk: &Desk<'_>) -> Time {
-        self.engine.time(desk.now)
+    fn look_at_clock(&self, desk: &mut Desk<'_>) {
+        desk.now = Instant::now();
+        desk.time = self.engine.time(desk.now);
     }
 
     /// One event, then every effect.
     fn step(&mut self, event: &Event, desk: &mut Desk<'_>) {
-        let now = self.now(desk);
+        let now = desk.time;
         let before = self.rest_of(event);
         self.machine.handle(event, now, &mut self.effects);
         desk.same = before.is_some() && before == self.rest_of(event);
@@ -320,7 +333,7 @@ impl Actor {
 
     /// Something happened: the call is quiet once nothing follows it.
     fn stay_awake(&self, desk: &mut Desk<'_>) {
-        desk.quiet = (!self.machine.is_over()).then(|| self.now(desk) + self.engine.quiet);
+        desk.quiet = (!self.machine.is_over()).then(|| desk.time + self.engine.quiet);
     }
 
     /// Until when there is nothing to be done unless a letter comes, if that is a while.
@@ -335,9 +348,9 @@ impl Actor {
             && desk.lost.is_none()
             && desk.leave.is_none()
             && (self.beginning.as_ref()).is_none_or(|beginning| beginning.is_over());
-        let now = self.now(desk);
-        let due = self.machine.next_deadline().unwrap_or(now + LONG);
-        (idle && due >= now + DOZE).then_some(due)
+        let due = self.machine.next_deadline();
+        let due = due.unwrap_or(desk.time + LONG);
+        (idle && due >= desk.time + DOZE).then_some(due)
     }
 
     /// Nothing happens: the roster takes less memory, here and wherever the latest one is kept.
@@ -350,8 +363,8 @@ impl Actor {
         {
             return;
         }
-        let now = self.now(desk);
-        self.machine.handle(&Event::Quiet, now, &mut self.effects);
+        self.machine
+            .handle(&Event::Quiet, desk.time, &mut self.effects);
         debug_assert!(self.effects.is_empty(), "{:?}", self.effects);
         let Some(roster) = self.machine.packed_roster() else {
             return;

@@ -1,5 +1,6 @@
 //! Mute and unmute as a bot asks for them.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use openmic_journal::Full;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use crate::call::Call;
 use crate::mail::{CommandMail, Mail, RESERVED};
-use crate::operations::OperationRecord;
+use crate::operations::Given;
 use crate::recorder::entry::Asked;
 
 /// Shortest and longest time a command may be given for its verdict.
@@ -141,7 +142,6 @@ impl Call {
         }
         let bits = Uuid::new_v4().as_u128();
         let id = CommandId::new(bits);
-        let operation = OperationId::of_guid(bits);
         let within = options.within.unwrap_or(self.engine.command_deadline);
         let within = within.clamp(*WITHIN.start(), *WITHIN.end());
         let speak_for = options
@@ -177,33 +177,33 @@ impl Call {
             reply,
             taken,
         }));
-        let record = OperationRecord {
-            id: operation.clone(),
+        let given = Given {
+            command: id,
             action,
+            operation: None,
             client_context: options.client_context,
-            verdict: None,
+            repeat: options.repeat,
         };
         self.shared.flight.asked(accepted, |recorder| Asked {
             command: id,
             action,
-            operation: operation.clone(),
+            operation: None,
             within,
             speak_for,
-            context: record
+            context: given
                 .client_context
                 .as_ref()
                 .map(|context| recorder.context(context).into()),
         });
         let pending = |outcome, written| Pending {
-            operation,
+            command: id,
+            operation: OnceLock::new(),
             call: self.clone(),
             outcome,
             written,
         };
         // Before the command is sent, so that its verdict finds them.
-        self.shared
-            .operations
-            .insert(id, record, options.repeat, accepted);
+        self.shared.operations.insert(given, accepted);
         metrics.in_flight.inc();
         match self.shared.mail.try_send(mail) {
             Ok(()) => Ok(pending(outcome, written)),
@@ -234,7 +234,9 @@ impl Call {
 /// A command that was handed in.
 #[derive(Debug)]
 pub struct Pending {
-    operation: OperationId,
+    command: CommandId,
+    /// Of the command, once somebody asked.
+    operation: OnceLock<OperationId>,
     call: Call,
     outcome: oneshot::Receiver<Outcome>,
     /// Comes once the command is written down; `None` when there is nothing to wait for.
@@ -244,7 +246,8 @@ pub struct Pending {
 impl Pending {
     /// The engine's operation for it. Tell nobody before it is [`Pending::accepted`].
     pub fn operation(&self) -> &OperationId {
-        &self.operation
+        let bits = self.command.bits();
+        self.operation.get_or_init(|| OperationId::of_guid(bits))
     }
 
     /// Waits until the command is accepted for good: from then on it has one verdict, whatever
@@ -278,7 +281,7 @@ impl Pending {
         }
         // It came at the very end of the call and was never read.
         let shared = &self.call.shared;
-        let record = shared.operations.get(&self.operation);
+        let record = shared.operations.of(self.command);
         let verdict = record.and_then(|record| record.verdict);
         Ok(Outcome {
             verdict: verdict.unwrap_or_else(|| shared.ended_verdict()),

@@ -10,7 +10,7 @@ use openmic_model::{
     Action, Asked, ClientContext, CommandId, Operation, OperationId, OperationStatus, Record,
     Repeat, ResultInfo, Verdict, WallTime,
 };
-use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::actor::Served;
@@ -107,6 +107,18 @@ impl OperationRecord {
     }
 }
 
+/// A command as its bot gave it.
+#[derive(Debug, Clone)]
+pub(crate) struct Given {
+    pub(crate) command: CommandId,
+    pub(crate) action: Action,
+    /// The engine's operation for it; `None` is the GUID of the command's bits.
+    pub(crate) operation: Option<OperationId>,
+    pub(crate) client_context: Option<ClientContext>,
+    /// By what the request is known again.
+    pub(crate) repeat: Option<Repeat>,
+}
+
 /// One of Graph's operations that an attempt began.
 #[derive(Debug)]
 struct Begun {
@@ -116,10 +128,60 @@ struct Begun {
 
 #[derive(Debug, Default)]
 struct Ledger {
-    entries: VecDeque<Entry>,
+    /// The latest command, here and not with the others: most calls have just one or two, and
+    /// then it costs no allocation.
+    latest: Option<Entry>,
+    older: VecDeque<Entry>,
+    /// None before the first POST.
+    posts: Option<Box<Posts>>,
+}
+
+#[derive(Debug, Default)]
+struct Posts {
     begun: VecDeque<Begun>,
     /// The lead of the latest attempt that sent a POST.
     sent: Option<CommandId>,
+}
+
+impl Ledger {
+    fn insert(&mut self, entry: Entry) {
+        let is_settled = |entry: &Entry| entry.open().is_none();
+        if self.older.len() + 1 >= KEPT
+            && let Some(at) = self.older.iter().position(is_settled)
+        {
+            self.older.remove(at);
+        }
+        if let Some(latest) = self.latest.replace(entry) {
+            if self.older.is_empty() {
+                self.older.reserve_exact(1);
+            }
+            self.older.push_back(latest);
+        }
+    }
+
+    fn oldest_first(&self) -> impl Iterator<Item = &Entry> {
+        self.older.iter().chain(&self.latest)
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = &Entry> {
+        self.latest.iter().chain(self.older.iter().rev())
+    }
+
+    fn entry(&mut self, command: CommandId) -> Option<&mut Entry> {
+        let newest_first = self.latest.iter_mut().chain(self.older.iter_mut().rev());
+        newest_first
+            .into_iter()
+            .find(|entry| entry.command == command)
+    }
+
+    /// The lead of the latest attempt that sent a POST.
+    fn sent(&self) -> Option<CommandId> {
+        self.posts.as_ref()?.sent
+    }
+
+    fn has_sent(&mut self, lead: CommandId) {
+        self.posts.get_or_insert_default().sent = Some(lead);
+    }
 }
 
 /// A command without a verdict whose actor broke, and what it comes to.
@@ -132,36 +194,14 @@ pub(crate) struct Broken {
 
 /// All operations of one call, and the only judge of which verdict was a command's first.
 #[derive(Debug, Default)]
-pub(crate) struct Operations(
-    /// None before the first command.
-    Mutex<Option<Box<Ledger>>>,
-);
+pub(crate) struct Operations(Mutex<Ledger>);
 
 impl Operations {
-    fn ledger(&self) -> MappedMutexGuard<'_, Ledger> {
-        MutexGuard::map(self.0.lock(), |kept| &mut **kept.get_or_insert_default())
-    }
-
     /// Takes a command in. There are never more than [`KEPT`] open ones: mailbox and machine hold
     /// fewer, so that room is made by what has its verdict.
-    pub(crate) fn insert(
-        &self,
-        command: CommandId,
-        record: OperationRecord,
-        repeat: Option<Repeat>,
-        accepted: Instant,
-    ) {
-        let kept = &mut self.ledger().entries;
-        if kept.len() >= KEPT
-            && let Some(at) = kept.iter().position(|entry| entry.open().is_none())
-        {
-            kept.remove(at);
-        }
-        if kept.is_empty() {
-            // Most calls are muted or unmuted a few times.
-            kept.reserve_exact(1);
-        }
-        kept.push_back(Entry::new(command, record, repeat, accepted));
+    pub(crate) fn insert(&self, given: Given, accepted: Instant) {
+        let entry = Entry::new(given, accepted);
+        self.0.lock().insert(entry);
     }
 
     /// Takes in what another process wrote down of a call, and returns how many commands are open.
@@ -172,60 +212,61 @@ impl Operations {
                     let Some(asked) = &accepted.asked else {
                         continue;
                     };
-                    let record = OperationRecord {
-                        id: asked.operation.clone(),
+                    let given = Given {
+                        command: accepted.command,
                         action: accepted.action,
+                        operation: Some(asked.operation.clone()),
                         client_context: asked.client_context.clone(),
-                        verdict: None,
+                        repeat: asked.repeat,
                     };
                     let here = Instant::now();
                     let since = here.checked_sub(now.since(*at)).unwrap_or(here);
-                    self.insert(accepted.command, record, asked.repeat, since);
+                    self.insert(given, since);
                     self.write_down(accepted.command);
                 }
-                Record::Attempt { lead, .. } => self.ledger().sent = Some(*lead),
+                Record::Attempt { lead, .. } => self.0.lock().has_sent(*lead),
                 Record::Verdict {
                     command, verdict, ..
                 } => drop(self.settle(*command, verdict, Instant::now())),
                 _ => {}
             }
         }
-        let kept = self.ledger();
-        let open = kept.entries.iter();
+        let kept = self.0.lock();
+        let open = kept.oldest_first();
         open.filter(|entry| entry.open().is_some()).count()
     }
 
     /// The command's acceptance is being written down; returns what its bot knows it by.
     pub(crate) fn write_down(&self, command: CommandId) -> Option<Asked> {
-        let kept = &mut self.ledger().entries;
-        let entry = kept.iter_mut().rev();
-        let entry = entry.into_iter().find(|entry| entry.command == command)?;
+        let mut kept = self.0.lock();
+        let entry = kept.entry(command)?;
         Some(Asked {
             operation: entry.operation(),
             client_context: entry.client_context().cloned(),
-            repeat: entry.open().and_then(|open| open.repeat),
+            repeat: entry
+                .open()
+                .and_then(|open| open.repeat.as_deref().copied()),
         })
     }
 
     /// The command's verdict is being written down: it can be no other any more.
     pub(crate) fn decide(&self, command: CommandId, verdict: &Verdict) {
-        let kept = &mut self.ledger().entries;
-        let mut latest = kept.iter_mut().rev();
-        let entry = latest.find(|entry| entry.command == command);
-        if let Some(open) = entry.and_then(Entry::open_mut) {
-            open.decided.get_or_insert_with(|| verdict.clone());
+        let mut kept = self.0.lock();
+        if let Some(open) = kept.entry(command).and_then(Entry::open_mut) {
+            open.decided
+                .get_or_insert_with(|| Box::new(verdict.clone()));
         }
     }
 
     /// What becomes of the commands without a verdict when the actor broke: what was decided, else
     /// nobody knows what a POST came to, else `ended`.
     pub(crate) fn broken(&self, ended: &Verdict) -> Vec<Broken> {
-        let kept = self.ledger();
-        let entries = kept.entries.iter();
+        let kept = self.0.lock();
+        let entries = kept.oldest_first();
         let open = entries.filter_map(|entry| Some((entry, entry.open()?)));
         open.map(|(entry, open)| {
             let lead = entry.lead();
-            let sent = lead.is_some() && lead == kept.sent;
+            let sent = lead.is_some() && lead == kept.sent();
             let rest = || {
                 if sent {
                     Verdict::Unconfirmed
@@ -236,7 +277,7 @@ impl Operations {
             Broken {
                 command: entry.command,
                 action: entry.action,
-                verdict: open.decided.clone().unwrap_or_else(rest),
+                verdict: open.decided.as_deref().cloned().unwrap_or_else(rest),
             }
         })
         .collect()
@@ -245,10 +286,12 @@ impl Operations {
     /// Takes a command back that was not accepted after all. False when it has its verdict
     /// already, and stays: the call broke meanwhile.
     pub(crate) fn take_back(&self, command: CommandId) -> bool {
-        let kept = &mut self.ledger().entries;
-        let before = kept.len();
-        kept.retain(|entry| entry.command != command || entry.open().is_none());
-        kept.len() < before
+        let mut kept = self.0.lock();
+        let is_back = |entry: &Entry| entry.command == command && entry.open().is_some();
+        let latest = kept.latest.take_if(|entry| is_back(entry));
+        let before = kept.older.len();
+        kept.older.retain(|entry| !is_back(entry));
+        latest.is_some() || kept.older.len() < before
     }
 
     /// Writes the verdict down and returns the time from acceptance to `now`; `None` when there was
@@ -259,9 +302,8 @@ impl Operations {
         verdict: &Verdict,
         now: Instant,
     ) -> Option<Duration> {
-        let kept = &mut self.ledger().entries;
-        let mut latest = kept.iter_mut().rev();
-        let entry = latest.find(|entry| entry.command == command)?;
+        let mut kept = self.0.lock();
+        let entry = kept.entry(command)?;
         let took = now.saturating_duration_since(entry.open()?.accepted);
         entry.settle(verdict);
         Some(took)
@@ -271,24 +313,20 @@ impl Operations {
     /// whether a POST of it leaves.
     pub(crate) fn pursue(&self, served: &Served, posts: bool) {
         let lead = served.lead;
-        let mut kept = self.ledger();
-        let Ledger {
-            entries,
-            begun,
-            sent,
-        } = &mut *kept;
+        let mut kept = self.0.lock();
         if posts {
-            *sent = Some(lead);
+            kept.has_sent(lead);
         }
         for command in &served.commands {
-            let entry = entries.iter_mut().rev();
-            if let Some(entry) = entry.into_iter().find(|entry| entry.command == *command) {
+            if let Some(entry) = kept.entry(*command) {
                 entry.pursued_as(lead);
             }
         }
-        if let Some(operation) = &served.operation
-            && begun.iter().all(|begun| begun.operation != *operation)
-        {
+        let Some(operation) = &served.operation else {
+            return;
+        };
+        let begun = &mut kept.posts.get_or_insert_default().begun;
+        if begun.iter().all(|begun| begun.operation != *operation) {
             if begun.len() >= KEPT {
                 begun.pop_front();
             }
@@ -307,16 +345,15 @@ impl Operations {
         context: Option<&ClientContext>,
         operation: Option<&OperationId>,
     ) -> Option<Vec<(OperationId, Option<ClientContext>)>> {
-        let kept = self.ledger();
+        let kept = self.0.lock();
         let named = context.and_then(CommandId::from_context);
         let lead = named.map(|(lead, _)| lead).or_else(|| {
-            let mut begun = kept.begun.iter();
+            let mut begun = kept.posts.as_ref()?.begun.iter();
             let known = begun.find(|begun| Some(&begun.operation) == operation)?;
             Some(known.lead)
         })?;
         let served = kept
-            .entries
-            .iter()
+            .oldest_first()
             .filter(|entry| entry.lead() == Some(lead));
         let known = |entry: &Entry| (entry.operation(), entry.client_context().cloned());
         Some(served.map(known).collect())
@@ -331,8 +368,8 @@ impl Operations {
     }
 
     fn find(&self, wanted: impl Fn(&Entry) -> bool) -> Option<OperationRecord> {
-        let kept = self.ledger();
-        let entry = kept.entries.iter().rev().find(|entry| wanted(entry))?;
-        Some(entry.record())
+        let kept = self.0.lock();
+        let mut newest_first = kept.newest_first();
+        newest_first.find(|entry| wanted(entry)).map(Entry::record)
     }
 }

@@ -49,6 +49,10 @@ impl Model {
                 }
                 if self.aside.outstanding.is_none() && self.aside.waiting.is_none() {
                     open.record(context);
+                    if !self.needs_post(open.action, is, context.now) {
+                        self.settle(open, Verdict::Already, false, context);
+                        return Handled;
+                    }
                     return self.go(Intent::of(open), is, context);
                 }
                 self.wait(open, context);

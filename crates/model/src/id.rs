@@ -294,7 +294,8 @@ impl Serialize for CommandId {
         if to.is_human_readable() {
             to.collect_str(self)
         } else {
-            to.serialize_u128(self.0)
+            // Half the work of a number of this length in most forms, and not longer.
+            to.serialize_bytes(&self.0.to_be_bytes())
         }
     }
 }
@@ -302,7 +303,9 @@ impl Serialize for CommandId {
 impl<'de> Deserialize<'de> for CommandId {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         if !from.is_human_readable() {
-            return u128::deserialize(from).map(Self);
+            let bytes = <&[u8]>::deserialize(from)?;
+            let bits = bytes.try_into().map(u128::from_be_bytes);
+            return bits.map(Self).map_err(de::Error::custom);
         }
         let raw = std::borrow::Cow::<str>::deserialize(from)?;
         Self::from_base32(&raw).ok_or_else(|| de::Error::custom("no command id"))

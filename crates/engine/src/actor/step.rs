@@ -239,7 +239,7 @@ impl Actor {
     /// The call is over: subscribers are sent off, its place is given back. Letters are still
     /// read until the retention is over.
     fn over(&self, step: &Step, desk: &mut Desk<'_>) {
-        desk.leave = Some(self.now(desk) + self.engine.retention);
+        desk.leave = Some(desk.time + self.engine.retention);
         desk.topic = None;
         desk.probe = None;
         desk.lanes.place = None;

@@ -6,7 +6,7 @@ use openmic_model::{
 };
 use tokio::time::Instant;
 
-use super::OperationRecord;
+use super::{Given, OperationRecord};
 
 /// One command in the ledger.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Entry {
 
 #[derive(Debug)]
 enum Fate {
-    Open(Box<Open>),
+    Open(Open),
     Confirmed(Evidence, RosterSeen),
     Already,
     Other(Box<Verdict>),
@@ -33,9 +33,9 @@ enum Fate {
 pub(super) struct Open {
     pub(super) accepted: Instant,
     /// By what the request is known again.
-    pub(super) repeat: Option<Repeat>,
+    pub(super) repeat: Option<Box<Repeat>>,
     /// Its verdict is written down, and told once that is durable.
-    pub(super) decided: Option<Verdict>,
+    pub(super) decided: Option<Box<Verdict>>,
 }
 
 #[derive(Debug, Default)]
@@ -48,29 +48,24 @@ struct Rare {
 }
 
 impl Entry {
-    /// A command of which nothing is known but what the bot asked for; what `record` has for a
-    /// verdict does not count.
-    pub(super) fn new(
-        command: CommandId,
-        record: OperationRecord,
-        repeat: Option<Repeat>,
-        accepted: Instant,
-    ) -> Self {
-        let OperationRecord {
-            id,
+    /// A command of which nothing is known but what the bot asked for.
+    pub(super) fn new(given: Given, accepted: Instant) -> Self {
+        let Given {
+            command,
             action,
+            operation,
             client_context,
-            verdict: _,
-        } = record;
-        let operation = (!id.is_guid(command.bits())).then_some(id);
+            repeat,
+        } = given;
+        let operation = operation.filter(|id| !id.is_guid(command.bits()));
         let is_rare = client_context.is_some() || operation.is_some();
         Self {
             command,
-            fate: Fate::Open(Box::new(Open {
+            fate: Fate::Open(Open {
                 accepted,
-                repeat,
+                repeat: repeat.map(Box::new),
                 decided: None,
-            })),
+            }),
             rare: is_rare.then(|| {
                 Box::new(Rare {
                     client_context,
@@ -196,7 +191,14 @@ mod tests {
                     client_context: client_context.clone(),
                     verdict: None,
                 };
-                let mut entry = Entry::new(command, record.clone(), None, Instant::now());
+                let given = Given {
+                    command,
+                    action: record.action,
+                    operation: Some(id.clone()),
+                    client_context: record.client_context.clone(),
+                    repeat: None,
+                };
+                let mut entry = Entry::new(given, Instant::now());
                 assert_eq!(entry.record(), record);
                 assert!(entry.is_operation(id));
                 assert!(!entry.is_operation(&OperationId::of_guid(9)));

@@ -10,6 +10,7 @@ use openmic_model::{
     Action, CallFacts, CallId, CallKind, CommandId, OperationId, Origin, Restored, Verdict,
     Version, WallTime,
 };
+use serde::ser::SerializeSeq as _;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::redact;
@@ -160,14 +161,24 @@ pub struct Asked {
     pub command: CommandId,
     /// Which of the two.
     pub action: Action,
-    /// The engine's operation for it.
-    pub operation: OperationId,
+    /// The engine's operation for it; always there in what is read. Where the line is kept, it is
+    /// left out when it is the GUID of the command's bits.
+    pub operation: Option<OperationId>,
     /// How long the verdict may take.
     pub within: Duration,
     /// How long the bot may speak.
     pub speak_for: Option<Duration>,
     /// The bot's own context: its length and a hash that this engine alone can make.
     pub context: Option<Cow<'static, str>>,
+}
+
+impl Asked {
+    /// Fills in the operation where it was left out.
+    pub(super) fn name(&mut self) {
+        let bits = self.command.bits();
+        self.operation
+            .get_or_insert_with(|| OperationId::of_guid(bits));
+    }
 }
 
 /// One step of the machine.
@@ -373,7 +384,7 @@ impl Serialize for Standing<'_> {
             acts: Each(|| self.acts.iter().map(Act::from)),
             phase: self.machine.phase(),
             waits: self.machine.waits_for(),
-            due: Stand::due(self.machine),
+            due: Each(|| Stand::due(self.machine)),
         };
         written.serialize(to)
     }
@@ -386,13 +397,13 @@ impl Stand {
             acts: acts.iter().map(Act::from).collect(),
             phase: machine.phase(),
             waits: machine.waits_for().into_iter().map(Cow::Borrowed).collect(),
-            due: Self::due(machine),
+            due: Self::due(machine).collect(),
         }
     }
 
-    fn due(machine: &Machine) -> Vec<(Timer, u64)> {
+    fn due(machine: &Machine) -> impl Iterator<Item = (Timer, u64)> {
         let armed = machine.armed();
-        armed.map(|(timer, at)| (timer, since(at))).collect()
+        armed.map(|(timer, at)| (timer, since(at)))
     }
 }
 
@@ -405,7 +416,14 @@ where
     I: Iterator<Item: Serialize>,
 {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq((self.0)())
+        // Some forms want to know how many there are, and not every iterator does.
+        let count = match (self.0)().size_hint() {
+            (least, Some(most)) if least == most => least,
+            _ => (self.0)().count(),
+        };
+        let mut each = to.serialize_seq(Some(count))?;
+        (self.0)().try_for_each(|one| each.serialize_element(&one))?;
+        each.end()
     }
 }
 

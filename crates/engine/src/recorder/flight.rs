@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::entry::{Asked, Begun, FORMAT, How, Standing, What, nanos, since as since_origin};
 use super::packed::{self, Line, Note};
-use super::{Departed, Recorder};
+use super::{Departed, LONGEST, Recorder};
 use crate::call::Owner;
 
 /// Bytes of one answer to [`CallLog::read`], give or take a line.
@@ -306,12 +306,14 @@ impl Flight {
         Line<E, S, W>: Serialize,
     {
         LINE.with_borrow_mut(|line| {
-            line.clear();
-            let fits = packed::put((since_origin(at), wall()), what, line).is_ok();
-            if fits {
-                recorder.put(self.key.0, n, line);
+            line.resize(LONGEST, 0);
+            match packed::put((since_origin(at), wall()), what, line) {
+                Ok(line) => {
+                    recorder.put(self.key.0, n, line);
+                    true
+                }
+                Err(_) => false,
             }
-            fits
         })
     }
 
@@ -325,6 +327,7 @@ impl Flight {
 }
 
 thread_local! {
+    /// Room for the longest line, once a thread wrote one.
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 

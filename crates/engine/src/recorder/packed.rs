@@ -5,10 +5,8 @@ use std::borrow::Cow;
 
 use openmic_machine::Event;
 use openmic_model::WallTime;
-use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
-use super::LONGEST;
 use super::entry::{Begun, Entry, Stand, Step, What};
 
 /// An [`Entry`] without its number, which stands in front of it.
@@ -54,21 +52,30 @@ impl From<Line> for What {
                 held,
                 stand,
             })),
-            Line::Note(what) => what,
+            Line::Note(mut what) => {
+                if let Self::Asked(asked) = &mut what {
+                    asked.name();
+                }
+                what
+            }
         }
     }
 }
 
-/// Writes a line to `to`, which holds nothing of use when it is too long.
-pub(super) fn put<E, S, W>(
+/// Writes a line to the beginning of `to` and returns it.
+///
+/// # Errors
+/// When it is longer; `to` holds nothing of use then.
+pub(super) fn put<'a, E, S, W>(
     (at, wall): (u64, WallTime),
     line: &Line<E, S, W>,
-    to: &mut Vec<u8>,
-) -> postcard::Result<()>
+    to: &'a mut [u8],
+) -> postcard::Result<&'a [u8]>
 where
     Line<E, S, W>: Serialize,
 {
-    postcard::serialize_with_flavor(&Kept { at, wall, line }, Bounded(to))
+    let written = postcard::to_slice(&Kept { at, wall, line }, to)?;
+    Ok(written)
 }
 
 /// Line `n` as JSON.
@@ -76,27 +83,4 @@ pub(super) fn text(n: u64, line: &[u8]) -> Option<Vec<u8>> {
     let Kept { at, wall, line } = postcard::from_bytes::<Kept<Line>>(line).ok()?;
     let what = What::from(line);
     serde_json::to_vec(&Entry { n, at, wall, what }).ok()
-}
-
-/// A buffer that refuses what makes it longer than a line may be.
-struct Bounded<'a>(&'a mut Vec<u8>);
-
-impl Flavor for Bounded<'_> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        if self.0.len() + bytes.len() > LONGEST {
-            return Err(postcard::Error::SerializeBufferFull);
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
 }

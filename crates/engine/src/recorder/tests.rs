@@ -287,13 +287,17 @@ fn what_is_packed_reads_as_the_line_that_its_json_is() {
     };
     let guid = OperationId::of_guid(5);
     let asked = [
-        asked(guid.clone(), None),
-        asked(guid, Some("1 bytes #".into())),
+        asked(Some(guid), None),
+        asked(None, Some("1 bytes #".into())),
     ];
     let mut expected = Vec::new();
     for asked in asked {
         flight.asked(Instant::now(), |_| asked.clone());
-        expected.push(What::Asked(asked));
+        let guid = Some(OperationId::of_guid(5));
+        expected.push(What::Asked(Asked {
+            operation: asked.operation.or(guid),
+            ..asked
+        }));
     }
     let commands = [
         commanded(Action::Mute, None),

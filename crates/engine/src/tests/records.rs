@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::graph::{Reply, Route};
 use super::stage::{Stage, participant, patient, verdict, within};
-use crate::operations::Operations;
+use crate::operations::{Given, Operations};
 use crate::told::Told;
 use crate::{CommandOptions, OperationRecord, Part, RosterEvent};
 
@@ -62,13 +62,14 @@ fn only_the_first_verdict_of_a_command_counts() {
     let operations = Operations::default();
     let commands = [CommandId::new(1), CommandId::new(2)];
     for (number, command) in commands.iter().enumerate() {
-        let record = OperationRecord {
-            id: OperationId::parse(&number.to_string()).unwrap(),
+        let given = Given {
+            command: *command,
             action: Action::Unmute,
+            operation: OperationId::parse(&number.to_string()).ok(),
             client_context: None,
-            verdict: None,
+            repeat: None,
         };
-        operations.insert(*command, record, None, Instant::now());
+        operations.insert(given, Instant::now());
     }
     let [first, second] = commands;
     assert!(
@@ -108,16 +109,17 @@ fn only_the_first_verdict_of_a_command_counts() {
 fn a_command_is_taken_back_only_while_it_is_open() {
     let operations = Operations::default();
     let command = CommandId::new(1);
-    let record = OperationRecord {
-        id: OperationId::parse("1").unwrap(),
+    let given = Given {
+        command,
         action: Action::Mute,
+        operation: None,
         client_context: None,
-        verdict: None,
+        repeat: None,
     };
-    operations.insert(command, record.clone(), None, Instant::now());
+    operations.insert(given.clone(), Instant::now());
     assert!(operations.take_back(command));
     assert!(operations.of(command).is_none());
-    operations.insert(command, record, None, Instant::now());
+    operations.insert(given, Instant::now());
     assert!(
         operations
             .settle(command, &Verdict::Expired, Instant::now())
