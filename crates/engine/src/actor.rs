@@ -54,7 +54,6 @@ pub(crate) struct Actor {
     pub(crate) engine: Arc<Inner>,
     pub(crate) call: Arc<Shared>,
     pub(crate) machine: Machine,
-    pub(crate) effects: Vec<Effect>,
     /// None once it has rested.
     pub(crate) beginning: Option<Box<Beginning>>,
     /// It begins with a ring.
@@ -68,6 +67,8 @@ pub(crate) struct Actor {
 /// What a call needs while it begins.
 #[derive(Default)]
 pub(crate) struct Beginning {
+    /// What the machine wanted first.
+    pub(crate) effects: Vec<Effect>,
     /// What is to be written down before anything of it.
     pub(crate) records: Vec<Record>,
     /// The request it begins with, until it is sent.
@@ -77,7 +78,10 @@ pub(crate) struct Beginning {
 
 impl Beginning {
     const fn is_over(&self) -> bool {
-        self.records.is_empty() && self.first.is_none() && self.created.is_none()
+        self.effects.is_empty()
+            && self.records.is_empty()
+            && self.first.is_none()
+            && self.created.is_none()
     }
 }
 
@@ -119,6 +123,8 @@ struct Desk<'a> {
     time: Time,
     topic: Option<Topic>,
     timeline: Timeline,
+    /// What the machine wants, from an event to its step.
+    effects: Vec<Effect>,
     /// Goes with the next step.
     beside: Beside,
     /// Requests under way, for the log.
@@ -145,8 +151,8 @@ struct Desk<'a> {
 
 impl Actor {
     /// Runs the call to its end, and on to the end of its retention; or until there is nothing to
-    /// be done, and hands it back with the time when there will be.
-    pub(crate) async fn run(mut self: Box<Self>, lanes: &mut Lanes) -> Option<(Box<Self>, Time)> {
+    /// be done, and returns the time when there will be.
+    pub(crate) async fn run(&mut self, lanes: &mut Lanes) -> Option<Time> {
         let Carried {
             topic,
             timeline,
@@ -155,8 +161,13 @@ impl Actor {
             unproven,
             probe,
         } = std::mem::take(&mut self.carried);
-        let beginning = self.beginning.as_mut();
-        let records = beginning.map(|beginning| std::mem::take(&mut beginning.records));
+        let (effects, records) = match &mut self.beginning {
+            Some(beginning) => (
+                std::mem::take(&mut beginning.effects),
+                std::mem::take(&mut beginning.records),
+            ),
+            None => Default::default(),
+        };
         let now = Instant::now();
         let mut desk = Desk {
             lanes,
@@ -164,8 +175,9 @@ impl Actor {
             time: self.engine.time(now),
             topic,
             timeline,
+            effects,
             beside: Beside {
-                records: records.unwrap_or_default(),
+                records,
                 ..Beside::default()
             },
             sent: Sent::default(),
@@ -216,7 +228,7 @@ impl Actor {
             probe: None,
         };
         match pause {
-            Pause::Asleep(due) => Some((self, due)),
+            Pause::Asleep(due) => Some(due),
             Pause::Ended => None,
         }
     }
@@ -313,10 +325,10 @@ impl Actor {
     fn step(&mut self, event: &Event, desk: &mut Desk<'_>) {
         let now = desk.time;
         let before = self.rest_of(event);
-        self.machine.handle(event, now, &mut self.effects);
+        self.machine.handle(event, now, &mut desk.effects);
         desk.same = before.is_some() && before == self.rest_of(event);
         desk.held = self.will_wait(desk);
-        let (flight, acts) = (&self.call.flight, &self.effects);
+        let (flight, acts) = (&self.call.flight, &desk.effects);
         let at = (now, desk.held);
         flight.step(event, at, &self.machine, acts, &mut desk.sent);
         desk.timeline.note(event, &self.machine, desk.now);
@@ -364,8 +376,8 @@ impl Actor {
             return;
         }
         self.machine
-            .handle(&Event::Quiet, desk.time, &mut self.effects);
-        debug_assert!(self.effects.is_empty(), "{:?}", self.effects);
+            .handle(&Event::Quiet, desk.time, &mut desk.effects);
+        debug_assert!(desk.effects.is_empty(), "{:?}", desk.effects);
         let Some(roster) = self.machine.packed_roster() else {
             return;
         };
@@ -413,7 +425,7 @@ impl Actor {
             Mail::Panic => panic!("a test asked for it"),
             #[cfg(test)]
             Mail::Wanted(effects) => {
-                self.effects = effects;
+                desk.effects = effects;
                 self.settle_in(desk);
             }
         }

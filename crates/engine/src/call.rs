@@ -22,9 +22,11 @@ use crate::errand::{Errands, Passed};
 use crate::join::Created;
 use crate::kept::Kept;
 use crate::mail::{Mail, Mailbox};
+use crate::mailbox::Holder;
 use crate::operations::{OperationRecord, Operations};
 use crate::recorder::{CallLog, Flight};
 use crate::roster::RosterStream;
+use crate::sleep::Asleep;
 use crate::told::Told;
 use crate::upstream::{self, UpstreamError};
 use crate::watch;
@@ -80,6 +82,15 @@ pub(crate) struct Shared {
     pub(crate) operations: Operations,
     pub(crate) errands: Errands,
     pub(crate) flight: Flight,
+}
+
+impl Holder for Shared {
+    type Letter = Mail;
+    type Sleeper = Asleep;
+
+    fn mailbox(&self) -> &Mailbox {
+        &self.mail
+    }
 }
 
 impl Shared {

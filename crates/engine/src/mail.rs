@@ -7,14 +7,15 @@ use openmic_wire::notification::Notification;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::call::Shared;
 use crate::command::Outcome;
 use crate::mailbox;
 use crate::sleep::Asleep;
 
-/// The side of a call's mailbox that letters come from.
-pub(crate) type Mailbox = mailbox::Sender<Mail, Asleep>;
+/// A call's mailbox, and the side of it that letters come from.
+pub(crate) type Mailbox = mailbox::Mailbox<Mail, Asleep>;
 /// The side of its actor.
-pub(crate) type Inbox = mailbox::Receiver<Mail, Asleep>;
+pub(crate) type Inbox = mailbox::Receiver<Shared>;
 
 /// Letters a mailbox holds. Full: commands are refused, webhooks are not acknowledged.
 pub(crate) const CAPACITY: usize = 128;

@@ -22,7 +22,8 @@ pub(crate) trait Sleeper {
     fn wake(self);
 }
 
-struct Shared<T, S> {
+/// The mailbox, and the side that letters come from.
+pub(crate) struct Mailbox<T, S> {
     /// Places that are free; whoever waits for one is served in turn.
     room: Semaphore,
     queue: Mutex<Queue<T, S>>,
@@ -64,23 +65,22 @@ impl<S: Sleeper> Reader<S> {
     }
 }
 
-/// A mailbox for so many letters.
-pub(crate) fn mailbox<T, S>(capacity: usize) -> (Sender<T, S>, Receiver<T, S>) {
-    let shared = Arc::new(Shared {
-        room: Semaphore::new(capacity),
-        queue: Mutex::new(Queue {
-            letters: VecDeque::new(),
-            reader: Reader::Busy,
-            orphaned: false,
-            in_a_row: 0,
-        }),
-        #[cfg(test)]
-        closed: tokio::sync::Notify::new(),
-    });
-    (Sender(Arc::clone(&shared)), Receiver(shared))
-}
+impl<T, S: Sleeper> Mailbox<T, S> {
+    /// For so many letters.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            room: Semaphore::new(capacity),
+            queue: Mutex::new(Queue {
+                letters: VecDeque::new(),
+                reader: Reader::Busy,
+                orphaned: false,
+                in_a_row: 0,
+            }),
+            #[cfg(test)]
+            closed: tokio::sync::Notify::new(),
+        }
+    }
 
-impl<T, S: Sleeper> Shared<T, S> {
     /// For whoever has a place.
     fn put(&self, letter: T) {
         let mut queue = self.queue.lock();
@@ -95,30 +95,25 @@ impl<T, S: Sleeper> Shared<T, S> {
         drop(queue);
         reader.tell();
     }
-}
 
-/// The side that letters come from.
-pub(crate) struct Sender<T, S>(Arc<Shared<T, S>>);
-
-impl<T, S: Sleeper> Sender<T, S> {
     /// Puts a letter in if there is room.
     pub(crate) fn try_send(&self, letter: T) -> Result<(), TrySendError<T>> {
-        match self.0.room.try_acquire() {
+        match self.room.try_acquire() {
             Ok(place) => place.forget(),
             Err(TryAcquireError::NoPermits) => return Err(TrySendError::Full(letter)),
             Err(TryAcquireError::Closed) => return Err(TrySendError::Closed(letter)),
         }
-        self.0.put(letter);
+        self.put(letter);
         Ok(())
     }
 
     /// Puts a letter in as soon as there is room.
     pub(crate) async fn send(&self, letter: T) -> Result<(), SendError<T>> {
-        match self.0.room.acquire().await {
+        match self.room.acquire().await {
             Ok(place) => place.forget(),
             Err(_) => return Err(SendError(letter)),
         }
-        self.0.put(letter);
+        self.put(letter);
         Ok(())
     }
 
@@ -128,20 +123,20 @@ impl<T, S: Sleeper> Sender<T, S> {
         letters: usize,
     ) -> Result<Places<'_, T, S>, TrySendError<()>> {
         let wanted = u32::try_from(letters).unwrap_or(u32::MAX);
-        match self.0.room.try_acquire_many(wanted) {
+        match self.room.try_acquire_many(wanted) {
             Ok(places) => places.forget(),
             Err(TryAcquireError::NoPermits) => return Err(TrySendError::Full(())),
             Err(TryAcquireError::Closed) => return Err(TrySendError::Closed(())),
         }
         Ok(Places {
-            shared: &self.0,
+            mailbox: self,
             left: letters,
         })
     }
 
     /// Wakes a reader that sleeps, although there is nothing to read.
     pub(crate) fn rouse(&self) {
-        let mut queue = self.0.queue.lock();
+        let mut queue = self.queue.lock();
         if matches!(queue.reader, Reader::Asleep(_)) {
             let reader = queue.reader.take();
             drop(queue);
@@ -149,9 +144,22 @@ impl<T, S: Sleeper> Sender<T, S> {
         }
     }
 
+    /// Lays the reader aside until a letter comes.
+    ///
+    /// # Errors
+    /// It is given back when there is a letter already, or none can come any more.
+    pub(crate) fn lay(&self, sleeper: S) -> Result<(), S> {
+        let mut queue = self.queue.lock();
+        if !queue.letters.is_empty() || self.room.is_closed() {
+            return Err(sleeper);
+        }
+        queue.reader = Reader::Asleep(sleeper);
+        Ok(())
+    }
+
     /// Takes away a reader that sleeps; nobody reads any more.
     pub(crate) fn evict(&self) -> Option<S> {
-        let mut queue = self.0.queue.lock();
+        let mut queue = self.queue.lock();
         match queue.reader.take() {
             Reader::Asleep(sleeper) => Some(sleeper),
             other => {
@@ -163,23 +171,23 @@ impl<T, S: Sleeper> Sender<T, S> {
 
     #[cfg(test)]
     pub(crate) fn is_asleep(&self) -> bool {
-        matches!(self.0.queue.lock().reader, Reader::Asleep(_))
+        matches!(self.queue.lock().reader, Reader::Asleep(_))
     }
 
     /// Letters that there is room for.
     pub(crate) fn capacity(&self) -> usize {
-        self.0.room.available_permits()
+        self.room.available_permits()
     }
 
     /// Whether no letter is taken any more.
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.room.is_closed()
+        self.room.is_closed()
     }
 
     /// Waits until no letter is taken any more.
     #[cfg(test)]
     pub(crate) async fn closed(&self) {
-        let mut closed = std::pin::pin!(self.0.closed.notified());
+        let mut closed = std::pin::pin!(self.closed.notified());
         closed.as_mut().enable();
         if !self.is_closed() {
             closed.await;
@@ -187,9 +195,9 @@ impl<T, S: Sleeper> Sender<T, S> {
     }
 }
 
-impl<T, S: Sleeper> fmt::Debug for Sender<T, S> {
+impl<T, S: Sleeper> fmt::Debug for Mailbox<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
+        f.debug_struct("Mailbox")
             .field("capacity", &self.capacity())
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
@@ -198,7 +206,7 @@ impl<T, S: Sleeper> fmt::Debug for Sender<T, S> {
 
 /// Places that were reserved; those without a letter are given back.
 pub(crate) struct Places<'a, T, S> {
-    shared: &'a Shared<T, S>,
+    mailbox: &'a Mailbox<T, S>,
     left: usize,
 }
 
@@ -209,7 +217,7 @@ impl<T, S: Sleeper> Places<'_, T, S> {
     /// When there is none left.
     pub(crate) fn send(&mut self, letter: T) {
         self.left = self.left.checked_sub(1).expect("a place for each letter");
-        self.shared.put(letter);
+        self.mailbox.put(letter);
     }
 
     /// How many there are.
@@ -220,23 +228,45 @@ impl<T, S: Sleeper> Places<'_, T, S> {
 
 impl<T, S> Drop for Places<'_, T, S> {
     fn drop(&mut self) {
-        self.shared.room.add_permits(self.left);
+        self.mailbox.room.add_permits(self.left);
     }
 }
 
-/// The side that reads. Dropped, it takes the letters along that were not read.
-pub(crate) struct Receiver<T, S>(Arc<Shared<T, S>>);
+/// Whatever a mailbox is a part of, so that both are one piece of memory.
+pub(crate) trait Holder {
+    /// What is read.
+    type Letter;
+    /// What sleeps in the mailbox.
+    type Sleeper: Sleeper;
 
-impl<T, S> Receiver<T, S> {
+    /// Its mailbox.
+    fn mailbox(&self) -> &Mailbox<Self::Letter, Self::Sleeper>;
+}
+
+/// The side that reads; each mailbox has one. Dropped, it takes the letters along that were not
+/// read.
+pub(crate) struct Receiver<H: Holder>(Arc<H>);
+
+impl<H: Holder> Receiver<H> {
+    /// Of a mailbox that has none yet.
+    pub(crate) const fn new(holder: Arc<H>) -> Self {
+        Self(holder)
+    }
+
+    fn mailbox(&self) -> &Mailbox<H::Letter, H::Sleeper> {
+        self.0.mailbox()
+    }
+
     /// The next letter; `None` once the mailbox is closed and everything was read. Safe to cancel.
-    pub(crate) async fn recv(&mut self) -> Option<T> {
+    pub(crate) async fn recv(&mut self) -> Option<H::Letter> {
         poll_fn(|context| self.poll_recv(context)).await
     }
 
     /// As [`Receiver::recv`]. Whoever always has letters lets others run now and then: as tokio's
     /// budget, but that of a task is not there where a letter wakes a sleeper.
-    pub(crate) fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut queue = self.0.queue.lock();
+    pub(crate) fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<H::Letter>> {
+        let mailbox = self.mailbox();
+        let mut queue = mailbox.queue.lock();
         if queue.in_a_row >= IN_A_ROW {
             queue.in_a_row = 0;
             drop(queue);
@@ -249,11 +279,11 @@ impl<T, S> Receiver<T, S> {
             }
             queue.in_a_row += 1;
             drop(queue);
-            self.0.room.add_permits(1);
+            mailbox.room.add_permits(1);
             return Poll::Ready(Some(letter));
         }
         queue.in_a_row = 0;
-        if self.0.room.is_closed() {
+        if mailbox.room.is_closed() {
             return Poll::Ready(None);
         }
         match &mut queue.reader {
@@ -265,50 +295,27 @@ impl<T, S> Receiver<T, S> {
 
     /// Takes no more letters. Those that are there can still be read.
     pub(crate) fn close(&mut self) {
-        self.0.room.close();
+        self.mailbox().room.close();
         #[cfg(test)]
-        self.0.closed.notify_waiters();
-    }
-
-    /// Where the reader can be laid, whatever becomes of this.
-    pub(crate) fn bed(&self) -> Bed<T, S> {
-        Bed(Arc::clone(&self.0))
+        self.mailbox().closed.notify_waiters();
     }
 
     /// Whether there is nothing to read now.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.queue.lock().letters.is_empty()
+        self.mailbox().queue.lock().letters.is_empty()
     }
 }
 
-impl<T, S> Drop for Receiver<T, S> {
+impl<H: Holder> Drop for Receiver<H> {
     fn drop(&mut self) {
         self.close();
         let unread = {
-            let mut queue = self.0.queue.lock();
+            let mut queue = self.mailbox().queue.lock();
             queue.orphaned = true;
             queue.reader = Reader::Busy;
             std::mem::take(&mut queue.letters)
         };
         drop(unread);
-    }
-}
-
-/// Where what reads a mailbox can sleep.
-pub(crate) struct Bed<T, S>(Arc<Shared<T, S>>);
-
-impl<T, S> Bed<T, S> {
-    /// Lays the reader aside until a letter comes.
-    ///
-    /// # Errors
-    /// It is given back when there is a letter already, or none can come any more.
-    pub(crate) fn lay(self, sleeper: S) -> Result<(), S> {
-        let mut queue = self.0.queue.lock();
-        if !queue.letters.is_empty() || self.0.room.is_closed() {
-            return Err(sleeper);
-        }
-        queue.reader = Reader::Asleep(sleeper);
-        Ok(())
     }
 }
 
@@ -328,34 +335,46 @@ mod tests {
         }
     }
 
-    fn mailbox<'a, T>(capacity: usize) -> (Sender<T, Heavy<'a>>, Receiver<T, Heavy<'a>>) {
-        super::mailbox(capacity)
+    impl<T, S: Sleeper> Holder for Mailbox<T, S> {
+        type Letter = T;
+        type Sleeper = S;
+
+        fn mailbox(&self) -> &Self {
+            self
+        }
+    }
+
+    type Shared<'a, T> = Arc<Mailbox<T, Heavy<'a>>>;
+
+    fn mailbox<'a, T>(capacity: usize) -> (Shared<'a, T>, Receiver<Mailbox<T, Heavy<'a>>>) {
+        let mailbox = Arc::new(Mailbox::new(capacity));
+        (Arc::clone(&mailbox), Receiver::new(mailbox))
     }
 
     #[test]
     fn who_sleeps_is_woken_once_by_a_letter_or_a_call() {
         let woken = AtomicUsize::new(0);
         let (sender, receiver) = mailbox(4);
-        receiver.bed().lay(Heavy(&woken)).unwrap();
+        sender.lay(Heavy(&woken)).unwrap();
         assert!(sender.try_send(1).is_ok());
         assert!(sender.try_send(2).is_ok());
         assert_eq!(woken.load(Ordering::Relaxed), 1);
-        let back = receiver.bed().lay(Heavy(&woken));
+        let back = sender.lay(Heavy(&woken));
         assert!(back.is_err(), "there is something to read");
         drop(receiver);
 
         let (sender, mut receiver) = mailbox::<u8>(4);
-        receiver.bed().lay(Heavy(&woken)).unwrap();
+        sender.lay(Heavy(&woken)).unwrap();
         sender.rouse();
         sender.rouse();
         assert_eq!(woken.load(Ordering::Relaxed), 2);
-        receiver.bed().lay(Heavy(&woken)).unwrap();
+        sender.lay(Heavy(&woken)).unwrap();
         assert!(sender.evict().is_some());
         assert!(sender.evict().is_none());
         assert!(sender.try_send(1).is_ok());
         assert_eq!(woken.load(Ordering::Relaxed), 2, "nobody is there");
         receiver.close();
-        assert!(receiver.bed().lay(Heavy(&woken)).is_err());
+        assert!(sender.lay(Heavy(&woken)).is_err());
     }
 
     #[tokio::test]
@@ -383,7 +402,6 @@ mod tests {
     #[tokio::test]
     async fn whoever_waits_for_room_comes_before_whoever_does_not() {
         let (sender, mut receiver) = mailbox(1);
-        let sender = Arc::new(sender);
         sender.try_send(1).unwrap();
         let waiting = tokio::spawn({
             let sender = Arc::clone(&sender);

@@ -20,33 +20,30 @@ use tokio::sync::Notify;
 use tokio::task;
 use tokio::time::{Instant, sleep_until};
 
-use crate::actor::Actor;
 use crate::call::Shared;
 use crate::engine::Inner;
 use crate::mailbox::Sleeper;
-use crate::supervise::{Lanes, supervise};
+use crate::supervise::{Body, supervise};
 
 /// Calls that are woken before others get a turn.
 const AT_ONCE: usize = 64;
 
 /// A call without a task.
-pub(crate) struct Asleep {
-    pub(crate) actor: Box<Actor>,
-    pub(crate) lanes: Box<Lanes>,
-}
+pub(crate) struct Asleep(pub(crate) Box<Body>);
 
 impl Sleeper for Asleep {
     /// Most letters are dealt with at once, so the call gets a task only if it has something to wait
     /// for: until then it runs in whoever sent the letter.
     fn wake(self) {
-        if self.actor.engine.alarms.is_over() {
+        let Some(actor) = &self.0.actor else { return };
+        if actor.engine.alarms.is_over() {
             return;
         }
-        let Some(runtime) = self.actor.engine.runtime.get().cloned() else {
+        let Some(runtime) = actor.engine.runtime.get().cloned() else {
             debug_assert!(false, "whoever sleeps has told its runtime");
             return;
         };
-        let mut supervised = Box::pin(supervise(self.actor, self.lanes));
+        let mut supervised = Box::pin(supervise(self.0));
         let inside = runtime.enter();
         let mut context = Context::from_waker(Waker::noop());
         // What is wrong with the call is no fault of whoever sent the letter.
@@ -66,20 +63,22 @@ impl Sleeper for Asleep {
 ///
 /// # Errors
 /// It is given back when a letter came in between.
-pub(crate) fn lie_down(actor: Box<Actor>, lanes: Box<Lanes>, due: Time) -> Result<(), Asleep> {
-    let engine = Arc::clone(&actor.engine);
-    let call = Arc::clone(&actor.call);
+pub(crate) fn lie_down(
+    body: Box<Body>,
+    (engine, call): (&Arc<Inner>, &Shared),
+    due: Time,
+) -> Result<(), Asleep> {
     engine.runtime.get_or_init(Handle::current);
     let second = second_of(due);
     // Before it lies: once it does, somebody else may run it and set another one.
-    if engine.alarms.set(&call, second) {
-        let engine = Arc::clone(&engine);
+    if engine.alarms.set(call, second) {
+        let engine = Arc::clone(engine);
         tokio::spawn(watch(Watch {
             engine,
             is_done: false,
         }));
     }
-    lanes.inbox.bed().lay(Asleep { actor, lanes })?;
+    call.mail.lay(Asleep(body))?;
     if engine.alarms.is_over() {
         drop(call.mail.evict());
     } else if call.alarm.load(Ordering::Acquire) != second {

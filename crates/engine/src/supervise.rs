@@ -25,6 +25,22 @@ use crate::operations::Broken;
 use crate::outbox::Outbox;
 use crate::sleep::{Asleep, lie_down};
 
+/// A call's own memory, in one piece.
+pub(crate) struct Body {
+    /// None once it broke or came to its end.
+    pub(crate) actor: Option<Actor>,
+    pub(crate) lanes: Lanes,
+}
+
+impl Body {
+    pub(crate) fn new(actor: Actor, lanes: Lanes) -> Box<Self> {
+        Box::new(Self {
+            actor: Some(actor),
+            lanes,
+        })
+    }
+}
+
 /// What an actor works with and a panic of it leaves whole.
 pub(crate) struct Lanes {
     pub(crate) inbox: Inbox,
@@ -138,27 +154,32 @@ fn in_span<'a, F: Future>(
 /// Runs a call to the end of its retention, or until it sleeps; woken, it is run anew.
 ///
 /// Boxed is what would else be in the task twice, or as long as the call although it is rare.
-pub(crate) async fn supervise(mut actor: Box<Actor>, mut lanes: Box<Lanes>) {
+pub(crate) async fn supervise(mut body: Box<Body>) {
+    let Some(actor) = &body.actor else { return };
     let engine = Arc::clone(&actor.engine);
     let call = Arc::clone(&actor.call);
     let broke = loop {
+        let Body { actor, lanes } = &mut *body;
+        let Some(actor) = actor else { return };
         let ran = {
             // Pinned here and lent: whatever is handed on by value is in the task twice.
-            let run = pin!(AssertUnwindSafe(actor.run(&mut lanes)).catch_unwind());
+            let run = pin!(AssertUnwindSafe(actor.run(lanes)).catch_unwind());
             in_span(&call, run).await
         };
         match ran {
             Ok(None) => break false,
             Err(_) => break true,
-            Ok(Some((rested, due))) => match lie_down(rested, lanes, due) {
+            Ok(Some(due)) => match lie_down(body, (&engine, &call), due) {
                 Ok(()) => return,
-                Err(disturbed) => Asleep { actor, lanes } = disturbed,
+                Err(Asleep(disturbed)) => body = disturbed,
             },
         }
     };
+    body.actor = None;
+    let lanes = &mut body.lanes;
     engine.alarms.clear(&call);
     if broke {
-        let cleaned = cleaned(&engine, &call, &mut lanes);
+        let cleaned = cleaned(&engine, &call, lanes);
         if cleaned.await.is_err() {
             engine.get_stuck();
         }
@@ -171,9 +192,9 @@ pub(crate) async fn supervise(mut actor: Box<Actor>, mut lanes: Box<Lanes>) {
     // Letters that came at the very end die unread with the inbox.
     let ended = call.ended_verdict();
     for broken in call.operations.broken(&ended) {
-        tell(&engine, &call, &mut lanes, &broken);
+        tell(&engine, &call, lanes, &broken);
     }
-    drop(lanes);
+    drop(body);
     if broke {
         tokio::time::sleep(engine.retention).await;
     }

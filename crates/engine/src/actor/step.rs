@@ -69,7 +69,7 @@ impl Served {
 impl Actor {
     /// Takes what the machine wants: performs it at once, or behind the records it rests on.
     pub(super) fn settle_in(&mut self, desk: &mut Desk<'_>) {
-        let mut effects = std::mem::take(&mut self.effects);
+        let mut effects = std::mem::take(&mut desk.effects);
         let wait = self.write_down(&mut effects, desk);
         let weight = effects.len();
         let later = wait.is_some() || !desk.lanes.outbox.is_empty();
@@ -99,7 +99,7 @@ impl Actor {
         let rests = |effect: &Effect| matches!(effect, Effect::Record(record) if Ledger::is_awaited(record));
         let records = || {
             !desk.beside.records.is_empty()
-                || self.effects.iter().any(rests)
+                || desk.effects.iter().any(rests)
                 || (machine.took_effect() && !book.is_opened())
                 || machine.is_over()
         };

@@ -31,7 +31,7 @@ use crate::mail::Inbox;
 use crate::outbox::Outbox;
 use crate::recorder::Sent;
 use crate::recorder::entry::How;
-use crate::supervise::{Jobs, Lanes, Replies, hang_up, supervise};
+use crate::supervise::{Body, Jobs, Lanes, Replies, hang_up, supervise};
 
 /// Calls that are looked at and have not been answered for.
 const AT_ONCE: usize = 128;
@@ -368,10 +368,11 @@ impl Inner {
         };
         // Of a lost one too: should it show, whoever watches it sees versions of this epoch.
         let beginning = Beginning {
+            effects,
             records: vec![Record::Epoch(epoch)],
             ..Beginning::default()
         };
-        let lanes = Box::new(Lanes {
+        let lanes = Lanes {
             inbox,
             jobs: Jobs::default(),
             outbox: Outbox::default(),
@@ -380,19 +381,18 @@ impl Inner {
             // More than `max_calls` may be up for a while.
             place: Arc::clone(&self.places).try_acquire_owned().ok(),
             orphan_patience,
-        });
-        let actor = Box::new(Actor {
+        };
+        let actor = Actor {
             engine: Arc::clone(self),
             call,
             machine,
-            effects,
             beginning: Some(Box::new(beginning)),
             offered: false,
             begun: self.time(Instant::now()),
             rested: false,
             carried,
-        });
-        tokio::spawn(supervise(actor, lanes));
+        };
+        tokio::spawn(supervise(Body::new(actor, lanes)));
     }
 }
 

@@ -22,13 +22,12 @@ use crate::call::{Call, Owner, Shared};
 use crate::errand::Errands;
 use crate::join::JoinError;
 use crate::ledger::Ledger;
-use crate::mail::{CAPACITY, Inbox, Mail};
-use crate::mailbox;
+use crate::mail::{CAPACITY, Inbox, Mail, Mailbox};
 use crate::operations::Operations;
 use crate::outbox::Outbox;
 use crate::recorder::Flight;
 use crate::recorder::entry::How;
-use crate::supervise::{Jobs, Lanes, Replies, supervise};
+use crate::supervise::{Body, Jobs, Lanes, Replies, supervise};
 use crate::told::Told;
 use crate::watch;
 
@@ -120,13 +119,13 @@ impl Engine {
             }
         };
         shared.flight.begun(&noted, how, &machine, &effects, at);
-        let actor = Box::new(Actor {
+        let actor = Actor {
             engine: Arc::clone(inner),
             call: Arc::clone(&shared),
             machine,
-            effects,
             offered: matches!(first, First::Answer { .. }),
             beginning: Some(Box::new(Beginning {
+                effects,
                 records: opening,
                 first: Some(first),
                 created: Some(reply),
@@ -134,8 +133,8 @@ impl Engine {
             begun: at,
             rested: false,
             carried: Carried::default(),
-        });
-        let lanes = Box::new(Lanes {
+        };
+        let lanes = Lanes {
             inbox,
             jobs: Jobs::default(),
             outbox: Outbox::default(),
@@ -143,8 +142,8 @@ impl Engine {
             replies: Replies::default(),
             place: Some(place),
             orphan_patience,
-        });
-        tokio::spawn(supervise(actor, lanes));
+        };
+        tokio::spawn(supervise(Body::new(actor, lanes)));
         let outcome = created.await;
         unclaimed.claim();
         outcome.map_err(|_| {
@@ -184,7 +183,6 @@ impl Inner {
             kind,
             epoch,
         } = begins;
-        let (mail, inbox) = mailbox::mailbox(CAPACITY);
         let lane = named.clone().and_then(|named| {
             let relay = self.relay.as_ref()?;
             Some(relay.lane(self.callback(&key).as_str(), named))
@@ -197,13 +195,14 @@ impl Inner {
             rang,
             id: OnceLock::new(),
             created: OnceLock::new(),
-            mail,
+            mail: Mailbox::new(CAPACITY),
             watch_told: AtomicBool::new(false),
             alarm: AtomicU32::new(0),
             status: watch::Sender::new(Told::new(kind, epoch)),
             operations: Operations::default(),
             errands: Errands::default(),
         });
+        let inbox = Inbox::new(Arc::clone(&shared));
         (shared, inbox)
     }
 
