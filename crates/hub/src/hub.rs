@@ -78,12 +78,14 @@ impl Hub {
         let metrics = Arc::new(HubMetrics::new());
         let mut links = Vec::new();
         let mut threads = Vec::new();
+        let seats: Arc<AtomicUsize> = Arc::default();
         for number in 0..config.shards.max(1) {
             let poll = Poll::new()?;
             let link = Arc::new(Link {
                 inbox: Mutex::new(Inbox::default()),
                 waker: Waker::new(poll.registry(), WAKE)?,
                 topics: Mutex::default(),
+                seats: Arc::clone(&seats),
             });
             let shard = Shard::new(
                 poll,
@@ -108,7 +110,7 @@ impl Hub {
         Ok(Self {
             inner: Arc::new(Inner {
                 links,
-                seats: Arc::default(),
+                seats,
                 config,
                 metrics,
                 threads: Mutex::new(threads),
@@ -364,6 +366,8 @@ pub(crate) struct Link {
     inbox: Mutex<Inbox>,
     waker: Waker,
     topics: Mutex<HashSet<ByCall>>,
+    /// Seats given out, of all calls of all shards.
+    pub(crate) seats: Arc<AtomicUsize>,
 }
 
 /// A topic as its call tells it from others.

@@ -74,6 +74,11 @@ impl Topic {
 
     /// How many subscribers the call has, those included that are just arriving.
     pub fn subscribers(&self) -> usize {
+        // Where nobody watches any call, as in a bot without an edge, this call's own memory is not
+        // touched: it is cold. Whoever takes a seat is counted there before.
+        if self.link.seats.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
         self.slot.subscribers.load(Ordering::Relaxed)
     }
 
