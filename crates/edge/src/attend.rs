@@ -110,8 +110,10 @@ struct Ids {
 
 impl Ids {
     fn of(headers: &HeaderMap) -> Self {
+        let mut text = Uuid::encode_buffer();
+        let own: &str = Uuid::new_v4().hyphenated().encode_lower(&mut text);
         Self {
-            own: HeaderValue::try_from(Uuid::new_v4().to_string()).expect("digits and dashes"),
+            own: HeaderValue::from_str(own).expect("digits and dashes"),
             client: client_request_id(headers)
                 .and_then(|_| headers.get(CLIENT_REQUEST_ID))
                 .cloned(),

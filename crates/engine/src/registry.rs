@@ -102,8 +102,12 @@ impl Registry {
 
 /// A key has one spelling: 32 hex digits in lower case.
 fn key_of(text: &str) -> Option<CallKey> {
-    let spelt = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let fits = text.len() == 32 && text.bytes().all(spelt);
-    let bits = u128::from_str_radix(text, 16).ok()?;
-    fits.then_some(CallKey(bits))
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut digits = text.bytes();
+    let bits = digits.try_fold(0, |bits, byte| Some(bits << 4 | u128::from(digit(byte)?)))?;
+    (text.len() == 32).then_some(CallKey(bits))
 }

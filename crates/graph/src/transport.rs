@@ -138,14 +138,15 @@ impl Transport {
             return Err(RequestError::NotSent(NotSent::TooLate));
         }
         let (method, route) = endpoint.labels();
-        let request_id = Uuid::new_v4();
+        let mut text = Uuid::encode_buffer();
+        let request_id: &str = Uuid::new_v4().hyphenated().encode_lower(&mut text);
         let method = Method::from_bytes(method.as_bytes()).expect("the labels are methods");
         let mut request = self
             .http
             .request(method.clone(), url.clone())
             .timeout(left.min(self.timeout))
             .header(reqwest::header::AUTHORIZATION, token.header.clone())
-            .header(CLIENT_REQUEST_ID, request_id.to_string());
+            .header(CLIENT_REQUEST_ID, request_id);
         if let Some(body) = body {
             let json = HeaderValue::from_static("application/json");
             request = request.header(CONTENT_TYPE, json).body(body);

@@ -300,7 +300,7 @@ impl Clock {
         let mut unit = 100_000;
         while unit > 0 {
             let digit = now.subsec_micros() / unit % 10;
-            self.words.extend(char::from_digit(digit, 10));
+            self.words.push(char::from_digit(digit, 10).unwrap_or('0'));
             unit /= 10;
         }
         self.words.push('Z');

@@ -62,21 +62,31 @@ fn canonical(raw: &str) -> Result<Arc<str>, IdError> {
 
 /// The canonical spelling of what is a GUID.
 fn as_guid(raw: &str) -> Option<[u8; 36]> {
-    let dashed = match raw.len() {
-        36 => true,
-        32 => false,
+    const DASHES: [usize; 4] = [8, 13, 18, 23];
+    let mut text = match raw.len() {
+        36 => raw.as_bytes().try_into().ok()?,
+        32 => {
+            let mut text = [b'-'; 36];
+            let mut rest = raw.bytes();
+            for (at, digit) in text.iter_mut().enumerate() {
+                if !DASHES.contains(&at) {
+                    *digit = rest.next()?;
+                }
+            }
+            text
+        }
         _ => return None,
     };
-    let mut rest = raw.bytes();
-    let mut text = [b'-'; 36];
-    for (at, digit) in text.iter_mut().enumerate() {
-        if !matches!(at, 8 | 13 | 18 | 23) {
-            *digit = rest.next().filter(u8::is_ascii_hexdigit)?;
-            digit.make_ascii_lowercase();
-        } else if dashed && rest.next() != Some(b'-') {
-            return None;
-        }
+    // Without a way out in between, so that many digits are looked at at a time.
+    let mut digits: [u8; 36] = text;
+    for at in DASHES {
+        digits[at] = b'0';
     }
+    let odd = digits.iter().filter(|digit| !digit.is_ascii_hexdigit());
+    if odd.count() > 0 || DASHES.iter().any(|at| text[*at] != b'-') {
+        return None;
+    }
+    text.make_ascii_lowercase();
     Some(text)
 }
 
@@ -197,7 +207,8 @@ impl ClientContext {
     /// # Errors
     /// [`IdError::ContextTooLong`] over 256 UTF-16 units.
     pub fn parse(raw: &str) -> Result<Self, IdError> {
-        if raw.encode_utf16().count() > Self::MAX_UTF16 {
+        // No character has more UTF-16 units than bytes.
+        if raw.len() > Self::MAX_UTF16 && raw.encode_utf16().count() > Self::MAX_UTF16 {
             return Err(IdError::ContextTooLong);
         }
         Ok(Self(raw.into()))

@@ -372,13 +372,14 @@ impl<'a> From<&'a Outgoing<'_>> for Entry<'a> {
     fn from(outgoing: &'a Outgoing<'_>) -> Self {
         let call = outgoing.call;
         let tail = match &outgoing.data {
-            Data::Facts(_) | Data::Call(_) => String::new(),
-            Data::Full(_) | Data::Delta { .. } => "/participants".to_owned(),
+            Data::Facts(_) | Data::Call(_) => ["", ""],
+            Data::Full(_) | Data::Delta { .. } => ["/participants", ""],
             Data::Operation(_, operation, _) => {
                 let id = operation.id.as_ref().map_or("", OperationId::as_str);
-                format!("/operations/{id}")
+                ["/operations/", id]
             }
         };
+        let path = |root| [root, call.as_str(), tail[0], tail[1]].concat();
         Self {
             odata_type: "#microsoft.graph.commsNotification",
             change_type: match outgoing.change {
@@ -387,8 +388,8 @@ impl<'a> From<&'a Outgoing<'_>> for Entry<'a> {
                 ChangeType::Deleted => "deleted",
                 ChangeType::Other => "unknownFutureValue",
             },
-            resource: format!("/app/calls/{call}{tail}"),
-            resource_url: format!("/communications/calls/{call}{tail}"),
+            resource: path("/app/calls/"),
+            resource_url: path("/communications/calls/"),
             callback_uri: outgoing.callback_uri,
             resource_data: DataJson::new(call, &outgoing.data),
         }

@@ -115,7 +115,7 @@ pub fn encode_with(
 ) -> Vec<u8> {
     let mut twin = OperationJson::new(kind, operation, extra, casing);
     let base = base.trim_end_matches('/');
-    twin.context = Some(format!("{base}/$metadata#{}", kind_name(kind)));
+    twin.context = Some([base, "/$metadata#", kind_name(kind)].concat());
     json::bytes_of(&twin, USUAL)
 }
 

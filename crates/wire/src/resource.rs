@@ -8,6 +8,9 @@ use openmic_model::{CallId, OperationId, ParticipantId};
 use crate::json;
 use crate::tree::Members;
 
+/// Where calls are, below the service's root and version.
+const CALLS: &str = "/communications/calls/";
+
 /// What a `resourceUrl` names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Resource {
@@ -33,8 +36,9 @@ impl Resource {
     }
 
     fn find(raw: &str) -> Option<Self> {
-        let path = raw.split(['?', '#']).next()?;
-        let path = match path.split_once("://") {
+        let path = raw.split('?').next()?.split('#').next()?;
+        let address = (!path.starts_with('/')).then(|| path.split_once("://"));
+        let path = match address.flatten() {
             // a scheme has no slash; behind one it is a part of a path like any other
             Some((scheme, rest)) if !scheme.contains('/') => rest.split_once('/')?.1,
             _ => path,
@@ -99,13 +103,13 @@ impl Resource {
     /// `None` for what we do not know how to name.
     pub fn path(&self) -> Option<String> {
         Some(match self {
-            Self::Call(call) => format!("/communications/calls/{call}"),
-            Self::Participants(call) => format!("/communications/calls/{call}/participants"),
+            Self::Call(call) => [CALLS, call.as_str()].concat(),
+            Self::Participants(call) => [CALLS, call.as_str(), "/participants"].concat(),
             Self::Participant(call, id) => {
-                format!("/communications/calls/{call}/participants/{id}")
+                [CALLS, call.as_str(), "/participants/", id.as_str()].concat()
             }
             Self::Operation(call, Some(id)) => {
-                format!("/communications/calls/{call}/operations/{id}")
+                [CALLS, call.as_str(), "/operations/", id.as_str()].concat()
             }
             Self::Operation(_, None) | Self::OfCall(_) | Self::Other => return None,
         })

@@ -35,7 +35,7 @@ pub(super) struct Ids(Extension<Version>, Extension<RequestId>);
 const MAX_SCENARIO: usize = 128;
 
 fn base(world: &World, version: Version) -> String {
-    format!("{}/{}", world.base_url, version.0)
+    [&world.base_url, "/", version.0].concat()
 }
 
 /// Runs what must not stop halfway when the caller hangs up. What waits for nothing cannot, and
@@ -103,7 +103,7 @@ fn scenario(headers: &HeaderMap) -> Option<String> {
 
 fn location(base: &str, resource: &Resource) -> String {
     let path = resource.path().unwrap_or_default();
-    format!("{base}{path}")
+    [base, &path].concat()
 }
 
 pub(super) async fn get(

@@ -1,5 +1,4 @@
-//! A line as JSON. Four are written for each command, so by hand: `serde_json` takes three times as
-//! long for them.
+//! A line as JSON. Four are written for each command, so by hand: derived it takes twice as long.
 
 use openmic_model::{CallId, ClientContext, OperationId, ParticipantId};
 use serde::Serialize;
