@@ -145,8 +145,10 @@ fn in_span<'a, F: Future>(
     mut future: Pin<&'a mut F>,
 ) -> impl Future<Output = F::Output> {
     poll_fn(move |context| {
-        let id = call.id.get().map(CallId::as_str);
-        let _inside = tracing::info_span!(parent: None, "call", id).entered();
+        // The id is looked up only where somebody wants the span.
+        let span =
+            tracing::info_span!(parent: None, "call", id = call.id.get().map(CallId::as_str));
+        let _inside = span.entered();
         future.as_mut().poll(context)
     })
 }
