@@ -15,13 +15,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use crate::config::Durability;
 use crate::error::{OpenError, StoreError};
-use crate::store::{Change, Reader, Scan, Space, Store};
+use crate::store::{Change, Reader, Row, Scan, Space, Store, Unreadable};
 
 use ahead::Ahead;
 pub use look::Look;
 use reader::SqliteReader;
 use recent::Recent;
-use row::{COLUMNS, bytes, read};
+use row::{COLUMNS, bytes, mends, read};
 
 /// The format of the file, in `user_version`. What reads it must read all lower ones too.
 const FORMAT: i64 = 2;
@@ -298,23 +298,27 @@ impl From<rusqlite::Error> for StoreError {
 impl Store for SqliteStore {
     fn scan(&mut self, into: &mut dyn Scan) -> Result<(), StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM records UNION ALL SELECT {COLUMNS} FROM recent \
-             ORDER BY call, number"
+            "SELECT {COLUMNS}, 0 FROM records UNION ALL SELECT {COLUMNS}, 1 FROM recent \
+             ORDER BY call, number, 8"
         );
         let mut rows = self.connection.prepare(&sql)?;
         let mut rows = rows.query([])?;
-        let mut last = None;
+        let mut last: Option<(bool, Result<Row, Unreadable>)> = None;
         while let Some(row) = rows.next()? {
-            let row = Some(read(row)?);
-            // filed, and still among the recent ones
-            if row == last {
-                continue;
-            }
-            if let Some(last) = std::mem::replace(&mut last, row) {
+            let (recent, row) = (row.get(7)?, read(row)?);
+            let passed = match (&last, &row) {
+                // filed, and still among the recent ones
+                (Some((_, last)), row) if last == row => true,
+                (Some((false, Ok(filed))), Ok(row)) => recent && mends(row, filed),
+                _ => false,
+            };
+            if let Some((_, last)) = last.replace((recent, row))
+                && !passed
+            {
                 into.row(last);
             }
         }
-        if let Some(last) = last {
+        if let Some((_, last)) = last {
             into.row(last);
         }
         let mut answers = self

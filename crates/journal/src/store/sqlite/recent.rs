@@ -16,7 +16,7 @@ use openmic_model::CallKey;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::row::{COLUMNS, PUT, apply, bytes, insert, key, read};
+use super::row::{COLUMNS, PUT, apply, bytes, insert, key, mends, read, signed};
 use crate::config::Durability;
 use crate::error::StoreError;
 use crate::store::rows::{Place, Rows};
@@ -258,7 +258,8 @@ fn places_of(connection: &Connection, behind: i64) -> rusqlite::Result<BTreeMap<
     Ok(places)
 }
 
-/// Files what an earlier process left. A row that is damaged stays, so that its call is known for it.
+/// Files what an earlier process left. A row that is damaged stays, so that its call is known for it; so
+/// does a whole one whose place has a damaged one that it cannot take.
 fn take_over(connection: &Connection) -> rusqlite::Result<Ids> {
     let found = {
         let sql = format!("SELECT {COLUMNS}, id FROM recent ORDER BY call, number");
@@ -275,11 +276,17 @@ fn take_over(connection: &Connection) -> rusqlite::Result<Ids> {
         }
         found
     };
-    let sql = "INSERT OR IGNORE INTO records (call, number, at, operation, scope, body, sum) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    let mut put = connection.prepare(sql)?;
+    let or = |else_do: &str| PUT.replacen("INSERT", &format!("INSERT OR {else_do}"), 1);
+    let mut put = connection.prepare(&or("IGNORE"))?;
+    let mut replace = connection.prepare(&or("REPLACE"))?;
     for (id, row) in &found {
-        insert(&mut put, row, None)?;
+        if insert(&mut put, row, None)? == 0 {
+            match filed(connection, row.place())? {
+                Some(filed) if filed.is_whole() => {}
+                Some(filed) if mends(row, &filed) => drop(insert(&mut replace, row, None)?),
+                _ => continue,
+            }
+        }
         forget(connection, id - 1, *id)?;
     }
     let sql = "SELECT coalesce(max(id), 0) FROM recent";
@@ -288,6 +295,14 @@ fn take_over(connection: &Connection) -> rusqlite::Result<Ids> {
         theirs,
         last: theirs,
     })
+}
+
+/// What is filed at a place, as far as it can be read.
+fn filed(connection: &Connection, (call, number): Place) -> rusqlite::Result<Option<Row>> {
+    let sql = format!("SELECT {COLUMNS} FROM records WHERE call = ?1 AND number = ?2");
+    let place = (call.0.to_be_bytes(), signed(number));
+    let found = connection.prepare_cached(&sql)?.query_row(place, read)?;
+    Ok(found.ok())
 }
 
 /// Takes the rows behind one id, up to another, out of `recent`.

@@ -83,16 +83,24 @@ pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Result<Row, Unre
     }))
 }
 
+/// Whether a recent row can take the place of the damaged one that was filed. One whose operation or
+/// scope is damaged is found by another in the indexes, and SQLite does not replace it.
+pub(super) fn mends(recent: &Row, filed: &Row) -> bool {
+    let found_by = |row: &Row| (row.place(), row.operation.clone(), row.scope);
+    !filed.is_whole() && recent.is_whole() && found_by(recent) == found_by(filed)
+}
+
 /// Puts a row where it is found.
 pub(super) const PUT: &str = "INSERT INTO records (call, number, at, operation, scope, body, sum) \
                               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
-/// Runs an insertion of a row in the order of [`COLUMNS`], and of an id where it has one.
+/// Runs an insertion of a row in the order of [`COLUMNS`], and of an id where it has one; how many rows
+/// came.
 pub(super) fn insert(
     statement: &mut Statement<'_>,
     row: &Row,
     id: Option<i64>,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<usize> {
     // the body is JSON: text, so that a person can read it in the file
     let body = ToSqlOutput::Borrowed(ValueRef::Text(&row.body));
     statement.raw_bind_parameter(1, row.call.0.to_be_bytes())?;
@@ -105,7 +113,7 @@ pub(super) fn insert(
     if let Some(id) = id {
         statement.raw_bind_parameter(8, id)?;
     }
-    statement.raw_execute().map(drop)
+    statement.raw_execute()
 }
 
 /// Makes a change where rows and answers are found.
@@ -114,7 +122,7 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> rusqlite::Resul
         connection.prepare_cached(sql)?.execute(params).map(|_| ())
     };
     match change {
-        Change::Put(row) => insert(&mut *connection.prepare_cached(PUT)?, row, None),
+        Change::Put(row) => insert(&mut *connection.prepare_cached(PUT)?, row, None).map(drop),
         Change::Drop { call, numbers } => {
             for number in numbers {
                 run(

@@ -192,6 +192,63 @@ fn a_damaged_row_is_not_filed() {
     }
 }
 
+/// What a crash left in both is mended from where it is whole, or stays in both.
+#[test]
+fn a_damaged_row_that_was_filed_is_mended_by_the_one_that_was_not_forgotten() {
+    for (damage, mended) in [
+        ("UPDATE records SET body = '{}' WHERE number = 2", true),
+        ("UPDATE records SET at = 77 WHERE number = 2", true),
+        ("UPDATE records SET operation = 'x' WHERE number = 2", false),
+        ("UPDATE records SET sum = -1 WHERE number = 2", false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = open(&folder);
+        let rows = [1, 2, 3].map(|number| row(0, number));
+        store.commit(&rows.clone().map(Change::Put)).unwrap();
+        // not to the end of the round, at which they are forgotten
+        store.recent.file(&store.connection, 2).unwrap();
+        store.connection.execute_batch(damage).unwrap();
+        let left = left(&folder);
+        for incarnation in 1..4 {
+            let mut store = open(&left);
+            let mut found = Found::default();
+            store.scan(&mut found).unwrap();
+            assert_eq!(
+                found.0 == rows && found.1 == 0,
+                mended,
+                "{damage}: {found:?}"
+            );
+            assert_eq!(found.0.len() + found.1, if mended { 3 } else { 4 });
+            store.commit(&[Change::Incarnation(incarnation)]).unwrap();
+            let sql = "SELECT group_concat(number) FROM recent";
+            let stay: Option<String> = store
+                .connection
+                .query_row(sql, [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(stay.as_deref(), (!mended).then_some("2"), "{damage}");
+            // such a call is dropped one day as any other
+            if mended && incarnation == 3 {
+                store.commit(&[Change::DropCall(rows[0].call)]).unwrap();
+            }
+        }
+    }
+}
+
+/// Rows that can be read, and how many cannot.
+#[derive(Debug, Default)]
+struct Found(Vec<Row>, usize);
+
+impl Scan for Found {
+    fn row(&mut self, row: Result<Row, Unreadable>) {
+        match row {
+            Ok(row) => self.0.push(row),
+            Err(_) => self.1 += 1,
+        }
+    }
+
+    fn answer(&mut self, _at: WallTime, _scope: [u8; 32], _bytes: u64) {}
+}
+
 /// What a commit writes does not grow with the calls that it is of.
 #[test]
 fn a_commit_of_many_calls_takes_few_pages() {
