@@ -404,6 +404,10 @@ impl Actor {
             Mail::Gone => self.step(&Event::KeptAlive(openmic_machine::Ack::Gone), desk),
             Mail::Shown(facts) => self.step(&Event::CallNotice(*facts), desk),
             Mail::Command(command) => {
+                // Given while the turn had begun already: what follows is not before it.
+                if command.accepted > desk.now {
+                    self.look_at_clock(desk);
+                }
                 desk.lanes
                     .replies
                     .insert(command.id, command.reply, command.accepted);

@@ -6,7 +6,8 @@
 //!      webhook ─▶ Engine::deliver
 //! ```
 //!
-//! One tokio task holds one call. It takes one event, steps the machine, performs every effect and
+//! One tokio task holds one call while it has something to do; else the call lies in its mailbox
+//! until a letter comes. It takes one event, steps the machine, performs every effect and
 //! waits for the next event; requests run as jobs whose results come back as events, so the actor
 //! never waits on a peer. Mailboxes are bounded: a command that finds no room is refused as
 //! [`CommandError::Busy`], a webhook as [`DeliverError::Busy`] (the edge answers 503, and Graph

@@ -26,7 +26,7 @@ const _: () = assert!(openmic_wire::MAX_ITEMS.div_ceil(ENTRIES) <= CAPACITY);
 /// Places kept for notifications and hang-ups: a command is refused before they are used up.
 pub(crate) const RESERVED: usize = 64;
 
-/// One letter. Boxed, because the channel reserves room for many of them per call.
+/// One letter. Small, as mailboxes move them.
 pub(crate) enum Mail {
     Notices(Vec<Notification>),
     Command(Box<CommandMail>),

@@ -146,7 +146,7 @@ struct Posts {
 impl Ledger {
     fn insert(&mut self, entry: Entry) {
         let is_settled = |entry: &Entry| entry.open().is_none();
-        if self.older.len() + 1 >= KEPT
+        if self.older.len() + usize::from(self.latest.is_some()) >= KEPT
             && let Some(at) = self.older.iter().position(is_settled)
         {
             self.older.remove(at);

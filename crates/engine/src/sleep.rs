@@ -35,7 +35,10 @@ impl Sleeper for Asleep {
     /// Most letters are dealt with at once, so the call gets a task only if it has something to wait
     /// for: until then it runs in whoever sent the letter.
     fn wake(self) {
-        let Some(actor) = &self.0.actor else { return };
+        let Some(actor) = &self.0.actor else {
+            debug_assert!(false, "what sleeps goes on");
+            return;
+        };
         if actor.engine.alarms.is_over() {
             return;
         }

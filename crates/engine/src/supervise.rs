@@ -157,12 +157,18 @@ fn in_span<'a, F: Future>(
 ///
 /// Boxed is what would else be in the task twice, or as long as the call although it is rare.
 pub(crate) async fn supervise(mut body: Box<Body>) {
-    let Some(actor) = &body.actor else { return };
+    let Some(actor) = &body.actor else {
+        debug_assert!(false, "a body begins with its actor");
+        return;
+    };
     let engine = Arc::clone(&actor.engine);
     let call = Arc::clone(&actor.call);
     let broke = loop {
         let Body { actor, lanes } = &mut *body;
-        let Some(actor) = actor else { return };
+        let Some(actor) = actor else {
+            debug_assert!(false, "only what follows takes it out");
+            return;
+        };
         let ran = {
             // Pinned here and lent: whatever is handed on by value is in the task twice.
             let run = pin!(AssertUnwindSafe(actor.run(lanes)).catch_unwind());

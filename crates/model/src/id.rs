@@ -299,6 +299,22 @@ impl CommandId {
     }
 }
 
+/// The 16 bytes of a [`CommandId`], borrowed or not.
+struct Bits;
+
+impl de::Visitor<'_> for Bits {
+    type Value = u128;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("16 bytes")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<u128, E> {
+        let bits = bytes.try_into().map(u128::from_be_bytes);
+        bits.map_err(|_| E::invalid_length(bytes.len(), &self))
+    }
+}
+
 /// As text for people, as bits where nobody reads them.
 impl Serialize for CommandId {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -314,9 +330,7 @@ impl Serialize for CommandId {
 impl<'de> Deserialize<'de> for CommandId {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         if !from.is_human_readable() {
-            let bytes = <&[u8]>::deserialize(from)?;
-            let bits = bytes.try_into().map(u128::from_be_bytes);
-            return bits.map(Self).map_err(de::Error::custom);
+            return from.deserialize_bytes(Bits).map(Self);
         }
         let raw = std::borrow::Cow::<str>::deserialize(from)?;
         Self::from_base32(&raw).ok_or_else(|| de::Error::custom("no command id"))

@@ -288,6 +288,7 @@ fn what_is_packed_reads_as_the_line_that_its_json_is() {
     let guid = OperationId::of_guid(5);
     let asked = [
         asked(Some(guid), None),
+        asked(OperationId::parse("another").ok(), None),
         asked(None, Some("1 bytes #".into())),
     ];
     let mut expected = Vec::new();

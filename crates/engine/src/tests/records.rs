@@ -65,7 +65,7 @@ fn only_the_first_verdict_of_a_command_counts() {
         let given = Given {
             command: *command,
             action: Action::Unmute,
-            operation: OperationId::parse(&number.to_string()).ok(),
+            operation: Some(OperationId::parse(&number.to_string()).unwrap()),
             client_context: None,
             repeat: None,
         };
