@@ -1,10 +1,14 @@
 //! Real folders: locks, rights, formats, damaged files. F-D4, F-D6, F-N6, F-N7.
 
+#[cfg(target_os = "linux")]
+use std::ffi::CStr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use openmic_journal::{Full, Journal, JournalConfig, Keeping, Look, OpenError};
+#[cfg(target_os = "linux")]
+use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::facts::{AT, at, begun, closed, key, unmuting, verdict};
 
@@ -241,46 +245,47 @@ async fn who_looks_changes_nothing() {
     assert_eq!(recovery.incarnation, 2);
 }
 
-/// A file system of its own, which only root can have.
+/// A file system of its own, which only root can have. Without a child process: one would hold the
+/// locks of all journals that are open here until it runs `mount`.
+#[cfg(target_os = "linux")]
 struct Mount(tempfile::TempDir);
 
+#[cfg(target_os = "linux")]
 impl Mount {
-    fn new(options: &str) -> Option<Self> {
+    fn new(options: &CStr) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
-        let mounted = mount.arg(folder.path()).output();
-        if mounted.is_ok_and(|mounted| mounted.status.success()) {
-            return Some(Self(folder));
+        let flags = MountFlags::empty();
+        match rustix::mount::mount("tmpfs", folder.path(), "tmpfs", flags, options) {
+            Ok(()) => Some(Self(folder)),
+            Err(error) => {
+                eprintln!("skipped: a tmpfs cannot be mounted here ({error}); root can");
+                None
+            }
         }
-        eprintln!("skipped: a tmpfs cannot be mounted here; root can");
-        None
     }
 
-    fn remount(&self, options: &str) {
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-o", &format!("remount,{options}")]);
-        assert!(mount.arg(self.0.path()).status().unwrap().success());
+    fn let_nobody_write(&self) {
+        rustix::mount::mount_remount(self.0.path(), MountFlags::RDONLY, c"").unwrap();
     }
 }
 
+#[cfg(target_os = "linux")]
 impl Drop for Mount {
     fn drop(&mut self) {
-        let mut unmount = std::process::Command::new("umount");
-        let done = unmount.arg("-l").arg(self.0.path()).status();
-        assert!(done.is_ok_and(|done| done.success()));
+        rustix::mount::unmount(self.0.path(), UnmountFlags::DETACH).unwrap();
     }
 }
 
 /// F-D6.
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_read_only_folder_is_named() {
-    let Some(mount) = Mount::new("size=4m") else {
+    let Some(mount) = Mount::new(c"size=4m") else {
         return;
     };
     let folder = mount.0.path().join("journal");
     write_one(&folder).await;
-    mount.remount("ro");
+    mount.let_nobody_write();
     for place in [folder, mount.0.path().join("new")] {
         let error = refused(&place);
         assert!(matches!(error, OpenError::Folder { .. }), "{error}");
@@ -289,9 +294,10 @@ async fn a_read_only_folder_is_named() {
 }
 
 /// F-D1, I-34, on a disk that really is full.
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn on_a_full_disk_verdicts_are_recorded_and_new_commands_refused_until_there_is_room() {
-    let Some(mount) = Mount::new("size=4m") else {
+    let Some(mount) = Mount::new(c"size=4m") else {
         return;
     };
     let config = JournalConfig {

@@ -9,7 +9,7 @@ const STEP: u64 = 4 << 20;
 /// With less than that left of the file, more is added.
 const LEAST: u64 = 512 << 10;
 
-/// On a disk with less room nothing is added.
+/// Nothing is added that would leave less room on the disk.
 const ROOM: u64 = 64 << 20;
 
 /// Keeps the file of the write-ahead log longer than what is in it.
@@ -35,7 +35,8 @@ impl Ahead {
 
     /// To be called by who writes the log: it ends here.
     pub(super) fn keep(&mut self, end: u64) {
-        if end + LEAST <= self.length {
+        // An empty log has a head to be written first; zeros for one say nothing.
+        if end == 0 || end + LEAST <= self.length {
             return;
         }
         match self.extend(end) {
@@ -52,7 +53,7 @@ impl Ahead {
         let length = file.metadata()?.len();
         let disk = rustix::fs::fstatvfs(&file)?;
         let room = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if end + LEAST <= length || room < ROOM {
+        if end + LEAST <= length || room < ROOM + STEP {
             return Ok(length);
         }
         zero(&file, length, length + STEP)?;

@@ -100,6 +100,9 @@ fn logged_header(mut log: File) -> Option<[u8; 100]> {
     let mut start = [0; 32];
     log.read_exact(&mut start).ok()?;
     let page = u64::from(big_endian(&start, 8));
+    if page == 0 {
+        return None;
+    }
     let (mut found, mut open) = (None, None);
     let mut frame = [0; 24];
     while log.read_exact(&mut frame).is_ok() && frame[8..16] == start[16..24] {
