@@ -14,12 +14,16 @@
 //! falls into is chance, and it lasts. So a row is measured in several sittings, each with new
 //! runtimes for all. On one worker there is no such chance: what remains is the work.
 //!
+//! `apart` is one at a time with a millisecond before each, as a bot unmutes: tasks sleep and caches
+//! have cooled, for the chain as well. The other rows begin the next one in the moment the last one ends,
+//! and the longer the chain of wake-ups between two, the sooner tokio hands it to another worker.
+//!
 //! So many are under way at once, again and again; each is timed by itself, and the processor time
 //! of the whole process is that of all of them. They take turns. A cell is the median of the
 //! rounds of all sittings, `x` the median of the rounds' own ratios to `chain`. The last rows are one
 //! unmute until the last of ten subscribers has the roster that says so, beside the chain and ten writes.
 //!
-//! `cargo bench -p openmic-benches --bench unmute` takes about three minutes; a number chooses a width.
+//! `cargo bench -p openmic-benches --bench unmute` takes about four minutes; a number chooses a width, `apart` those.
 
 use std::time::Duration;
 
@@ -27,15 +31,18 @@ use openmic::Durability;
 use openmic_benches::{Bots, Chain, Timed};
 use tokio::runtime::{Builder, Runtime};
 
-/// Workers, none for as many as there are cores, and how many are under way at once.
-const ROWS: [(Option<usize>, usize); 6] = [
-    (None, 1),
-    (Some(1), 1),
-    (None, 16),
-    (None, 64),
-    (Some(1), 64),
-    (None, 256),
+/// Workers, none for as many as there are cores, how many are under way at once, and what is before each.
+const ROWS: [(Option<usize>, usize, Option<Duration>); 8] = [
+    (None, 1, Some(APART)),
+    (Some(1), 1, Some(APART)),
+    (None, 1, None),
+    (Some(1), 1, None),
+    (None, 16, None),
+    (None, 64, None),
+    (Some(1), 64, None),
+    (None, 256, None),
 ];
+const APART: Duration = Duration::from_millis(1);
 const SITTINGS: usize = 3;
 /// Rounds of one sitting.
 const ROUNDS: usize = 5;
@@ -47,6 +54,7 @@ const SUBSCRIBERS: usize = 10;
 struct Row {
     workers: Option<usize>,
     width: usize,
+    pause: Option<Duration>,
     /// Who watches each call.
     subscribers: usize,
 }
@@ -62,12 +70,14 @@ fn main() -> anyhow::Result<()> {
     println!(
         "workers  in flight  watched  what             p50 us     x     p99 us     x   cpu us     x"
     );
-    for (workers, width) in ROWS {
-        if is_wanted(&width.to_string()) {
+    for (workers, width, pause) in ROWS {
+        let is_apart = pause.is_some() && is_wanted("apart");
+        if is_wanted(&width.to_string()) || is_apart {
             let subscribers = 0;
             Row {
                 workers,
                 width,
+                pause,
                 subscribers,
             }
             .measure(once)?;
@@ -78,6 +88,7 @@ fn main() -> anyhow::Result<()> {
         Row {
             workers: None,
             width: 1,
+            pause: None,
             subscribers,
         }
         .measure(once)?;
@@ -114,10 +125,10 @@ impl Row {
         let durable = for_durable.block_on(Bots::join_watched(width, durability, subscribers))?;
         for round in 0..=rounds {
             let turn = [
-                for_chain.block_on(chain.timed(times))?,
-                for_plain.block_on(plain.timed(times))?,
-                for_synced.block_on(synced.timed(times))?,
-                for_durable.block_on(durable.timed(times))?,
+                for_chain.block_on(chain.timed(times, self.pause))?,
+                for_plain.block_on(plain.timed(times, self.pause))?,
+                for_synced.block_on(synced.timed(times, self.pause))?,
+                for_durable.block_on(durable.timed(times, self.pause))?,
             ];
             // The first one makes connections and fills caches.
             if round > 0 {
@@ -144,7 +155,11 @@ impl Row {
         let workers = self
             .workers
             .map_or("cores".to_owned(), |count| count.to_string());
-        let (width, subscribers) = (self.width, self.subscribers);
+        let subscribers = self.subscribers;
+        let width = match self.pause {
+            Some(_) => format!("{} apart", self.width),
+            None => self.width.to_string(),
+        };
         let [bare, ours, bare_synced, ours_synced] = taken;
         let rows = [
             ("chain", bare, bare),

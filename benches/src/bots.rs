@@ -136,11 +136,12 @@ impl Bots {
     }
 
     /// Every call unmutes at once, then mutes again, `times` times. Each unmute until its verdict, or
-    /// until the last subscriber has the roster that says so; the mutes are not counted.
+    /// until the last subscriber has the roster that says so; the mutes are not counted. `pause` is
+    /// before each.
     ///
     /// # Errors
     /// When a verdict is not `Confirmed`.
-    pub async fn timed(&self, times: usize) -> anyhow::Result<Timed> {
+    pub async fn timed(&self, times: usize, pause: Option<Duration>) -> anyhow::Result<Timed> {
         let calls = Arc::clone(&self.calls);
         let audience = self.audience.clone();
         let cycles = tokio::spawn(async move {
@@ -154,7 +155,7 @@ impl Bots {
                     confirmed(&call.unmute().await?)?;
                     heard(audience.as_deref()).await
                 });
-                processor += together(all, &mut each).await?;
+                processor += together(all, pause, &mut each).await?;
                 let all = calls.iter().cloned();
                 at_once(all.map(async |call| confirmed(&call.mute().await?))).await?;
                 if let Some(audience) = &audience {

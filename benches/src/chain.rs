@@ -194,18 +194,18 @@ impl Chain {
     }
 
     /// All exchanges at once, `times` times: each until its answer and its webhook were there, or
-    /// until the last subscriber had it.
+    /// until the last subscriber had it. `pause` is before each.
     ///
     /// # Errors
     /// When an exchange fails.
-    pub async fn timed(&self, times: usize) -> anyhow::Result<Timed> {
+    pub async fn timed(&self, times: usize, pause: Option<Duration>) -> anyhow::Result<Timed> {
         let caller = Arc::clone(&self.caller);
         let cycles = tokio::spawn(async move {
             let (mut each, mut processor) = (Vec::new(), Duration::ZERO);
             for _ in 0..times {
                 let width = caller.notified.len();
                 let all = (0..width).map(|number| exchange(Arc::clone(&caller), number));
-                processor += together(all, &mut each).await?;
+                processor += together(all, pause, &mut each).await?;
             }
             Ok(Timed::of(each, processor))
         });

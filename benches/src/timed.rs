@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 /// What many of one kind took.
 #[derive(Debug, Clone, Default)]
@@ -39,16 +40,20 @@ pub(crate) fn processor() -> Duration {
     Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
-/// Runs all of `work` at once, each a task of its own, adds to `each` what one took from the
+/// Waits for `pause`, then runs all of `work` at once, each a task of its own, adds to `each` what one took from the
 /// beginning of all, and returns the processor time. To be called on a worker thread.
 pub(crate) async fn together<F>(
     work: impl IntoIterator<Item = F>,
+    pause: Option<Duration>,
     each: &mut Vec<Duration>,
 ) -> anyhow::Result<Duration>
 where
     F: Future<Output = anyhow::Result<Instant>> + Send + 'static,
 {
     let work: Vec<F> = work.into_iter().collect();
+    if let Some(pause) = pause {
+        sleep(pause).await;
+    }
     let mut tasks = JoinSet::new();
     let before = processor();
     for one in work {
