@@ -2,6 +2,7 @@
 
 mod perform;
 mod step;
+mod turn;
 
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
@@ -28,6 +29,7 @@ use crate::supervise::{self, Lanes};
 
 use step::Beside;
 pub(crate) use step::{Served, Step};
+use turn::{Turn, turn};
 
 /// How long nothing happens in a call before it is packed and sleeps.
 pub(crate) const QUIET: Duration = Duration::from_secs(1);
@@ -561,41 +563,4 @@ impl Actor {
             desk.beside.opened = Some(self.machine.phase());
         }
     }
-}
-
-/// What an actor takes up next.
-enum Turn {
-    /// The records of the oldest step that waits.
-    Written(Result<(), Lost>),
-    /// The alarm went off.
-    Due,
-    Done(Done),
-    Read(Mail),
-}
-
-/// What was waited for, time, then replies, then new work.
-fn turn(lanes: &mut Lanes, is_due: bool, context: &mut Context<'_>) -> Poll<Turn> {
-    let Lanes {
-        outbox,
-        jobs,
-        inbox,
-        ..
-    } = lanes;
-    if let Some(ticket) = outbox.awaited()
-        && let Poll::Ready(written) = Pin::new(ticket).poll(context)
-    {
-        return Poll::Ready(Turn::Written(written));
-    }
-    if is_due {
-        return Poll::Ready(Turn::Due);
-    }
-    if let Poll::Ready(Some(done)) = jobs.poll_next(context) {
-        return Poll::Ready(Turn::Done(done));
-    }
-    if !outbox.is_full()
-        && let Poll::Ready(Some(mail)) = inbox.poll_recv(context)
-    {
-        return Poll::Ready(Turn::Read(mail));
-    }
-    Poll::Pending
 }
