@@ -1,78 +1,158 @@
 //! Packets of one speaker forwarded to N listeners: processor time of the forwarding thread for each,
-//! beside a bare loop of `recv` and connected `send`.
+//! beside a bare loop of `recv` and connected `send`, and beside Debian's Janus where it is installed.
 //!
 //! Real UDP sockets on loopback, packets of 200 bytes. `flow` keeps 16 packets under way, so that the
 //! thread never sleeps; `one` waits for each, so that the way into sleep and out of it counts, too.
-//! The two take turns. `x` is the median of the rounds' own ratios, with the least and the greatest.
+//! `mute` is `flow` with the speaker muted: processor time for a packet that is read and dropped (and
+//! listened to, whether somebody talks while muted), beside a bare loop of `recv`. Dropping is faster
+//! than speaking, so there the thread does sleep. Janus does not tell what it has dropped, so that
+//! cell is empty.
 //!
-//! `cargo bench -p openmic-benches --bench media` takes about half a minute; a number chooses a row.
-//! Forwarder and listeners run on processors of their own where there are two.
+//! The forwarders take turns. `x` is the median of the rounds' own ratios to the bare loop, with the
+//! least and the greatest.
+//!
+//! The gate has no row of its own, because no build goes without it: an open one is a load for each
+//! packet and another for each listener. `instructions` counts the whole way of a packet.
+//!
+//! `cargo bench -p openmic-benches --bench media` takes about a minute; numbers and paces
+//! choose rows. Forwarder and listeners run on processors of their own where there are two.
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use openmic_benches::fanout::Cores;
 use openmic_benches::{Room, Talk, Way};
 
 const LISTENERS: [usize; 5] = [1, 4, 8, 16, 64];
-const PACES: [(&str, u64); 2] = [("flow", 16), ("one", 1)];
+/// Packets under way.
+const FLOW: u64 = 16;
+const PACES: [(&str, u64); 2] = [("flow", FLOW), ("one", 1)];
+const MUTE: &str = "mute";
+/// Listeners of a muted speaker.
+const DEAF: usize = 8;
 const ROUNDS: usize = 9;
 const TURN: Duration = Duration::from_millis(150);
 
+struct Options {
+    words: Vec<String>,
+    rounds: usize,
+    turn: Duration,
+}
+
 fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let wanted: Vec<usize> = arguments
-        .iter()
-        .filter_map(|word| word.parse().ok())
-        .collect();
+    let (flags, words): (Vec<_>, Vec<_>) = std::env::args()
+        .skip(1)
+        .partition(|word| word.starts_with('-'));
     // A test run of all targets only wants to know that it works.
-    let once = arguments.iter().any(|word| word == "--test");
+    let once = flags.iter().any(|flag| flag == "--test");
     let (rounds, turn) = if once {
         (1, Duration::from_millis(5))
     } else {
         (ROUNDS, TURN)
     };
+    let options = Options {
+        words,
+        rounds,
+        turn,
+    };
     let cores = Cores::divide()?;
     if !cores.are_apart() {
         println!("one processor only: listeners are on the forwarder's, and in its way");
     }
-    println!("listeners  pace  bare, ns  openmic, ns  x");
+    let mut ways = vec![Way::Bare, Way::Openmic, Way::Janus];
+    ways.retain(|way| match way {
+        Way::Janus if once => false,
+        way => match way.missing(&cores) {
+            None => true,
+            Some(remedy) => {
+                println!("skipped: media/{way} ({remedy})");
+                false
+            }
+        },
+    });
+    println!("listeners  pace  bare, ns  openmic, ns  x                 janus, ns  x");
     for listeners in LISTENERS {
-        if !wanted.is_empty() && !wanted.contains(&listeners) {
+        let paces = PACES.map(|(pace, under_way)| {
+            let chosen = options.chooses(listeners, pace);
+            chosen.then_some((pace, under_way))
+        });
+        if paces.iter().all(Option::is_none) {
             continue;
         }
-        let mut rooms = [
-            Room::open(Way::Bare, listeners, &cores)?,
-            Room::open(Way::Openmic, listeners, &cores)?,
-        ];
-        for (pace, under_way) in PACES {
-            let mut taken = [Vec::new(), Vec::new()];
-            for round in 0..rounds {
-                for side in [round % 2, 1 - round % 2] {
-                    rooms[side].talk(turn / 5, under_way)?;
-                    taken[side].push(each(rooms[side].talk(turn, under_way)?));
-                }
-            }
-            let [bare, ours] = &taken;
-            let ratios = sorted(ours.iter().zip(bare).map(|(ours, bare)| ours / bare));
-            println!(
-                "{listeners:>9}  {pace:<4}  {:>8.0}  {:>11.0}  {:.2} ({:.2}-{:.2})",
-                median(&sorted(bare.iter().copied())),
-                median(&sorted(ours.iter().copied())),
-                median(&ratios),
-                ratios[0],
-                ratios[ratios.len() - 1],
-            );
+        let mut rooms = open(&ways, |way| Room::open(way, listeners, &cores))?;
+        for (pace, under_way) in paces.into_iter().flatten() {
+            row(&mut rooms, &options, listeners, pace, under_way)?;
         }
         let leaked: u64 = rooms.iter().map(Room::leaked).sum();
         anyhow::ensure!(leaked == 0, "{leaked} packets left through a closed gate");
     }
+    if options.chooses(DEAF, MUTE) {
+        let ways = [Way::Bare, Way::Openmic];
+        let mut rooms = open(&ways, |way| Room::open_muted(way, DEAF, &cores))?;
+        row(&mut rooms, &options, DEAF, MUTE, FLOW)?;
+    }
+    Ok(())
+}
+
+impl Options {
+    fn chooses(&self, listeners: usize, pace: &str) -> bool {
+        let (numbers, paces): (Vec<_>, Vec<_>) = self
+            .words
+            .iter()
+            .partition(|word| word.parse::<usize>().is_ok());
+        let number = listeners.to_string();
+        (numbers.is_empty() || numbers.contains(&&number))
+            && (paces.is_empty() || paces.iter().any(|word| *word == pace))
+    }
+}
+
+fn open(ways: &[Way], one: impl Fn(Way) -> anyhow::Result<Room>) -> anyhow::Result<Vec<Room>> {
+    ways.iter()
+        .map(|way| one(*way).with_context(|| format!("no room for {way}")))
+        .collect()
+}
+
+/// Lets the rooms take turns and prints what they took, the bare loop's first.
+fn row(
+    rooms: &mut [Room],
+    options: &Options,
+    listeners: usize,
+    pace: &str,
+    under_way: u64,
+) -> anyhow::Result<()> {
+    let mut taken: Vec<_> = rooms.iter().map(|_| Vec::new()).collect();
+    for round in 0..options.rounds {
+        for turn in 0..rooms.len() {
+            let side = (round + turn) % rooms.len();
+            rooms[side].talk(options.turn / 5, under_way)?;
+            taken[side].push(each(rooms[side].talk(options.turn, under_way)?));
+        }
+    }
+    let bare = &taken[0];
+    let mut cells = vec![format!(
+        "{listeners:>9}  {pace:<4}  {:>8.0}",
+        median(&sorted(bare.iter().copied()))
+    )];
+    // the widths are those of the head's words
+    for (others, width) in taken[1..].iter().zip([11, 9]) {
+        let ratios = sorted(others.iter().zip(bare).map(|(other, bare)| other / bare));
+        let ratio = format!(
+            "{:.2} ({:.2}-{:.2})",
+            median(&ratios),
+            ratios[0],
+            ratios[ratios.len() - 1]
+        );
+        let nanos = median(&sorted(others.iter().copied()));
+        cells.push(format!("{nanos:>width$.0}  {ratio:<16}"));
+    }
+    println!("{}", cells.join("  ").trim_end());
     Ok(())
 }
 
 /// Nanoseconds for a packet of one listener.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn each(talk: Talk) -> f64 {
-    talk.processor.as_nanos() as f64 / talk.forwarded.max(1) as f64
+    talk.processor.as_nanos() as f64 / talk.packets.max(1) as f64
 }
 
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {

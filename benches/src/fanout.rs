@@ -23,6 +23,7 @@ pub use history::delta_frame;
 pub(crate) use history::{History, read_frame};
 pub use house::{Role, serve};
 pub use load::{Load, Pace, Run};
+pub(crate) use peers::runs;
 pub use report::{Row, Table, keep};
 pub use server::{Contender, Door, Server, Setting, Usage};
 pub use stall::{Stall, stall};

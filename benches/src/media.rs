@@ -1,14 +1,17 @@
-//! Rooms with one speaker, to be forwarded to everybody else by the real media thread or by a bare
-//! loop of `recv` and connected `send`.
+//! Rooms with one speaker, to be forwarded to everybody else by the real media thread, by a bare
+//! loop of `recv` and connected `send`, or by Janus.
 //!
 //! The forwarding thread is on a processor of its own; speaker and listeners are one thread on the
 //! others, which never sleeps while it measures, so that no wake-up of theirs is billed to a send.
 
+mod janus;
+
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,6 +22,7 @@ use openmic_model::ParticipantId;
 
 use crate::fanout::Cores;
 use crate::schedstat::{of_thread, threads};
+use janus::{FIRST_STREAM, Janus};
 
 /// A packet of 20 ms of speech, as long as performance comparisons have them.
 const PACKET: usize = 200;
@@ -33,8 +37,31 @@ pub enum Way {
     /// A thread that blocks in `recv` and then makes one `send` on a connected socket for each
     /// listener, and does nothing else: no look at the packet, no header of its own, no counter.
     Bare,
-    /// `openmic-media`: its thread, its gate (open), every listener a participant.
+    /// `openmic-media`: its thread, its gate, every listener a participant.
     Openmic,
+    /// Janus: a remote publisher of its video room, every listener a target of `rtp_forward`. Of its
+    /// process only the thread that forwards is counted.
+    Janus,
+}
+
+impl Way {
+    /// Why it cannot be measured on this machine, and what would help.
+    pub fn missing(self, cores: &Cores) -> Option<String> {
+        match self {
+            Self::Bare | Self::Openmic => None,
+            Self::Janus => janus::missing(cores),
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Bare => "bare",
+            Self::Openmic => "openmic",
+            Self::Janus => "janus",
+        })
+    }
 }
 
 /// One speaker, its listeners and whoever forwards between them.
@@ -45,7 +72,11 @@ pub struct Room {
     /// Packets each listener has got.
     got: Vec<u64>,
     spoken: u64,
+    /// Nobody is to hear the speaker.
+    muted: bool,
     forwarder: Forwarder,
+    /// What the media thread counts.
+    metrics: prometheus::Registry,
     /// The forwarding thread's folder in `/proc`.
     clock: PathBuf,
 }
@@ -53,8 +84,8 @@ pub struct Room {
 /// What a stretch of talk took.
 #[derive(Debug, Clone, Copy)]
 pub struct Talk {
-    /// Packets that were handed to listeners.
-    pub forwarded: u64,
+    /// Packets that were handed to listeners, or dropped where the speaker is muted.
+    pub packets: u64,
     /// Processor time of the forwarding thread, the kernel's work for it included.
     pub processor: Duration,
 }
@@ -63,6 +94,7 @@ pub struct Talk {
 enum Forwarder {
     Bare {
         over: Arc<AtomicBool>,
+        dropped: Arc<AtomicU64>,
         thread: Option<JoinHandle<()>>,
     },
     Openmic {
@@ -70,28 +102,53 @@ enum Forwarder {
         /// Who drops them leaves.
         _legs: Vec<Leg>,
     },
+    Janus(Janus),
 }
 
 impl Room {
-    /// Opens one with so many listeners.
+    /// Opens one with so many listeners, its speaker unmuted.
     ///
     /// # Errors
     /// When a socket, a thread or a place in the meeting is not to be had.
     pub fn open(way: Way, listeners: usize, cores: &Cores) -> anyhow::Result<Self> {
+        Self::with(way, listeners, false, cores)
+    }
+
+    /// Opens one whose speaker is muted. The bare loop then only reads.
+    ///
+    /// # Errors
+    /// As [`Room::open`], and with Janus: it does not tell what it has dropped.
+    pub fn open_muted(way: Way, listeners: usize, cores: &Cores) -> anyhow::Result<Self> {
+        Self::with(way, listeners, true, cores)
+    }
+
+    fn with(way: Way, listeners: usize, muted: bool, cores: &Cores) -> anyhow::Result<Self> {
         let speaker = socket()?;
         let listeners: Vec<_> = (0..listeners)
             .map(|_| socket())
             .collect::<io::Result<_>>()?;
+        let metrics = prometheus::Registry::new();
         let before = threads("self")?;
         let (forwarder, door) = cores.on_the_servers(|| match way {
-            Way::Bare => bare(&speaker, &listeners),
-            Way::Openmic => openmic(&speaker, &listeners),
+            Way::Bare => bare(&speaker, if muted { &[] } else { &listeners }),
+            Way::Openmic => openmic(&speaker, &listeners, muted, &metrics),
+            Way::Janus => {
+                ensure!(!muted, "janus does not tell what it has dropped");
+                let janus = Janus::start(&listeners)?;
+                let door = janus.door();
+                Ok((Forwarder::Janus(janus), door))
+            }
         })?;
         speaker.connect(door)?;
-        let mut new = threads("self")?;
-        new.retain(|thread| !before.contains(thread));
-        let [thread] = &new[..] else {
-            anyhow::bail!("{} threads forward, not one", new.len());
+        let clock = if let Forwarder::Janus(janus) = &forwarder {
+            janus.thread()?
+        } else {
+            let mut new = threads("self")?;
+            new.retain(|thread| !before.contains(thread));
+            let [thread] = &new[..] else {
+                anyhow::bail!("{} threads forward, not one", new.len());
+            };
+            thread.clone()
         };
         let got = vec![0; listeners.len()];
         Ok(Self {
@@ -99,12 +156,15 @@ impl Room {
             listeners,
             got,
             spoken: 0,
+            muted,
             forwarder,
-            clock: thread.clone(),
+            metrics,
+            clock,
         })
     }
 
-    /// Speaks for so long, with at most so many packets under way, until all have been heard.
+    /// Speaks for so long, with at most so many packets under way, until all have been heard,
+    /// or dropped where the speaker is muted.
     ///
     /// # Errors
     /// When a packet is lost or is not what was to be heard.
@@ -113,7 +173,7 @@ impl Room {
         let mut moved = begun;
         loop {
             let over = begun.elapsed() >= lasts;
-            let heard = self.hear()?;
+            let heard = self.done()?;
             if over && heard == self.spoken {
                 break;
             }
@@ -136,8 +196,16 @@ impl Room {
             !processor.is_zero(),
             "the system does not count processor time"
         );
+        let each = if self.muted {
+            self.hear()?;
+            let unheard = self.got.iter().all(|got| *got == 0);
+            ensure!(unheard, "a muted speaker is heard");
+            1
+        } else {
+            self.listeners.len() as u64
+        };
         Ok(Talk {
-            forwarded: (self.spoken - spoken) * self.listeners.len() as u64,
+            packets: (self.spoken - spoken) * each,
             processor,
         })
     }
@@ -157,12 +225,21 @@ impl Room {
         Ok(())
     }
 
-    /// Makes visible what the media thread counts.
-    pub(crate) fn register(&self, metrics: &prometheus::Registry) -> prometheus::Result<()> {
-        match &self.forwarder {
-            Forwarder::Bare { .. } => Ok(()),
-            Forwarder::Openmic { media, .. } => media.metrics().register(metrics),
+    /// What the media thread counts.
+    pub(crate) fn metrics(&self) -> &prometheus::Registry {
+        &self.metrics
+    }
+
+    /// Of how many packets became what is to become of them.
+    fn done(&mut self) -> anyhow::Result<u64> {
+        if !self.muted {
+            return self.hear();
         }
+        Ok(match &self.forwarder {
+            Forwarder::Bare { dropped, .. } => dropped.load(Ordering::Acquire),
+            Forwarder::Openmic { .. } => gated(&self.metrics),
+            Forwarder::Janus(_) => 0,
+        })
     }
 
     /// Reads what is there; how many packets all of them have got.
@@ -186,7 +263,7 @@ impl Room {
     /// Payloads that left through a closed gate.
     pub fn leaked(&self) -> u64 {
         match &self.forwarder {
-            Forwarder::Bare { .. } => 0,
+            Forwarder::Bare { .. } | Forwarder::Janus(_) => 0,
             Forwarder::Openmic { media, .. } => media.metrics().leaked(),
         }
     }
@@ -195,13 +272,14 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         match &mut self.forwarder {
-            Forwarder::Bare { over, thread } => {
+            Forwarder::Bare { over, thread, .. } => {
                 over.store(true, Ordering::Release);
                 if thread.take().is_some_and(|thread| thread.join().is_err()) {
                     eprintln!("the bare loop ended by a panic");
                 }
             }
             Forwarder::Openmic { media, .. } => media.shutdown(),
+            Forwarder::Janus(_) => {} // ends by itself
         }
     }
 }
@@ -222,6 +300,8 @@ fn bare(speaker: &UdpSocket, listeners: &[UdpSocket]) -> anyhow::Result<(Forward
         .collect::<io::Result<_>>()?;
     let over = Arc::new(AtomicBool::new(false));
     let until = Arc::clone(&over);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let drops = Arc::clone(&dropped);
     let forward = move || {
         let mut buffer = [0; 1536];
         while !until.load(Ordering::Acquire) {
@@ -233,6 +313,9 @@ fn bare(speaker: &UdpSocket, listeners: &[UdpSocket]) -> anyhow::Result<(Forward
                     eprintln!("the bare loop cannot send: {error}");
                 }
             }
+            if leaving.is_empty() {
+                drops.fetch_add(1, Ordering::Release);
+            }
         }
     };
     let thread = Some(
@@ -240,25 +323,36 @@ fn bare(speaker: &UdpSocket, listeners: &[UdpSocket]) -> anyhow::Result<(Forward
             .name("bare".to_owned())
             .spawn(forward)?,
     );
-    Ok((Forwarder::Bare { over, thread }, door))
+    let bare = Forwarder::Bare {
+        over,
+        dropped,
+        thread,
+    };
+    Ok((bare, door))
 }
 
 fn openmic(
     speaker: &UdpSocket,
     listeners: &[UdpSocket],
+    muted: bool,
+    metrics: &prometheus::Registry,
 ) -> anyhow::Result<(Forwarder, SocketAddr)> {
     let media = Media::start(MediaConfig {
         // this speaker is faster than anybody can speak
         rate_limit: None,
+        // and a muted one is not heard at all
+        silence_tail: 0,
+        mute_keepalive: 0,
         ..MediaConfig::default()
     })?;
+    media.metrics().register(metrics)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
     let join = |name: String, at: &UdpSocket, speaks: bool| {
         let mut spec = JoinSpec::new(ParticipantId::parse(&name)?, Codec::Pcmu);
         spec.remote = Some(at.local_addr()?);
-        spec.starts_open = speaks;
+        spec.starts_open = speaks && !muted;
         spec.receive = if speaks {
             Receive::None
         } else {
@@ -275,13 +369,33 @@ fn openmic(
     Ok((Forwarder::Openmic { media, _legs: legs }, door))
 }
 
+/// How many packets the media thread has dropped because their speaker was muted.
+fn gated(metrics: &prometheus::Registry) -> u64 {
+    let families = metrics.gather();
+    let packets = families
+        .iter()
+        .find(|family| family.name() == "openmic_rtp_packets_total");
+    let gated = packets.and_then(|packets| {
+        packets.get_metric().iter().find(|metric| {
+            let mut labels = metric.get_label().iter();
+            labels.any(|label| label.name() == "gate" && label.value() == "muted")
+        })
+    });
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count"
+    )]
+    gated.map_or(0, |gated| gated.get_counter().get_value() as u64)
+}
+
 fn packet(number: u64) -> [u8; PACKET] {
     let header = Header {
         marker: number == 0,
         payload_type: 0,
         sequence: u16::try_from(number & 0xffff).expect("16 bits"),
         timestamp: u32::try_from((160 * number) & 0xffff_ffff).expect("32 bits"),
-        ssrc: 0x0bad_cafe,
+        ssrc: FIRST_STREAM,
     };
     let mut packet = [0x55; PACKET];
     packet[..HEADER_LEN].copy_from_slice(&header.to_bytes());

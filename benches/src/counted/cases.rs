@@ -320,8 +320,7 @@ fn publishes(times: usize) -> anyhow::Result<()> {
 
 fn forwards(times: usize) -> anyhow::Result<()> {
     let mut room = Room::open(Way::Openmic, 8, &Cores::divide()?)?;
-    let metrics = prometheus::Registry::new();
-    room.register(&metrics)?;
+    let metrics = room.metrics().clone();
     let turns = || total(&metrics, "openmic_media_loop_seconds");
     for _ in 0..times {
         let before = turns();

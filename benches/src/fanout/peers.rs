@@ -58,7 +58,8 @@ pub(super) fn missing_nats() -> Option<String> {
     (!runs("nats-server", "--version")).then(|| "apt-get install nats-server".to_owned())
 }
 
-fn runs(program: &str, question: &str) -> bool {
+/// Whether it is installed: it answers `question` and has no complaint.
+pub(crate) fn runs(program: &str, question: &str) -> bool {
     let asked = Command::new(program)
         .arg(question)
         .stdout(Stdio::null())
