@@ -11,8 +11,9 @@
 //! The forwarders take turns. `x` is the median of the rounds' own ratios to the bare loop, with the
 //! least and the greatest.
 //!
-//! The gate has no row of its own, because no build goes without it: an open one is a load for each
-//! packet and another for each listener. `instructions` counts the whole way of a packet.
+//! The gate has no row of its own, because no build goes without it. An open one is six instructions
+//! for each packet and six for each listener, loads and jumps that are not taken: 54 of the 2,500 that
+//! `forward` in `instructions` counts for 8 listeners, and the kernel's are not among those.
 //!
 //! `cargo bench -p openmic-benches --bench media` takes about a minute; numbers and paces
 //! choose rows. Forwarder and listeners run on processors of their own where there are two.
