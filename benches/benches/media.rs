@@ -1,6 +1,9 @@
 //! Packets of one speaker forwarded to N listeners: processor time of the forwarding thread for each,
 //! beside a bare loop of `recv` and connected `send`, and beside Debian's Janus where it is installed.
 //!
+//! `listening` is the bare loop once more, with a poll on the sockets it sends from, as openmic has one:
+//! those it sends to may speak. The kernel then calls that poll for each packet that has left.
+//!
 //! Real UDP sockets on loopback, packets of 200 bytes. `flow` keeps 16 packets under way, so that the
 //! thread never sleeps; `one` waits for each, so that the way into sleep and out of it counts, too.
 //! `mute` is `flow` with the speaker muted: processor time for a packet that is read and dropped (and
@@ -15,7 +18,7 @@
 //! for each packet and six for each listener, loads and jumps that are not taken: 54 of the 2,500 that
 //! `forward` in `instructions` counts for 8 listeners, and the kernel's are not among those.
 //!
-//! `cargo bench -p openmic-benches --bench media` takes about a minute; numbers and paces
+//! `cargo bench -p openmic-benches --bench media` takes a minute and a quarter; numbers and paces
 //! choose rows. Forwarder and listeners run on processors of their own where there are two.
 
 use std::time::Duration;
@@ -31,6 +34,8 @@ const PACES: [(&str, u64); 2] = [("flow", FLOW), ("one", 1)];
 const MUTE: &str = "mute";
 /// Listeners of a muted speaker.
 const DEAF: usize = 8;
+/// What is set beside the bare loop, and how wide its times are.
+const COLUMNS: [(Way, usize); 3] = [(Way::Listening, 13), (Way::Openmic, 11), (Way::Janus, 9)];
 const ROUNDS: usize = 9;
 const TURN: Duration = Duration::from_millis(150);
 
@@ -47,7 +52,8 @@ fn main() -> anyhow::Result<()> {
     // A test run of all targets only wants to know that it works.
     let once = flags.iter().any(|flag| flag == "--test");
     let (rounds, turn) = if once {
-        (1, Duration::from_millis(5))
+        // shorter, and the system may not have counted yet
+        (1, Duration::from_millis(40))
     } else {
         (ROUNDS, TURN)
     };
@@ -60,7 +66,7 @@ fn main() -> anyhow::Result<()> {
     if !cores.are_apart() {
         println!("one processor only: listeners are on the forwarder's, and in its way");
     }
-    let mut ways = vec![Way::Bare, Way::Openmic, Way::Janus];
+    let mut ways = vec![Way::Bare, Way::Listening, Way::Openmic, Way::Janus];
     ways.retain(|way| match way {
         Way::Janus if once => false,
         way => match way.missing(&cores) {
@@ -71,7 +77,12 @@ fn main() -> anyhow::Result<()> {
             }
         },
     });
-    println!("listeners  pace  bare, ns  openmic, ns  x                 janus, ns  x");
+    let others =
+        COLUMNS.map(|(way, width)| format!("{:>width$}  {:16}", format!("{way}, ns"), "x"));
+    println!(
+        "listeners  pace  bare, ns  {}",
+        others.join("  ").trim_end()
+    );
     for listeners in LISTENERS {
         let paces = PACES.map(|(pace, under_way)| {
             let chosen = options.chooses(listeners, pace);
@@ -84,10 +95,11 @@ fn main() -> anyhow::Result<()> {
         for (pace, under_way) in paces.into_iter().flatten() {
             row(&mut rooms, &options, listeners, pace, under_way)?;
         }
-        let leaked: u64 = rooms.iter().map(Room::leaked).sum();
+        let leaked: u64 = rooms.iter().map(|(_, room)| room.leaked()).sum();
         anyhow::ensure!(leaked == 0, "{leaked} packets left through a closed gate");
     }
     if options.chooses(DEAF, MUTE) {
+        // whoever sends nothing has nothing to pay for listening
         let ways = [Way::Bare, Way::Openmic];
         let mut rooms = open(&ways, |way| Room::open_muted(way, DEAF, &cores))?;
         row(&mut rooms, &options, DEAF, MUTE, FLOW)?;
@@ -107,15 +119,20 @@ impl Options {
     }
 }
 
-fn open(ways: &[Way], one: impl Fn(Way) -> anyhow::Result<Room>) -> anyhow::Result<Vec<Room>> {
-    ways.iter()
-        .map(|way| one(*way).with_context(|| format!("no room for {way}")))
-        .collect()
+fn open(
+    ways: &[Way],
+    one: impl Fn(Way) -> anyhow::Result<Room>,
+) -> anyhow::Result<Vec<(Way, Room)>> {
+    let room = |way: &Way| {
+        let room = one(*way).with_context(|| format!("no room for {way}"))?;
+        Ok((*way, room))
+    };
+    ways.iter().map(room).collect()
 }
 
 /// Lets the rooms take turns and prints what they took, the bare loop's first.
 fn row(
-    rooms: &mut [Room],
+    rooms: &mut [(Way, Room)],
     options: &Options,
     listeners: usize,
     pace: &str,
@@ -125,8 +142,9 @@ fn row(
     for round in 0..options.rounds {
         for turn in 0..rooms.len() {
             let side = (round + turn) % rooms.len();
-            rooms[side].talk(options.turn / 5, under_way)?;
-            taken[side].push(each(rooms[side].talk(options.turn, under_way)?));
+            let (_, room) = &mut rooms[side];
+            room.talk(options.turn / 5, under_way)?;
+            taken[side].push(each(room.talk(options.turn, under_way)?));
         }
     }
     let bare = &taken[0];
@@ -134,16 +152,19 @@ fn row(
         "{listeners:>9}  {pace:<4}  {:>8.0}",
         median(&sorted(bare.iter().copied()))
     )];
-    // the widths are those of the head's words
-    for (others, width) in taken[1..].iter().zip([11, 9]) {
-        let ratios = sorted(others.iter().zip(bare).map(|(other, bare)| other / bare));
+    for (way, width) in COLUMNS {
+        let Some(side) = rooms.iter().position(|(room, _)| *room == way) else {
+            cells.push(format!("{:width$}  {:16}", "", ""));
+            continue;
+        };
+        let ratios = sorted(taken[side].iter().zip(bare).map(|(one, bare)| one / bare));
         let ratio = format!(
             "{:.2} ({:.2}-{:.2})",
             median(&ratios),
             ratios[0],
             ratios[ratios.len() - 1]
         );
-        let nanos = median(&sorted(others.iter().copied()));
+        let nanos = median(&sorted(taken[side].iter().copied()));
         cells.push(format!("{nanos:>width$.0}  {ratio:<16}"));
     }
     println!("{}", cells.join("  ").trim_end());

@@ -37,6 +37,9 @@ pub enum Way {
     /// A thread that blocks in `recv` and then makes one `send` on a connected socket for each
     /// listener, and does nothing else: no look at the packet, no header of its own, no counter.
     Bare,
+    /// The same, with a poll that waits for what may arrive at the sockets it sends from. The kernel
+    /// calls that for each packet that has left, too.
+    Listening,
     /// `openmic-media`: its thread, its gate, every listener a participant.
     Openmic,
     /// Janus: a remote publisher of its video room, every listener a target of `rtp_forward`. Of its
@@ -48,7 +51,7 @@ impl Way {
     /// Why it cannot be measured on this machine, and what would help.
     pub fn missing(self, cores: &Cores) -> Option<String> {
         match self {
-            Self::Bare | Self::Openmic => None,
+            Self::Bare | Self::Listening | Self::Openmic => None,
             Self::Janus => janus::missing(cores),
         }
     }
@@ -58,6 +61,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Bare => "bare",
+            Self::Listening => "listening",
             Self::Openmic => "openmic",
             Self::Janus => "janus",
         })
@@ -95,6 +99,8 @@ enum Forwarder {
     Bare {
         over: Arc<AtomicBool>,
         dropped: Arc<AtomicU64>,
+        /// Waits for what arrives at the sockets it sends from.
+        _poll: Option<mio::Poll>,
         thread: Option<JoinHandle<()>>,
     },
     Openmic {
@@ -130,7 +136,10 @@ impl Room {
         let metrics = prometheus::Registry::new();
         let before = threads("self")?;
         let (forwarder, door) = cores.on_the_servers(|| match way {
-            Way::Bare => bare(&speaker, if muted { &[] } else { &listeners }),
+            Way::Bare | Way::Listening => {
+                let listeners = if muted { &[][..] } else { &listeners };
+                bare(&speaker, listeners, way == Way::Listening)
+            }
             Way::Openmic => openmic(&speaker, &listeners, muted, &metrics),
             Way::Janus => {
                 ensure!(!muted, "janus does not tell what it has dropped");
@@ -285,7 +294,11 @@ impl Drop for Room {
 }
 
 /// Where the speaker is to send.
-fn bare(speaker: &UdpSocket, listeners: &[UdpSocket]) -> anyhow::Result<(Forwarder, SocketAddr)> {
+fn bare(
+    speaker: &UdpSocket,
+    listeners: &[UdpSocket],
+    listening: bool,
+) -> anyhow::Result<(Forwarder, SocketAddr)> {
     let arriving = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     arriving.connect(speaker.local_addr()?)?;
     arriving.set_read_timeout(Some(GLANCE))?;
@@ -298,6 +311,7 @@ fn bare(speaker: &UdpSocket, listeners: &[UdpSocket]) -> anyhow::Result<(Forward
             Ok(socket)
         })
         .collect::<io::Result<_>>()?;
+    let poll = listening.then(|| wait_for(&leaving)).transpose()?;
     let over = Arc::new(AtomicBool::new(false));
     let until = Arc::clone(&over);
     let dropped = Arc::new(AtomicU64::new(0));
@@ -326,9 +340,22 @@ fn bare(speaker: &UdpSocket, listeners: &[UdpSocket]) -> anyhow::Result<(Forward
     let bare = Forwarder::Bare {
         over,
         dropped,
+        _poll: poll,
         thread,
     };
     Ok((bare, door))
+}
+
+fn wait_for(sockets: &[UdpSocket]) -> io::Result<mio::Poll> {
+    let poll = mio::Poll::new()?;
+    for (number, socket) in sockets.iter().enumerate() {
+        // what is registered is the socket, not this handle of it
+        let mut socket = mio::net::UdpSocket::from_std(socket.try_clone()?);
+        let token = mio::Token(number);
+        poll.registry()
+            .register(&mut socket, token, mio::Interest::READABLE)?;
+    }
+    Ok(poll)
 }
 
 fn openmic(
