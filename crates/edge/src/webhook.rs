@@ -23,6 +23,9 @@ use crate::metrics::{EdgeMetrics, Unqueued};
 /// Longest webhook: a full roster of 1,000 people is about 1 MB.
 const MAX_WEBHOOK: usize = 4 * 1024 * 1024;
 
+/// Its route.
+pub(crate) const CALLBACK: &str = "/callbacks/{key}";
+
 struct Webhook {
     engine: Engine,
     notifiers: Arc<Validator>,
@@ -43,7 +46,7 @@ pub(crate) fn routes(engine: Engine, notifiers: Arc<Validator>, metrics: &EdgeMe
         metrics: metrics.clone(),
     };
     Router::new()
-        .route("/callbacks/{key}", post(receive))
+        .route(CALLBACK, post(receive))
         .with_state(Arc::new(webhook))
 }
 

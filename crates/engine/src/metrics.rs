@@ -1,5 +1,6 @@
 //! What an operator can see of calls and commands.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use openmic_machine::{Ack, EndCause, Phase};
@@ -34,6 +35,7 @@ const RESULTS: [&str; 5] = [
     "busy",
     "duplicate",
 ];
+const PHASES: usize = Phase::ALL.len();
 const KEEP_ALIVE: [&str; 3] = ["done", "gone", "failed"];
 
 /// What an operator can see of the calls. Registered by whoever embeds the engine.
@@ -41,6 +43,11 @@ const KEEP_ALIVE: [&str; 3] = ["done", "gone", "failed"];
 pub struct EngineMetrics {
     pub(crate) calls: IntGaugeVec,
     pub(crate) transitions: IntCounterVec,
+    /// Of `transitions`, by two of [`Phase::ALL`], as soon as there is one: a series comes with
+    /// the first.
+    entered: [[OnceLock<IntCounter>; PHASES]; PHASES],
+    /// Of `calls`, by [`Phase::ALL`]; none of those that are over.
+    live: [Option<IntGauge>; PHASES],
     pub(crate) ended: IntCounterVec,
     pub(crate) panicked: IntCounter,
     pub(crate) setup: Histogram,
@@ -48,12 +55,16 @@ pub struct EngineMetrics {
     pub(crate) command_seconds: HistogramVec,
     pub(crate) evidence_seconds: HistogramVec,
     /// Of `commands` and `command_seconds`, by [`COMMANDS`] and [`VERDICTS`]: looked up once, and
-    /// not for every command.
+    /// not for every command, as are the others.
     settled: [[(IntCounter, Histogram); VERDICTS.len()]; COMMANDS.len()],
+    /// Of `evidence_seconds`, by [`COMMANDS`] and [`EVIDENCE`].
+    proved: [[Histogram; EVIDENCE.len()]; COMMANDS.len()],
     pub(crate) in_flight: IntGauge,
     pub(crate) late_evidence: IntCounter,
     pub(crate) unexpected: IntCounterVec,
     pub(crate) notifications: IntCounterVec,
+    /// Of `notifications`, by [`RESOURCES`] and [`RESULTS`].
+    notified: [[IntCounter; RESULTS.len()]; RESOURCES.len()],
     pub(crate) incoming: IntCounterVec,
     pub(crate) ringing: IntGauge,
     pub(crate) resyncs: IntCounter,
@@ -107,12 +118,36 @@ impl EngineMetrics {
                 (count, command_seconds.with_label_values(&labels))
             })
         });
+        let calls = IntGaugeVec::new(
+            Opts::new("openmic_calls", "Calls that are not over, by state."),
+            phases,
+        )
+        .expect("a name and labels without fault");
+        let evidence_seconds = histograms(
+            "openmic_command_evidence_seconds",
+            "From acceptance of a confirmed command to the evidence that came last.",
+            &["command", "evidence"],
+        );
+        let notifications = counters(
+            "openmic_notifications_total",
+            "Entries of webhooks with a valid token, by what became of them.",
+            &["resource", "result"],
+        );
         let metrics = Self {
-            calls: IntGaugeVec::new(
-                Opts::new("openmic_calls", "Calls that are not over, by state."),
-                phases,
-            )
-            .expect("a name and labels without fault"),
+            entered: Default::default(),
+            live: Phase::ALL.map(|phase| {
+                let is_live = phase != Phase::Terminated;
+                is_live.then(|| calls.with_label_values(&[phase.as_str()]))
+            }),
+            notified: RESOURCES.map(|resource| {
+                RESULTS.map(|result| notifications.with_label_values(&[resource, result]))
+            }),
+            proved: COMMANDS.map(|command| {
+                EVIDENCE.map(|evidence| {
+                    evidence_seconds.with_label_values(&[command.as_str(), evidence.as_str()])
+                })
+            }),
+            calls,
             transitions: counters(
                 "openmic_call_transitions_total",
                 "Changes of a call's state.",
@@ -138,11 +173,7 @@ impl EngineMetrics {
             commands,
             command_seconds,
             settled,
-            evidence_seconds: histograms(
-                "openmic_command_evidence_seconds",
-                "From acceptance of a confirmed command to the evidence that came last.",
-                &["command", "evidence"],
-            ),
+            evidence_seconds,
             in_flight: gauge("openmic_commands_in_flight", "Commands without a verdict."),
             late_evidence: counter(
                 "openmic_command_late_evidence_total",
@@ -153,11 +184,7 @@ impl EngineMetrics {
                 "Events that the call's state had no use for.",
                 &["state"],
             ),
-            notifications: counters(
-                "openmic_notifications_total",
-                "Entries of webhooks with a valid token, by what became of them.",
-                &["resource", "result"],
-            ),
+            notifications,
             incoming: counters(
                 "openmic_incoming_calls_total",
                 "Calls that rang, by how they stopped; refused: there was no room for them.",
@@ -186,29 +213,15 @@ impl EngineMetrics {
         metrics
     }
 
-    /// Creates every series, so that a dashboard shows zero rather than nothing.
+    /// Creates the other series, so that a dashboard shows zero rather than nothing.
     fn fill(&self) {
         for phase in Phase::ALL {
-            if phase != Phase::Terminated {
-                self.calls.with_label_values(&[phase.as_str()]);
-            }
             self.unexpected.with_label_values(&[phase.as_str()]);
         }
         for cause in EndCause::ALL {
             self.ended.with_label_values(&[cause.as_str()]);
         }
         self.ended.with_label_values(&["panicked"]);
-        for command in COMMANDS {
-            for evidence in EVIDENCE {
-                self.evidence_seconds
-                    .with_label_values(&[command.as_str(), evidence.as_str()]);
-            }
-        }
-        for resource in RESOURCES {
-            for result in RESULTS {
-                self.notifications.with_label_values(&[resource, result]);
-            }
-        }
         for result in crate::incoming::RESULTS {
             self.incoming.with_label_values(&[result]);
         }
@@ -243,12 +256,15 @@ impl EngineMetrics {
     }
 
     pub(crate) fn entered(&self, from: Phase, to: Phase) {
-        self.transitions
-            .with_label_values(&[from.as_str(), to.as_str()])
+        let labels = [from.as_str(), to.as_str()];
+        self.entered[from as usize][to as usize]
+            .get_or_init(|| self.transitions.with_label_values(&labels))
             .inc();
-        self.calls.with_label_values(&[from.as_str()]).dec();
-        if to != Phase::Terminated {
-            self.calls.with_label_values(&[to.as_str()]).inc();
+        if let Some(live) = &self.live[from as usize] {
+            live.dec();
+        }
+        if let Some(live) = &self.live[to as usize] {
+            live.inc();
         }
     }
 
@@ -260,6 +276,7 @@ impl EngineMetrics {
 
     /// Entries of a webhook, and what became of them.
     pub(crate) fn notified(&self, notifications: &[Notification], result: &'static str) {
+        let result = RESULTS.iter().position(|known| *known == result);
         for notification in notifications {
             let resource = match &notification.item {
                 Item::Call(_) | Item::Incoming(_) => "call",
@@ -267,8 +284,10 @@ impl EngineMetrics {
                 Item::Operation(_) => "operation",
                 Item::Other => "other",
             };
-            let labels = [resource, result];
-            self.notifications.with_label_values(&labels).inc();
+            let resource = RESOURCES.iter().position(|known| *known == resource);
+            if let (Some(resource), Some(result)) = (resource, result) {
+                self.notified[resource][result].inc();
+            }
         }
     }
 
@@ -293,19 +312,20 @@ impl EngineMetrics {
     }
 
     pub(crate) fn settled(&self, action: Action, verdict: &Verdict, took: Duration) {
-        let command = COMMANDS.iter().position(|command| *command == action);
+        let Some(command) = COMMANDS.iter().position(|command| *command == action) else {
+            return;
+        };
+        let seconds = took.as_secs_f64();
         let word = verdict.as_str();
-        let verdict_at = VERDICTS.iter().position(|verdict| *verdict == word);
-        if let (Some(command), Some(verdict_at)) = (command, verdict_at) {
-            let (count, seconds) = &self.settled[command][verdict_at];
+        if let Some(verdict) = VERDICTS.iter().position(|verdict| *verdict == word) {
+            let (count, histogram) = &self.settled[command][verdict];
             count.inc();
-            seconds.observe(took.as_secs_f64());
+            histogram.observe(seconds);
         }
-        if let Verdict::Confirmed { evidence, .. } = verdict {
-            let labels = [action.as_str(), evidence.as_str()];
-            self.evidence_seconds
-                .with_label_values(&labels)
-                .observe(took.as_secs_f64());
+        if let Verdict::Confirmed { evidence, .. } = verdict
+            && let Some(evidence) = EVIDENCE.iter().position(|known| known == evidence)
+        {
+            self.proved[command][evidence].observe(seconds);
         }
     }
 }

@@ -1,5 +1,4 @@
-use openmic_model::OperationKind;
-use openmic_wire::operation::{Casing, status_word};
+use openmic_model::{OperationKind, OperationStatus};
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -50,6 +49,22 @@ impl Delivery {
     }
 }
 
+const ACTIONS: [OperationKind; 4] = [
+    OperationKind::MuteParticipant,
+    OperationKind::UnmuteParticipant,
+    OperationKind::InviteParticipants,
+    OperationKind::MuteParticipants,
+];
+
+const fn action_word(kind: OperationKind) -> &'static str {
+    match kind {
+        OperationKind::MuteParticipant => "mute",
+        OperationKind::UnmuteParticipant => "unmute",
+        OperationKind::InviteParticipants => "invite",
+        OperationKind::MuteParticipants => "mute_all",
+    }
+}
+
 /// The local service's metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -63,6 +78,8 @@ pub(crate) struct Metrics {
     notifications: IntCounterVec,
     by_result: [IntCounter; 7],
     operations: IntCounterVec,
+    /// Of `operations`, by [`ACTIONS`] and whether it was completed.
+    by_end: [[IntCounter; 2]; ACTIONS.len()],
     faults: IntCounterVec,
     pub(crate) tokens: IntCounter,
 }
@@ -94,11 +111,10 @@ impl Metrics {
             &["action", "status"],
         )
         .expect(valid);
-        for action in ["mute", "unmute", "invite", "mute_all"] {
-            for status in ["completed", "failed"] {
-                operations.with_label_values(&[action, status]);
-            }
-        }
+        let by_end = ACTIONS.map(|kind| {
+            ["completed", "failed"]
+                .map(|status| operations.with_label_values(&[action_word(kind), status]))
+        });
         let faults = IntCounterVec::new(
             Opts::new(
                 "openmic_local_faults_total",
@@ -134,6 +150,7 @@ impl Metrics {
             )
             .expect(valid),
             operations,
+            by_end,
             faults,
             tokens: counter(
                 "openmic_local_tokens_total",
@@ -153,14 +170,15 @@ impl Metrics {
 
     /// Counts an operation that has ended.
     pub(crate) fn ended(&self, record: &Record) {
-        let action = match record.kind {
-            OperationKind::MuteParticipant => "mute",
-            OperationKind::UnmuteParticipant => "unmute",
-            OperationKind::InviteParticipants => "invite",
-            OperationKind::MuteParticipants => "mute_all",
+        let end = match record.operation.status {
+            OperationStatus::Completed => 0,
+            OperationStatus::Failed => 1,
+            // It has not.
+            OperationStatus::NotStarted | OperationStatus::Running => return,
         };
-        let status = status_word(record.operation.status, Casing::Camel);
-        self.operations.with_label_values(&[action, status]).inc();
+        if let Some(action) = ACTIONS.iter().position(|kind| *kind == record.kind) {
+            self.by_end[action][end].inc();
+        }
     }
 
     pub(crate) fn register(
