@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use openmic_wire::error;
 use reqwest::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER,
 };
-use reqwest::{Method, Response};
+use reqwest::{Method, Request, Response};
 use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
@@ -141,20 +142,21 @@ impl Transport {
         let mut text = Uuid::encode_buffer();
         let request_id: &str = Uuid::new_v4().hyphenated().encode_lower(&mut text);
         let method = Method::from_bytes(method.as_bytes()).expect("the labels are methods");
-        let mut request = self
-            .http
-            .request(method.clone(), url.clone())
-            .timeout(left.min(self.timeout))
-            .header(reqwest::header::AUTHORIZATION, token.header.clone())
-            .header(CLIENT_REQUEST_ID, request_id);
+        let mut request = Request::new(method, url.clone());
+        *request.timeout_mut() = Some(left.min(self.timeout));
+        let headers = request.headers_mut();
+        headers.insert(AUTHORIZATION, token.header.clone());
+        let id = HeaderValue::from_str(request_id).expect("digits and dashes");
+        headers.insert(CLIENT_REQUEST_ID, id);
         if let Some(body) = body {
-            let json = HeaderValue::from_static("application/json");
-            request = request.header(CONTENT_TYPE, json).body(body);
-        } else if method == Method::POST {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(body.into());
+        } else if *request.method() == Method::POST {
             // hyper leaves it out for an empty body, and some proxies answer 411 without it
-            request = request.header(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            let none = HeaderValue::from_static("0");
+            request.headers_mut().insert(CONTENT_LENGTH, none);
         }
-        let mut response = match request.send().await {
+        let mut response = match self.http.execute(request).await {
             Ok(response) => response,
             Err(error) => {
                 self.metrics.request(endpoint, None, begun.elapsed());

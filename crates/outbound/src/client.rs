@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client};
+use reqwest::{Certificate, Client, Method, Request};
 use url::Url;
 
 use crate::lookup::{Guarded, Lookup};
@@ -138,9 +138,11 @@ impl Outbound {
         body: Bytes,
     ) -> Result<Answer, PostError> {
         let client = self.client(url).map_err(PostError::Refused)?;
-        let request = client.post(url.clone()).headers(headers).body(body);
+        let mut request = Request::new(Method::POST, url.clone());
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(body.into());
         // The client's own time limit is one for all of it, the look-up and the body included.
-        let mut response = request.send().await?;
+        let mut response = client.execute(request).await?;
         let mut answer = Answer {
             status: response.status(),
             headers: std::mem::take(response.headers_mut()),
