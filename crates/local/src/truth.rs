@@ -357,7 +357,7 @@ impl Truth {
         line.clear();
         let mut members = Members(line);
         members.number("n", kept.last + 1);
-        members.text("at", kept.clock.read()?);
+        members.plain("at", kept.clock.read()?);
         members.number("us", us);
         members.fact(fact);
         // In the place of the first member's comma.

@@ -20,6 +20,18 @@ impl Members<'_> {
         self.value(value);
     }
 
+    /// A text without anything that must be escaped: a word or a GUID of ours, or an id.
+    pub(super) fn plain(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.quoted(value);
+    }
+
+    fn plain_if(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.plain(name, value);
+        }
+    }
+
     fn text_if(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(name, value);
@@ -31,13 +43,17 @@ impl Members<'_> {
         let odd =
             |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\');
         if value.bytes().fold(0, |any, byte| any | odd(byte)) == 0 {
-            self.0.push(b'"');
-            self.0.extend_from_slice(value.as_bytes());
-            self.0.push(b'"');
+            self.quoted(value);
         } else {
             let written = serde_json::to_writer(&mut *self.0, value);
             written.expect("memory takes a string");
         }
+    }
+
+    fn quoted(&mut self, value: &str) {
+        self.0.push(b'"');
+        self.0.extend_from_slice(value.as_bytes());
+        self.0.push(b'"');
     }
 
     pub(super) fn number(&mut self, name: &str, value: impl Serialize) {
@@ -52,14 +68,14 @@ impl Members<'_> {
         }
     }
 
-    fn texts<'t>(&mut self, name: &str, values: impl Iterator<Item = &'t str>) {
+    fn ids<'t>(&mut self, name: &str, values: impl Iterator<Item = &'t str>) {
         self.name(name);
         self.0.push(b'[');
         for (at, value) in values.enumerate() {
             if at > 0 {
                 self.0.push(b',');
             }
-            self.value(value);
+            self.quoted(value);
         }
         self.0.push(b']');
     }
@@ -68,7 +84,7 @@ impl Members<'_> {
     pub(super) fn fact(&mut self, fact: &Fact<'_>) {
         match fact {
             Fact::Started { format, base_url } => {
-                self.text("what", "started");
+                self.plain("what", "started");
                 self.number("format", format);
                 self.text("baseUrl", base_url);
             }
@@ -79,9 +95,9 @@ impl Members<'_> {
                 participant,
                 client_context,
             } => {
-                self.text("what", "asked");
-                self.text("request", request);
-                self.text("act", act.as_str());
+                self.plain("what", "asked");
+                self.plain("request", request);
+                self.plain("act", act.as_str());
                 self.text_if("call", *call);
                 self.text_if("participant", *participant);
                 self.text_if("clientContext", client_context.map(ClientContext::as_str));
@@ -96,16 +112,16 @@ impl Members<'_> {
                 operation,
                 client_context,
             } => {
-                self.text("what", "effect");
-                self.text("act", act.as_str());
-                self.text("by", by.as_str());
-                self.text_if("call", call.map(CallId::as_str));
-                self.text("participant", participant.as_str());
+                self.plain("what", "effect");
+                self.plain("act", act.as_str());
+                self.plain("by", by.as_str());
+                self.plain_if("call", call.map(CallId::as_str));
+                self.plain("participant", participant.as_str());
                 self.name("changed");
                 let changed: &[u8] = if *changed { b"true" } else { b"false" };
                 self.0.extend_from_slice(changed);
-                self.text_if("request", *request);
-                self.text_if("operation", operation.map(OperationId::as_str));
+                self.plain_if("request", *request);
+                self.plain_if("operation", operation.map(OperationId::as_str));
                 self.text_if("clientContext", client_context.map(ClientContext::as_str));
             }
             Fact::Life {
@@ -116,11 +132,11 @@ impl Members<'_> {
                 code,
                 subcode,
             } => {
-                self.text("what", "effect");
-                self.text("act", act.as_str());
-                self.text("call", call.as_str());
-                self.text_if("participant", participant.map(ParticipantId::as_str));
-                self.text_if("request", *request);
+                self.plain("what", "effect");
+                self.plain("act", act.as_str());
+                self.plain("call", call.as_str());
+                self.plain_if("participant", participant.map(ParticipantId::as_str));
+                self.plain_if("request", *request);
                 self.number_if("code", *code);
                 self.number_if("subcode", *subcode);
             }
@@ -129,8 +145,8 @@ impl Members<'_> {
                 status,
                 code,
             } => {
-                self.text("what", "answered");
-                self.text("request", request);
+                self.plain("what", "answered");
+                self.plain("request", request);
                 self.number_if("status", *status);
                 self.text_if("code", *code);
             }
@@ -140,10 +156,10 @@ impl Members<'_> {
                 call,
                 by,
             } => {
-                self.text("what", "fault");
+                self.plain("what", "fault");
                 self.text("fault", fault);
                 self.text("on", on);
-                self.text_if("call", call.map(CallId::as_str));
+                self.plain_if("call", call.map(CallId::as_str));
                 self.text("by", by);
             }
             Fact::Told {
@@ -153,11 +169,11 @@ impl Members<'_> {
                 result,
                 attempts,
             } => {
-                self.text("what", "told");
-                self.text("call", call.as_str());
+                self.plain("what", "told");
+                self.plain("call", call.as_str());
                 self.told(told);
-                self.text("message", message);
-                self.text("result", result);
+                self.plain("message", message);
+                self.plain("result", result);
                 self.number("attempts", attempts);
             }
         }
@@ -166,17 +182,17 @@ impl Members<'_> {
     fn told(&mut self, told: &Told<'_>) {
         match told {
             Told::Call { state } => {
-                self.text("of", "call");
-                self.text("state", state);
+                self.plain("of", "call");
+                self.plain("state", state);
             }
             Told::Operation {
                 operation,
                 status,
                 client_context,
             } => {
-                self.text("of", "operation");
-                self.text_if("operation", operation.map(OperationId::as_str));
-                self.text("status", status);
+                self.plain("of", "operation");
+                self.plain_if("operation", operation.map(OperationId::as_str));
+                self.plain("status", status);
                 self.text_if("clientContext", client_context.map(ClientContext::as_str));
             }
             Told::Roster {
@@ -184,10 +200,10 @@ impl Members<'_> {
                 entries,
                 muted,
             } => {
-                self.text("of", "roster");
+                self.plain("of", "roster");
                 self.number_if("sequenceNumber", *sequence_number);
                 self.number("entries", entries);
-                self.texts("muted", muted.iter().map(|id| id.as_str()));
+                self.ids("muted", muted.iter().map(|id| id.as_str()));
             }
         }
     }
