@@ -156,7 +156,7 @@ impl GraphClient {
         call: &CallId,
         deadline: Instant,
     ) -> Result<CallAnswer, RequestError> {
-        let url = self.url(format_args!("/communications/calls/{call}"));
+        let url = self.url(&format!("/communications/calls/{call}"));
         let body = whole(self.get(Endpoint::GetCall, &url, deadline).await?)?;
         call::decode(&body).map_err(RequestError::Unreadable)
     }
@@ -166,7 +166,7 @@ impl GraphClient {
     /// # Errors
     /// [`RequestError`]; the call may still be up.
     pub async fn delete_call(&self, call: &CallId, deadline: Instant) -> Result<(), RequestError> {
-        let url = self.url(format_args!("/communications/calls/{call}"));
+        let url = self.url(&format!("/communications/calls/{call}"));
         let answer = repeating(&self.transport.scope, deadline, true, || async {
             let sent = self
                 .transport
@@ -190,7 +190,7 @@ impl GraphClient {
         answer: &AnswerCall,
         deadline: Instant,
     ) -> Result<(), RequestError> {
-        let url = self.url(format_args!("/communications/calls/{call}/answer"));
+        let url = self.url(&format!("/communications/calls/{call}/answer"));
         self.ringing(Endpoint::Answer, &url, answer.encode().into(), deadline)
             .await
     }
@@ -205,7 +205,7 @@ impl GraphClient {
         how: &RejectCall,
         deadline: Instant,
     ) -> Result<(), RequestError> {
-        let url = self.url(format_args!("/communications/calls/{call}/reject"));
+        let url = self.url(&format!("/communications/calls/{call}/reject"));
         self.ringing(Endpoint::Reject, &url, how.encode().into(), deadline)
             .await
     }
@@ -231,7 +231,7 @@ impl GraphClient {
     /// # Errors
     /// [`RequestError`]; [`RequestError::Gone`] when the call does not exist any more.
     pub async fn keep_alive(&self, call: &CallId, deadline: Instant) -> Result<(), RequestError> {
-        let url = self.url(format_args!("/communications/calls/{call}/keepAlive"));
+        let url = self.url(&format!("/communications/calls/{call}/keepAlive"));
         let answer = repeating(&self.transport.scope, deadline, false, || async {
             let sent = self
                 .transport
@@ -259,7 +259,15 @@ impl GraphClient {
             Action::Mute => Endpoint::Mute,
             Action::Unmute => Endpoint::Unmute,
         };
-        let url = self.url(format_args!("/communications/calls/{call}/{action}"));
+        let url = self.url(
+            &[
+                "/communications/calls/",
+                call.as_str(),
+                "/",
+                action.as_str(),
+            ]
+            .concat(),
+        );
         let body = action::encode(context).into();
         let sent = self.transport.send(endpoint, &url, Some(body), deadline);
         act::outcome(sent.await)
@@ -275,7 +283,7 @@ impl GraphClient {
         call: &CallId,
         deadline: Instant,
     ) -> Result<Listing, RequestError> {
-        let mut url = self.url(format_args!("/communications/calls/{call}/participants"));
+        let mut url = self.url(&format!("/communications/calls/{call}/participants"));
         let mut listing = Listing {
             complete: true,
             ..Listing::default()
@@ -305,7 +313,7 @@ impl GraphClient {
         call: &CallId,
         deadline: Instant,
     ) -> Result<Vec<Value>, RequestError> {
-        let mut url = self.url(format_args!("/communications/calls/{call}/participants"));
+        let mut url = self.url(&format!("/communications/calls/{call}/participants"));
         let mut all = Vec::new();
         for _ in 0..MAX_PAGES {
             let body = whole(self.get(Endpoint::Participants, &url, deadline).await?)?;
@@ -332,9 +340,7 @@ impl GraphClient {
         id: &ParticipantId,
         deadline: Instant,
     ) -> Result<Option<Participant>, RequestError> {
-        let url = self.url(format_args!(
-            "/communications/calls/{call}/participants/{id}"
-        ));
+        let url = self.url(&format!("/communications/calls/{call}/participants/{id}"));
         let answer = match self.get(Endpoint::Participant, &url, deadline).await {
             Err(RequestError::Gone) => return Ok(None),
             answer => answer?,
@@ -355,7 +361,7 @@ impl GraphClient {
         id: &OperationId,
         deadline: Instant,
     ) -> Result<Option<Operation>, RequestError> {
-        let url = self.url(format_args!("/communications/calls/{call}/operations/{id}"));
+        let url = self.url(&format!("/communications/calls/{call}/operations/{id}"));
         let answer = match self.get(Endpoint::Operation, &url, deadline).await {
             Err(RequestError::Gone) => return Ok(None),
             Err(RequestError::Refused(no)) if matches!(no.status, 404 | 405 | 501) => {
@@ -451,11 +457,10 @@ impl GraphClient {
         .await
     }
 
-    pub(crate) fn url(&self, path: impl fmt::Display) -> Url {
+    pub(crate) fn url(&self, path: &str) -> Url {
         // Only the path is parsed.
         let mut url = self.transport.root.clone();
-        let below = url.path().trim_end_matches('/');
-        let path = format!("{below}{path}");
+        let path = [url.path().trim_end_matches('/'), path].concat();
         url.set_path(&path);
         url
     }

@@ -269,7 +269,9 @@ impl CommandId {
     ///
     /// Never the same twice, because what Graph does with a repeated one is undocumented.
     pub fn context(self, attempt: u8) -> ClientContext {
-        ClientContext(format!("u1.{self}.{attempt}").into())
+        let text = self.base32();
+        let text = std::str::from_utf8(&text).expect("letters and digits");
+        ClientContext(["u1.", text, ".", &attempt.to_string()].concat().into())
     }
 
     /// Reads back what [`CommandId::context`] wrote: the command and the attempt.
@@ -277,6 +279,14 @@ impl CommandId {
         let rest = context.as_str().strip_prefix("u1.")?;
         let (text, attempt) = rest.split_once('.')?;
         Some((Self::from_base32(text)?, attempt.parse().ok()?))
+    }
+
+    fn base32(self) -> [u8; 26] {
+        let mut text = [0; 26];
+        for (at, digit) in text.iter_mut().rev().enumerate() {
+            *digit = BASE32[((self.0 >> (at * 5)) & 31) as usize];
+        }
+        text
     }
 
     fn from_base32(text: &str) -> Option<Self> {
@@ -339,11 +349,7 @@ impl<'de> Deserialize<'de> for CommandId {
 
 impl fmt::Display for CommandId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 26];
-        for (at, digit) in text.iter_mut().rev().enumerate() {
-            *digit = BASE32[((self.0 >> (at * 5)) & 31) as usize];
-        }
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        f.write_str(std::str::from_utf8(&self.base32()).map_err(|_| fmt::Error)?)
     }
 }
 

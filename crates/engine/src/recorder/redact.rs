@@ -126,7 +126,15 @@ impl Recorder {
 
     /// Tells `text` from others, and no more.
     pub(super) fn mark(&self, text: &str) -> String {
-        format!("#{:016x}", self.hash(text))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut mark = String::with_capacity(17);
+        mark.push('#');
+        for byte in self.hash(text).to_be_bytes() {
+            for digit in [byte >> 4, byte & 15] {
+                mark.push(char::from(DIGITS[usize::from(digit)]));
+            }
+        }
+        mark
     }
 
     /// The bot's own context: how long it is, and its mark.
