@@ -15,8 +15,9 @@
 //! runtimes for all. On one worker there is no such chance: what remains is the work.
 //!
 //! `apart` is one at a time with a millisecond before each, as a bot unmutes: tasks sleep and caches
-//! have cooled, for the chain as well. The other rows begin the next one in the moment the last one ends,
-//! and the longer the chain of wake-ups between two, the sooner tokio hands it to another worker.
+//! have cooled, for the chain as well. The other rows begin the next one in the moment the last one
+//! ends, in the task that waited for it: tokio polls three tasks in a row that wake each other and hands the
+//! next to another worker, so a task more between two of them would be measured and not the unmute.
 //!
 //! So many are under way at once, again and again; each is timed by itself, and the processor time
 //! of the whole process is that of all of them. They take turns. A cell is the median of the

@@ -39,17 +39,21 @@ use tokio::task::JoinSet;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Runs all of `work` at once, each a task of its own, and returns how long it took until the last
-/// was done. To be called on a worker thread, or the way into the runtime is measured as well.
+/// Runs all of `work` at once, the last of it here and the others as tasks of their own, and returns
+/// how long it took until all was done. To be called on a worker thread, or the way into the runtime is measured as well.
 async fn at_once<F>(work: impl IntoIterator<Item = F>) -> anyhow::Result<Duration>
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let mut tasks = JoinSet::new();
-    let work: Vec<F> = work.into_iter().collect();
+    let mut work: Vec<F> = work.into_iter().collect();
+    let last = work.pop();
     let begun = Instant::now();
     for one in work {
         tasks.spawn(one);
+    }
+    if let Some(last) = last {
+        last.await?;
     }
     while let Some(done) = tasks.join_next().await {
         done??;

@@ -40,8 +40,9 @@ pub(crate) fn processor() -> Duration {
     Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
-/// Waits for `pause`, then runs all of `work` at once, each a task of its own, adds to `each` what one took from the
-/// beginning of all, and returns the processor time. To be called on a worker thread.
+/// Waits for `pause`, then runs all of `work` at once, adds to `each` what one took from its
+/// beginning, and returns the processor time. The last of it runs here, as where a bot waits for its
+/// own command, and the others are tasks of their own. To be called on a worker thread.
 pub(crate) async fn together<F>(
     work: impl IntoIterator<Item = F>,
     pause: Option<Duration>,
@@ -50,15 +51,20 @@ pub(crate) async fn together<F>(
 where
     F: Future<Output = anyhow::Result<Instant>> + Send + 'static,
 {
-    let work: Vec<F> = work.into_iter().collect();
+    let mut work: Vec<F> = work.into_iter().collect();
     if let Some(pause) = pause {
         sleep(pause).await;
     }
     let mut tasks = JoinSet::new();
     let before = processor();
+    let last = work.pop();
     for one in work {
         let begun = Instant::now();
         tasks.spawn(async move { Ok::<_, anyhow::Error>(one.await?.duration_since(begun)) });
+    }
+    if let Some(last) = last {
+        let begun = Instant::now();
+        each.push(last.await?.duration_since(begun));
     }
     while let Some(done) = tasks.join_next().await {
         each.push(done??);

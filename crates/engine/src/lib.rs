@@ -33,6 +33,8 @@
 //! It knows no HTTP server and no media.
 
 mod actor;
+mod awake;
+mod baton;
 mod call;
 mod command;
 mod engine;
@@ -52,6 +54,11 @@ mod registry;
 mod roster;
 mod sleep;
 mod supervise;
+/// What the baton is made of; loom's in its place in `tests/loom`.
+mod sync {
+    pub(crate) use std::sync::atomic::{AtomicUsize, Ordering};
+    pub(crate) use std::sync::{Mutex, PoisonError};
+}
 mod told;
 mod upstream;
 mod watch;

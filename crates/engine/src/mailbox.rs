@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -18,12 +18,21 @@ const IN_A_ROW: u8 = 64;
 
 /// What reads the letters, laid aside for as long as none come.
 pub(crate) trait Sleeper {
+    /// What reads while it is awake.
+    type Task: Task;
+
     /// Goes on reading.
     fn wake(self);
 }
 
+/// What reads the letters and waits for other things as well.
+pub(crate) trait Task {
+    /// Reads on, here or wherever it does so just now.
+    fn run(&self);
+}
+
 /// The mailbox, and the side that letters come from.
-pub(crate) struct Mailbox<T, S> {
+pub(crate) struct Mailbox<T, S: Sleeper> {
     /// Places that are free; whoever waits for one is served in turn.
     room: Semaphore,
     queue: Mutex<Queue<T, S>>,
@@ -31,7 +40,7 @@ pub(crate) struct Mailbox<T, S> {
     closed: tokio::sync::Notify,
 }
 
-struct Queue<T, S> {
+struct Queue<T, S: Sleeper> {
     letters: VecDeque<T>,
     reader: Reader<S>,
     /// The reader is gone: what comes now is read by nobody.
@@ -41,15 +50,17 @@ struct Queue<T, S> {
 }
 
 /// Who is to be told of a letter.
-enum Reader<S> {
+enum Reader<S: Sleeper> {
     /// It is reading.
     Busy,
     /// It waits for a letter.
     Waiting(Waker),
+    /// It waits for a letter, and whoever brings one may run it.
+    Lent(Weak<S::Task>),
     Asleep(S),
 }
 
-impl<S> Reader<S> {
+impl<S: Sleeper> Reader<S> {
     const fn take(&mut self) -> Self {
         std::mem::replace(self, Self::Busy)
     }
@@ -59,6 +70,11 @@ impl<S: Sleeper> Reader<S> {
     fn tell(self) {
         match self {
             Self::Busy => {}
+            Self::Lent(task) => {
+                if let Some(task) = task.upgrade() {
+                    task.run();
+                }
+            }
             Self::Waiting(reader) => reader.wake(),
             Self::Asleep(reader) => reader.wake(),
         }
@@ -157,6 +173,14 @@ impl<T, S: Sleeper> Mailbox<T, S> {
         Ok(())
     }
 
+    /// Has whoever brings the next letter run `task`, if the reader waits for one.
+    pub(crate) fn lend(&self, task: &Weak<S::Task>) {
+        let mut queue = self.queue.lock();
+        if matches!(queue.reader, Reader::Waiting(_)) {
+            queue.reader = Reader::Lent(Weak::clone(task));
+        }
+    }
+
     /// Takes away a reader that sleeps; nobody reads any more.
     pub(crate) fn evict(&self) -> Option<S> {
         let mut queue = self.queue.lock();
@@ -205,7 +229,7 @@ impl<T, S: Sleeper> fmt::Debug for Mailbox<T, S> {
 }
 
 /// Places that were reserved; those without a letter are given back.
-pub(crate) struct Places<'a, T, S> {
+pub(crate) struct Places<'a, T, S: Sleeper> {
     mailbox: &'a Mailbox<T, S>,
     left: usize,
 }
@@ -226,7 +250,7 @@ impl<T, S: Sleeper> Places<'_, T, S> {
     }
 }
 
-impl<T, S> Drop for Places<'_, T, S> {
+impl<T, S: Sleeper> Drop for Places<'_, T, S> {
     fn drop(&mut self) {
         self.mailbox.room.add_permits(self.left);
     }
@@ -325,11 +349,20 @@ mod tests {
 
     use super::*;
 
+    /// Nobody's.
+    struct Never;
+
+    impl Task for Never {
+        fn run(&self) {}
+    }
+
     /// Tells that it was woken.
     #[derive(Debug)]
     struct Heavy<'a>(&'a AtomicUsize);
 
     impl Sleeper for Heavy<'_> {
+        type Task = Never;
+
         fn wake(self) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::task;
 use tokio::time::{Instant, sleep_until};
 
+use crate::awake::{Awake, broke_off};
 use crate::call::Shared;
 use crate::engine::Inner;
 use crate::mailbox::Sleeper;
@@ -32,6 +33,8 @@ const AT_ONCE: usize = 64;
 pub(crate) struct Asleep(pub(crate) Box<Body>);
 
 impl Sleeper for Asleep {
+    type Task = Awake;
+
     /// Most letters are dealt with at once, so the call gets a task only if it has something to wait
     /// for: until then it runs in whoever sent the letter.
     fn wake(self) {
@@ -46,6 +49,7 @@ impl Sleeper for Asleep {
             debug_assert!(false, "whoever sleeps has told its runtime");
             return;
         };
+        let call = Arc::clone(&actor.call);
         let mut supervised = Box::pin(supervise(self.0));
         let inside = runtime.enter();
         let mut context = Context::from_waker(Waker::noop());
@@ -56,8 +60,8 @@ impl Sleeper for Asleep {
         match polled {
             Ok(Poll::Ready(())) => {}
             // Polled there anew, it hears of what it waits for.
-            Ok(Poll::Pending) => drop(runtime.spawn(supervised)),
-            Err(_) => tracing::error!("a call broke off by a fault of openmic"),
+            Ok(Poll::Pending) => Awake::go_on(supervised, call, &runtime),
+            Err(_) => broke_off(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the real actor against a scripted Graph over loopback sockets, and of the whole shell
 //! against a simulated one on virtual time.
 
+mod awake;
 mod crash;
 mod create;
 mod errands;

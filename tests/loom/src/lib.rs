@@ -1,20 +1,24 @@
-//! Every interleaving of the one piece that shares memory without a lock: the gate between a muted
-//! participant and the others, as it stands in `crates/media`, with loom's atomics under it.
+//! Every interleaving of what shares memory without waiting for a lock, with loom's atomics under
+//! it: the gate between a muted participant and the others, as it stands in `crates/media`, and the
+//! baton of whoever runs a call, as it stands in `crates/engine`.
 //!
 //! A package of its own and no `--cfg loom`: that would be set for every crate in the tree, and
 //! takes tokio's sockets away from those that need them.
 
 #![cfg(not(test))] // the gate's own tests run where it lives, with the atomics of std
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicBool as Flag, Ordering as Order};
+use loom::sync::atomic::{AtomicBool as Flag, AtomicUsize, Ordering as Order};
 use loom::thread;
 
-/// What the gate is made of here.
+/// What both are made of here.
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use loom::sync::Mutex;
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::PoisonError;
 }
 
 #[expect(
@@ -24,6 +28,10 @@ mod sync {
 #[path = "../../../crates/media/src/gate.rs"]
 mod gate;
 
+#[path = "../../../crates/engine/src/baton.rs"]
+mod baton;
+
+use baton::Baton;
 use gate::Gate;
 #[doc(hidden)]
 pub use gate::{Counters, Evidence};
@@ -137,4 +145,39 @@ pub fn an_open_gate_tells_its_moment() {
         assert_eq!(gate.open_from(seen, moment), Ok(1));
         media.join().expect("the media thread ends");
     });
+}
+
+/// Whatever was there before somebody came is seen, by them or by whoever ran it just then; nobody
+/// waits, and one runs at a time. Of three, three times taken off at any point.
+pub fn whoever_leaves_word_is_heard() {
+    loom::model(|| letters_are_read(2));
+    let mut bounded = loom::model::Builder::new();
+    bounded.preemption_bound = Some(3);
+    bounded.check(|| letters_are_read(3));
+}
+
+/// Each of `threads` brings one and has all read.
+fn letters_are_read(threads: usize) {
+    let letters = Arc::new(AtomicUsize::new(0));
+    let baton = Arc::new(Baton::new(0));
+    let bring = |letters: &AtomicUsize, baton: &Baton<usize>| {
+        letters.fetch_add(1, Order::Relaxed);
+        let over = baton.run(|read| {
+            *read = letters.load(Order::Relaxed);
+            ControlFlow::<()>::Continue(())
+        });
+        assert!(over.is_none());
+    };
+    let others: Vec<_> = (1..threads)
+        .map(|_| {
+            let (letters, baton) = (Arc::clone(&letters), Arc::clone(&baton));
+            thread::spawn(move || bring(&letters, &baton))
+        })
+        .collect();
+    bring(&letters, &baton);
+    for other in others {
+        other.join().expect("whoever brings a letter goes on");
+    }
+    let read = baton.run(|read| ControlFlow::Break(*read));
+    assert_eq!(read, Some(threads), "of so many letters");
 }

@@ -19,19 +19,21 @@ use openmic_journal::{Journal, RecoveredCall, Recovery};
 use openmic_machine::{Event, Machine, Phase, Refusal};
 use openmic_model::{Book, CallId, CallIntent, Record};
 use openmic_wire::raw::Named;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use super::start::Begins;
 use super::{Engine, Inner};
 use crate::actor::{Actor, Beginning, Carried};
+use crate::awake::Awake;
 use crate::call::{Owner, Shared};
 use crate::ledger::Ledger;
 use crate::mail::Inbox;
 use crate::outbox::Outbox;
 use crate::recorder::Sent;
 use crate::recorder::entry::How;
-use crate::supervise::{Body, Jobs, Lanes, Replies, hang_up, supervise};
+use crate::supervise::{Body, Jobs, Lanes, Replies, hang_up};
 
 /// Calls that are looked at and have not been answered for.
 const AT_ONCE: usize = 128;
@@ -384,7 +386,7 @@ impl Inner {
         };
         let actor = Actor {
             engine: Arc::clone(self),
-            call,
+            call: Arc::clone(&call),
             machine,
             beginning: Some(Box::new(beginning)),
             offered: false,
@@ -392,7 +394,7 @@ impl Inner {
             rested: false,
             carried,
         };
-        tokio::spawn(supervise(Body::new(actor, lanes)));
+        Awake::begin(Body::new(actor, lanes), call, &Handle::current());
     }
 }
 

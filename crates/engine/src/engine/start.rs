@@ -12,12 +12,14 @@ use openmic_model::{
 use openmic_wire::answer::AnswerCall;
 use openmic_wire::create::CreateCall;
 use openmic_wire::raw::Named;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Engine, Inner};
 use crate::actor::{Actor, Beginning, Carried};
+use crate::awake::Awake;
 use crate::call::{Call, Owner, Shared};
 use crate::errand::Errands;
 use crate::join::JoinError;
@@ -27,7 +29,7 @@ use crate::operations::Operations;
 use crate::outbox::Outbox;
 use crate::recorder::Flight;
 use crate::recorder::entry::How;
-use crate::supervise::{Body, Jobs, Lanes, Replies, supervise};
+use crate::supervise::{Body, Jobs, Lanes, Replies};
 use crate::told::Told;
 use crate::watch;
 
@@ -143,7 +145,8 @@ impl Engine {
             place: Some(place),
             orphan_patience,
         };
-        tokio::spawn(supervise(Body::new(actor, lanes)));
+        let body = Body::new(actor, lanes);
+        Awake::begin(body, Arc::clone(&shared), &Handle::current());
         let outcome = created.await;
         unclaimed.claim();
         outcome.map_err(|_| {
@@ -274,7 +277,7 @@ impl Drop for Unclaimed {
     fn drop(&mut self) {
         let Some(call) = self.0.take() else { return };
         if let Err(mpsc::error::TrySendError::Full(mail)) = call.mail.try_send(Mail::HangUp)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && let Ok(runtime) = Handle::try_current()
         {
             runtime.spawn(async move { call.mail.send(mail).await });
         }

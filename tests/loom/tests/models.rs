@@ -19,3 +19,8 @@ fn every_change_has_its_own_epoch() {
 fn an_open_gate_tells_its_moment() {
     openmic_loom::an_open_gate_tells_its_moment();
 }
+
+#[test]
+fn whoever_leaves_word_is_heard() {
+    openmic_loom::whoever_leaves_word_is_heard();
+}
