@@ -110,7 +110,7 @@ impl<'de> Visitor<'de> for Level {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json<'de>, A::Error> {
         let below = self.below()?;
         let mut object = Vec::new();
-        let mut many = BTreeSet::new();
+        let mut many = None;
         while let Some(name) = members.next_key_seed(Name)? {
             let value = members.next_value_seed(below)?;
             if is_known(&object, &mut many, &name) {
@@ -119,7 +119,7 @@ impl<'de> Visitor<'de> for Level {
                 return Err(A::Error::custom("an object names a member twice"));
             }
             if object.is_empty() {
-                object.reserve(USUAL);
+                object = Vec::with_capacity(USUAL);
             }
             object.push((name, value));
         }
@@ -128,13 +128,16 @@ impl<'de> Visitor<'de> for Level {
 }
 
 /// Whether `object` has that name; `many` are its names once they are too many to look through.
-fn is_known(object: &[(Cow<'_, str>, Json<'_>)], many: &mut BTreeSet<String>, name: &str) -> bool {
+fn is_known(
+    object: &[(Cow<'_, str>, Json<'_>)],
+    many: &mut Option<BTreeSet<String>>,
+    name: &str,
+) -> bool {
     if object.len() < FEW {
         return object.iter().any(|(known, _)| known == name);
     }
-    if many.is_empty() {
-        many.extend(object.iter().map(|(known, _)| known.as_ref().to_owned()));
-    }
+    let names = || object.iter().map(|(known, _)| known.as_ref().to_owned());
+    let many = many.get_or_insert_with(|| names().collect());
     !many.insert(name.to_owned())
 }
 
