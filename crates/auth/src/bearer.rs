@@ -28,9 +28,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, BearerError> {
     if values.next().is_some() {
         return Err(BearerError::Several);
     }
-    let value = std::str::from_utf8(value.as_bytes()).ok();
-    let value = value.filter(|value| value.is_ascii());
-    let value = value.ok_or(BearerError::NotBearer)?;
+    let value = std::str::from_utf8(value.as_bytes()).map_err(|_| BearerError::NotBearer)?;
     let (scheme, token) = value.split_once(' ').ok_or(BearerError::NotBearer)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(BearerError::NotBearer);
@@ -41,7 +39,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, BearerError> {
     if !token.is_empty() && token.bytes().fold(0, |any, byte| any | odd(byte)) == 0 {
         return Ok(token);
     }
-    Err(if token.contains(',') {
+    Err(if token.contains(',') && token.is_ascii() {
         BearerError::Several
     } else {
         BearerError::NotBearer
