@@ -8,7 +8,7 @@ pub(crate) use outbox::{CallNews, Everybody, News, Outbox};
 pub(crate) use parcel::leave_out;
 pub(crate) use sender::{Callback, Recipient, headers, run};
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ const FOREIGN_TENANT: &str = "99999999-9999-4999-8999-999999999999";
 pub(crate) struct Courier {
     keys: Arc<SigningKey>,
     /// One token per app and tenant, at most two for each registered app.
-    tokens: Mutex<HashMap<(AppId, TenantId), (Instant, HeaderValue)>>,
+    tokens: Mutex<BTreeMap<(AppId, TenantId), (Instant, HeaderValue)>>,
     outbound: Outbound,
     retries: Vec<Duration>,
     metrics: Metrics,

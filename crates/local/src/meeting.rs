@@ -12,7 +12,7 @@ mod invites;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +49,8 @@ pub(crate) struct State {
     /// Counts the roster's changes; the last one's number is on the entry it changed.
     sequence: u64,
     members: Vec<Member>,
-    calls: HashMap<CallId, Call>,
+    /// A few, mostly one: compared sooner than hashed.
+    calls: BTreeMap<CallId, Call>,
     /// Who is invited and not in yet.
     invites: Vec<Invite>,
     snapshot: Option<Everybody>,
