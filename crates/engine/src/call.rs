@@ -65,10 +65,8 @@ pub struct Status {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) owner: Arc<Owner>,
-    /// What somebody else's create said of callback and options.
-    pub(crate) named: Option<Box<Named>>,
-    /// The way to that callback.
-    pub(crate) lane: Option<Lane>,
+    /// Whom else it is told to.
+    pub(crate) webhook: Option<Box<Webhook>>,
     /// It rang and was answered, so that news of it may come by the app's key too.
     pub(crate) rang: bool,
     pub(crate) id: OnceLock<CallId>,
@@ -82,6 +80,15 @@ pub(crate) struct Shared {
     pub(crate) operations: Operations,
     pub(crate) errands: Errands,
     pub(crate) flight: Flight,
+}
+
+/// The callback that somebody else's create or answer named.
+#[derive(Debug)]
+pub(crate) struct Webhook {
+    /// What that said of callback and options.
+    pub(crate) named: Named,
+    /// The way there, where an engine relays.
+    pub(crate) lane: Option<Lane>,
 }
 
 impl Holder for Shared {
@@ -99,6 +106,11 @@ impl Shared {
         *self.flight.key()
     }
 
+    /// The way to the callback that somebody else named.
+    pub(crate) fn lane(&self) -> Option<&Lane> {
+        self.webhook.as_ref()?.lane.as_ref()
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         self.status.with(|status| status.phase) != Phase::Terminated
     }
@@ -108,7 +120,7 @@ impl Shared {
     /// Operations that the engine began are told as the bot knows them, once for each command they
     /// served; those that served none of its are left out.
     pub(crate) fn relay(&self, came: &Came<'_>, engine: &Inner) {
-        let (Some(lane), Some(relay)) = (&self.lane, &engine.relay) else {
+        let (Some(lane), Some(relay)) = (self.lane(), &engine.relay) else {
             return;
         };
         let bound = self.id.get();
@@ -200,7 +212,7 @@ impl Call {
     /// Callback and options of the body that [`crate::Engine::create`] was given, which its bot is
     /// to be shown in the place of ours; `None` for a call joined by [`crate::Engine::join`].
     pub fn named(&self) -> Option<&Named> {
-        self.shared.named.as_deref()
+        self.shared.webhook.as_ref().map(|webhook| &webhook.named)
     }
 
     /// Where the call stands now.

@@ -568,7 +568,7 @@ impl Engine {
     async fn flush(&self, until: Instant) {
         if let Some(relay) = &self.inner.relay {
             for call in self.inner.registry.all() {
-                if let Some(lane) = &call.lane {
+                if let Some(lane) = call.lane() {
                     lane.close();
                 }
             }

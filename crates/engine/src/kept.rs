@@ -15,12 +15,12 @@ use crate::join::Created;
 
 /// The answer that others are compared with.
 #[derive(Default)]
-pub(crate) struct Answers(Mutex<Option<Arc<[u8]>>>);
+pub(crate) struct Answers(Mutex<Option<Arc<Box<[u8]>>>>);
 
 /// A [`Created`] as a call keeps it, until somebody asks for the tree.
 pub(crate) struct Kept {
     /// A text of as many [`parts`] as the answer's.
-    like: Arc<[u8]>,
+    like: Arc<Box<[u8]>>,
     /// Where the answer differs: see [`differences`].
     differs: Box<[u8]>,
     whole: OnceLock<Box<Created>>,
@@ -104,7 +104,7 @@ impl fmt::Debug for Kept {
 impl Answers {
     /// A text like `raw`, and where that differs from it. What is like no answer so far is what the
     /// next ones are compared with.
-    fn compare(&self, raw: &[u8]) -> (Arc<[u8]>, Box<[u8]>) {
+    fn compare(&self, raw: &[u8]) -> (Arc<Box<[u8]>>, Box<[u8]>) {
         let like = self.0.lock().clone();
         if let Some(like) = like
             && let Some(differs) = differences(&like, raw)
@@ -112,7 +112,7 @@ impl Answers {
         {
             return (like, differs.into());
         }
-        let like: Arc<[u8]> = raw.into();
+        let like = Arc::new(Box::from(raw));
         *self.0.lock() = Some(Arc::clone(&like));
         (like, Box::default())
     }

@@ -128,16 +128,17 @@ struct Begun {
 
 #[derive(Debug, Default)]
 struct Ledger {
-    /// The latest command, here and not with the others: most calls have just one or two, and
-    /// then it costs no allocation.
+    /// The latest command, here and not with the others: many calls have just one, and then it
+    /// costs no allocation.
     latest: Option<Entry>,
-    older: VecDeque<Entry>,
-    /// None before the first POST.
-    posts: Option<Box<Posts>>,
+    /// None before the second command and the first POST.
+    rest: Option<Box<Rest>>,
 }
 
 #[derive(Debug, Default)]
-struct Posts {
+struct Rest {
+    /// Commands before the latest.
+    older: VecDeque<Entry>,
     begun: VecDeque<Begun>,
     /// The lead of the latest attempt that sent a POST.
     sent: Option<CommandId>,
@@ -145,30 +146,37 @@ struct Posts {
 
 impl Ledger {
     fn insert(&mut self, entry: Entry) {
-        let is_settled = |entry: &Entry| entry.open().is_none();
-        if self.older.len() + usize::from(self.latest.is_some()) >= KEPT
-            && let Some(at) = self.older.iter().position(is_settled)
-        {
-            self.older.remove(at);
-        }
-        if let Some(latest) = self.latest.replace(entry) {
-            if self.older.is_empty() {
-                self.older.reserve_exact(1);
+        let Some(latest) = self.latest.replace(entry) else {
+            return;
+        };
+        let older = &mut self.rest.get_or_insert_default().older;
+        if older.len() + 1 >= KEPT {
+            let is_settled = |entry: &Entry| entry.open().is_none();
+            if let Some(at) = older.iter().position(is_settled) {
+                older.remove(at);
             }
-            self.older.push_back(latest);
         }
+        if older.is_empty() {
+            older.reserve_exact(1);
+        }
+        older.push_back(latest);
+    }
+
+    fn older(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.rest.iter().flat_map(|rest| &rest.older)
     }
 
     fn oldest_first(&self) -> impl Iterator<Item = &Entry> {
-        self.older.iter().chain(&self.latest)
+        self.older().chain(&self.latest)
     }
 
     fn newest_first(&self) -> impl Iterator<Item = &Entry> {
-        self.latest.iter().chain(self.older.iter().rev())
+        self.latest.iter().chain(self.older().rev())
     }
 
     fn entry(&mut self, command: CommandId) -> Option<&mut Entry> {
-        let newest_first = self.latest.iter_mut().chain(self.older.iter_mut().rev());
+        let older = self.rest.iter_mut().flat_map(|rest| &mut rest.older);
+        let newest_first = self.latest.iter_mut().chain(older.rev());
         newest_first
             .into_iter()
             .find(|entry| entry.command == command)
@@ -176,11 +184,11 @@ impl Ledger {
 
     /// The lead of the latest attempt that sent a POST.
     fn sent(&self) -> Option<CommandId> {
-        self.posts.as_ref()?.sent
+        self.rest.as_ref()?.sent
     }
 
     fn has_sent(&mut self, lead: CommandId) {
-        self.posts.get_or_insert_default().sent = Some(lead);
+        self.rest.get_or_insert_default().sent = Some(lead);
     }
 }
 
@@ -289,9 +297,11 @@ impl Operations {
         let mut kept = self.0.lock();
         let is_back = |entry: &Entry| entry.command == command && entry.open().is_some();
         let latest = kept.latest.take_if(|entry| is_back(entry));
-        let before = kept.older.len();
-        kept.older.retain(|entry| !is_back(entry));
-        latest.is_some() || kept.older.len() < before
+        let before = kept.older().count();
+        if let Some(rest) = &mut kept.rest {
+            rest.older.retain(|entry| !is_back(entry));
+        }
+        latest.is_some() || kept.older().count() < before
     }
 
     /// Writes the verdict down and returns the time from acceptance to `now`; `None` when there was
@@ -325,7 +335,7 @@ impl Operations {
         let Some(operation) = &served.operation else {
             return;
         };
-        let begun = &mut kept.posts.get_or_insert_default().begun;
+        let begun = &mut kept.rest.get_or_insert_default().begun;
         if begun.iter().all(|begun| begun.operation != *operation) {
             if begun.len() >= KEPT {
                 begun.pop_front();
@@ -348,7 +358,7 @@ impl Operations {
         let kept = self.0.lock();
         let named = context.and_then(CommandId::from_context);
         let lead = named.map(|(lead, _)| lead).or_else(|| {
-            let mut begun = kept.posts.as_ref()?.begun.iter();
+            let mut begun = kept.rest.as_ref()?.begun.iter();
             let known = begun.find(|begun| Some(&begun.operation) == operation)?;
             Some(known.lead)
         })?;

@@ -208,7 +208,7 @@ pub(crate) async fn supervise(mut body: Box<Body>) {
     }
     call.flight.left(call.id.get(), &call.owner);
     engine.registry.remove(&call);
-    if let Some(lane) = &call.lane {
+    if let Some(lane) = call.lane() {
         lane.close();
     }
 }

@@ -268,7 +268,7 @@ impl Actor {
         let Some(reply) = beginning.and_then(|beginning| beginning.created.take()) else {
             return;
         };
-        if let Some(lane) = &self.call.lane {
+        if let Some(lane) = self.call.lane() {
             match &result {
                 Ok(created) => lane.open(Some(&created.id)),
                 Err(_) => lane.discard(),

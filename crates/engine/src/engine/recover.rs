@@ -252,7 +252,7 @@ impl Inner {
             let fresh = call.id.set(id.clone());
             debug_assert!(fresh.is_ok(), "nobody else has the call yet");
             call.flight.known(&id, Instant::now());
-            if let Some(lane) = &call.lane {
+            if let Some(lane) = call.lane() {
                 lane.open(Some(&id));
             }
             let opened = self.hub.topic(id);
@@ -287,7 +287,7 @@ impl Inner {
             .in_flight
             .sub(i64::try_from(open).unwrap_or_default());
         self.registry.remove(call);
-        if let Some(lane) = &call.lane {
+        if let Some(lane) = call.lane() {
             lane.close();
         }
     }

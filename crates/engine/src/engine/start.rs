@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{Engine, Inner};
 use crate::actor::{Actor, Beginning, Carried};
 use crate::awake::Awake;
-use crate::call::{Call, Owner, Shared};
+use crate::call::{Call, Owner, Shared, Webhook};
 use crate::errand::Errands;
 use crate::join::JoinError;
 use crate::ledger::Ledger;
@@ -186,15 +186,15 @@ impl Inner {
             kind,
             epoch,
         } = begins;
-        let lane = named.clone().and_then(|named| {
-            let relay = self.relay.as_ref()?;
-            Some(relay.lane(self.callback(&key).as_str(), named))
+        let webhook = named.map(|named| {
+            let relay = self.relay.as_ref();
+            let lane = relay.map(|relay| relay.lane(self.callback(&key).as_str(), named.clone()));
+            Box::new(Webhook { named, lane })
         });
         let shared = Arc::new(Shared {
             flight: Flight::new(self.recorder.as_ref(), &key),
             owner,
-            named: named.map(Box::new),
-            lane,
+            webhook,
             rang,
             id: OnceLock::new(),
             created: OnceLock::new(),

@@ -27,7 +27,7 @@ fn a_call_is_small() {
         ("of which its config", size_of::<Config>(), 256),
         ("of which lanes", size_of::<Lanes>(), 88),
         // Of which 48 are there for tests only.
-        ("shared", size_of::<Shared>(), 448),
+        ("shared", size_of::<Shared>(), 400),
         ("status and roster", size_of::<Told>(), 96),
         ("roster version", size_of::<RosterVersion>(), 64),
         ("participant", size_of::<Participant>(), 128),
