@@ -33,7 +33,7 @@ const PLAIN: u64 = 1 + WORDS.len() as u64;
 /// A roster of few entries as a tenth of the memory that [`Roster`] takes. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PackedRoster(
-    /// The number of entries, then of each how long it is and what it says.
+    /// Of each entry how long it is, twice that and one more where its id is a GUID, and what it says.
     Arc<[u8]>,
 );
 
@@ -51,15 +51,14 @@ impl PackedRoster {
             return None;
         }
         let mut all = Vec::new();
-        put(roster.len() as u64, &mut all);
         let mut one = Vec::new();
-        let mut before: &[MediaStream] = &[];
+        let mut before = Before::default();
         for entry in roster.iter() {
             one.clear();
-            put_entry(entry, before, &mut one);
-            put(one.len() as u64, &mut all);
+            let is_guid = put_entry(entry, &before, &mut one);
+            put((one.len() as u64) << 1 | u64::from(is_guid), &mut all);
             all.extend_from_slice(&one);
-            before = &entry.streams;
+            before = Before::of(entry);
         }
         Some(Self(all.into()))
     }
@@ -67,11 +66,12 @@ impl PackedRoster {
     /// The roster that it was made of.
     pub fn unpack(&self) -> Roster {
         let mut roster = Roster::default();
-        let mut before = Vec::new();
-        for entry in self.entries() {
-            let entry = entry_of(entry, &before).expect(PACKED);
-            before.clone_from(&entry.streams);
-            roster.apply(&Change::Upsert(Arc::new(entry)));
+        let mut last: Option<Arc<Participant>> = None;
+        for (is_guid, entry) in self.entries() {
+            let before = last.as_deref().map(Before::of).unwrap_or_default();
+            let entry = Arc::new(entry_of(is_guid, entry, &before).expect(PACKED));
+            last = Some(Arc::clone(&entry));
+            roster.apply(&Change::Upsert(entry));
         }
         roster
     }
@@ -79,17 +79,33 @@ impl PackedRoster {
     /// `isMuted` of the entry of `id`.
     pub fn is_muted(&self, id: &ParticipantId) -> Option<bool> {
         let mut wanted = Vec::with_capacity(40);
-        put_text(id.as_str(), &mut wanted);
-        self.entries().find_map(|entry| {
+        let is_guid = put_id(id, &mut wanted);
+        self.entries().find_map(|(has_guid, entry)| {
             let (flags, rest) = entry.split_first()?;
-            rest.starts_with(&wanted).then_some(flags & MUTED > 0)
+            let is_it = has_guid == is_guid && rest.starts_with(&wanted);
+            is_it.then_some(flags & MUTED > 0)
         })
     }
 
-    fn entries(&self) -> impl Iterator<Item = &[u8]> {
+    fn entries(&self) -> impl Iterator<Item = (bool, &[u8])> {
         let mut rest = &*self.0;
-        let count = take(&mut rest).expect(PACKED);
-        (0..count).map(move |_| piece(&mut rest).expect(PACKED))
+        std::iter::from_fn(move || (!rest.is_empty()).then(|| piece(&mut rest).expect(PACKED)))
+    }
+}
+
+/// What an entry mostly has like the one before it.
+#[derive(Default)]
+struct Before<'a> {
+    number: Option<u64>,
+    streams: &'a [MediaStream],
+}
+
+impl<'a> Before<'a> {
+    fn of(entry: &'a Participant) -> Self {
+        Self {
+            number: entry.roster_sequence_number,
+            streams: &entry.streams,
+        }
     }
 }
 
@@ -229,7 +245,8 @@ const KINDS: [IdentityKind; 5] = [
     IdentityKind::Other,
 ];
 
-fn put_entry(entry: &Participant, before: &[MediaStream], to: &mut Vec<u8>) {
+/// Whether its id is a GUID.
+fn put_entry(entry: &Participant, before: &Before<'_>, to: &mut Vec<u8>) -> bool {
     let Participant {
         id,
         identity,
@@ -249,19 +266,25 @@ fn put_entry(entry: &Participant, before: &[MediaStream], to: &mut Vec<u8>) {
             | flag(identity.display_name.is_some(), NAMED)
             | kind << KIND,
     );
-    put_text(id.as_str(), to);
+    let is_guid = put_id(id, to);
     for text in [&identity.id, &identity.display_name].into_iter().flatten() {
         put_text(text, to);
     }
+    let same_streams = streams == before.streams;
+    if same_streams && *roster_sequence_number == before.number {
+        put(0, to);
+        return is_guid;
+    }
+    let count = if same_streams {
+        0
+    } else {
+        streams.len() as u64 + 1
+    };
+    put(count + 1, to);
     if let Some(number) = roster_sequence_number {
         put(*number, to);
     }
-    if streams == before {
-        put(0, to);
-        return;
-    }
-    put(streams.len() as u64 + 1, to);
-    for stream in streams {
+    for stream in streams.iter().filter(|_| !same_streams) {
         let MediaStream {
             media_type,
             label,
@@ -275,28 +298,37 @@ fn put_entry(entry: &Participant, before: &[MediaStream], to: &mut Vec<u8>) {
             put_text(text, to);
         }
     }
+    is_guid
 }
 
-fn entry_of(mut from: &[u8], before: &[MediaStream]) -> Option<Participant> {
+fn entry_of(is_guid: bool, mut from: &[u8], before: &Before<'_>) -> Option<Participant> {
     let from = &mut from;
     let flags = *from.split_off_first()?;
     let has = |flag: u8| flags & flag > 0;
+    let id = if is_guid {
+        guid_text(from)?
+    } else {
+        text(from)?
+    };
+    let identity = Identity {
+        kind: *KINDS.get(usize::from(flags >> KIND))?,
+        id: if has(KNOWN) { Some(text(from)?) } else { None },
+        display_name: if has(NAMED) { Some(text(from)?) } else { None },
+    };
+    let streams = take(from)?.checked_sub(1);
+    let number = match streams {
+        None => before.number,
+        Some(_) if has(NUMBERED) => Some(take(from)?),
+        Some(_) => None,
+    };
     Some(Participant {
-        id: ParticipantId::parse(&text(from)?).ok()?,
-        identity: Identity {
-            kind: *KINDS.get(usize::from(flags >> KIND))?,
-            id: if has(KNOWN) { Some(text(from)?) } else { None },
-            display_name: if has(NAMED) { Some(text(from)?) } else { None },
-        },
+        id: ParticipantId::parse(&id).ok()?,
+        identity,
         is_muted: has(MUTED),
         in_lobby: has(LOBBY),
-        roster_sequence_number: if has(NUMBERED) {
-            Some(take(from)?)
-        } else {
-            None
-        },
-        streams: match take(from)?.checked_sub(1) {
-            None => before.to_vec(),
+        roster_sequence_number: number,
+        streams: match streams.and_then(|streams| streams.checked_sub(1)) {
+            None => before.streams.to_vec(),
             Some(count) => (0..count).map(|_| stream(from)).collect::<Option<_>>()?,
         },
     })
@@ -321,6 +353,16 @@ fn stream(from: &mut &[u8]) -> Option<MediaStream> {
     })
 }
 
+/// Whether it is a GUID, which is put without a word that says so.
+fn put_id(id: &ParticipantId, to: &mut Vec<u8>) -> bool {
+    let guid = guid(id.as_str());
+    match guid {
+        Some(guid) => to.extend_from_slice(&guid),
+        None => put_text(id.as_str(), to),
+    }
+    guid.is_some()
+}
+
 fn put_text(text: &str, to: &mut Vec<u8>) {
     if let Some(guid) = guid(text) {
         put(GUID, to);
@@ -336,17 +378,7 @@ fn put_text(text: &str, to: &mut Vec<u8>) {
 fn text(from: &mut &[u8]) -> Option<String> {
     let kind = take(from)?;
     if kind == GUID {
-        let bytes = from.split_off(..16)?;
-        let mut text = String::with_capacity(36);
-        for (at, byte) in bytes.iter().enumerate() {
-            if matches!(at, 4 | 6 | 8 | 10) {
-                text.push('-');
-            }
-            for digit in [byte >> 4, byte & 15] {
-                text.push(char::from_digit(digit.into(), 16)?);
-            }
-        }
-        return Some(text);
+        return guid_text(from);
     }
     match kind.checked_sub(PLAIN) {
         None => Some((*WORDS.get(usize::try_from(kind - 1).ok()?)?).to_owned()),
@@ -355,6 +387,20 @@ fn text(from: &mut &[u8]) -> Option<String> {
             Some(str::from_utf8(bytes).ok()?.to_owned())
         }
     }
+}
+
+fn guid_text(from: &mut &[u8]) -> Option<String> {
+    let bytes = from.split_off(..16)?;
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(digit.into(), 16)?);
+        }
+    }
+    Some(text)
 }
 
 /// The bits of a GUID in its canonical spelling.
@@ -397,10 +443,11 @@ fn take(from: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// As many bytes as the number in front of them says.
-fn piece<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(take(from)?).ok()?;
-    from.split_off(..length)
+/// As many bytes as half the number in front of them says, and whether that is odd.
+fn piece<'a>(from: &mut &'a [u8]) -> Option<(bool, &'a [u8])> {
+    let number = take(from)?;
+    let length = usize::try_from(number >> 1).ok()?;
+    Some((number & 1 == 1, from.split_off(..length)?))
 }
 
 #[cfg(test)]
