@@ -193,7 +193,8 @@ impl EdgeMetrics {
     /// - `openmic_http_requests_total{route,method,status_class}`, `route` as in the table of
     ///   routes, `unmatched` for the rest
     /// - `openmic_http_request_seconds{route}`, to the head of the answer
-    /// - `openmic_webhook_ack_seconds`, from a webhook's head to its 202
+    /// - `openmic_webhook_ack_seconds`, from a webhook's head to its 202, with what its call does
+    ///   about it at once
     /// - `openmic_webhooks_rejected_total{reason}`
     /// - `openmic_requests_rejected_total{reason}`: who was turned away at the door
     /// - `openmic_named_requests_total{result}`: POSTs with an `Idempotency-Key` or a

@@ -400,7 +400,7 @@ impl Actor {
             Mail::HangUp => self.step(&Event::HangUp, desk),
             Mail::Watched => {
                 // Before it is looked: whoever comes from now on writes again.
-                self.call.watch_told.store(false, Ordering::Relaxed);
+                self.call.watch_told.swap(false, Ordering::AcqRel);
                 self.look_for_subscribers(desk);
             }
             Mail::Gone => self.step(&Event::KeptAlive(openmic_machine::Ack::Gone), desk),
@@ -550,14 +550,14 @@ impl Actor {
             return false;
         }
         let fresh = self.call.id.set(id.clone());
-        debug_assert!(fresh.is_ok(), "only this task sets it");
+        debug_assert!(fresh.is_ok(), "only its actor sets it");
         self.known_as(id, desk);
         true
     }
 
     /// The call has its id: what is told of it can be.
     fn known_as(&self, id: &CallId, desk: &mut Desk<'_>) {
-        tracing::Span::current().record("id", id.as_str());
+        supervise::name_span(id);
         self.call.flight.known(id, desk.now);
         if !self.machine.is_over() && desk.topic.is_none() {
             desk.beside.opened = Some(self.machine.phase());

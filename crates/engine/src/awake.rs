@@ -8,16 +8,21 @@ use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use crate::baton::Baton;
+use crate::baton::{Baton, Ran};
 use crate::call::Shared;
 use crate::mailbox::Task;
-use crate::supervise::{Body, supervise};
+use crate::supervise::{Body, broke_off, supervise};
+
+/// How often whoever brings a letter runs the call for others who bring theirs meanwhile, before
+/// that is left to the task.
+const ROUNDS: usize = 4;
 
 /// A call until it sleeps or is over.
 type Supervised = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -31,6 +36,18 @@ pub(crate) struct Awake {
     supervised: Baton<Option<Supervised>>,
     /// Of the task.
     waker: Mutex<Waker>,
+    /// There is no task any more.
+    over: AtomicBool,
+}
+
+/// The task's part. With the task goes the call: the runtime is over, and whoever brings a letter
+/// must not run it on.
+struct Owned(Arc<Awake>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Release);
+    }
 }
 
 impl Awake {
@@ -41,14 +58,16 @@ impl Awake {
 
     /// Gives a task to a call that has run already.
     pub(crate) fn go_on(supervised: Supervised, call: Arc<Shared>, runtime: &Handle) {
-        let awake = Arc::new_cyclic(|this| Self {
+        let owned = Owned(Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             call,
             runtime: runtime.clone(),
             supervised: Baton::new(Some(supervised)),
             waker: Mutex::new(Waker::noop().clone()),
-        });
+            over: AtomicBool::new(false),
+        }));
         runtime.spawn(poll_fn(move |context| {
+            let Owned(awake) = &owned;
             awake.waker.lock().clone_from(context.waker());
             awake.poll(context)
         }));
@@ -56,7 +75,10 @@ impl Awake {
 
     /// Runs the call, unless somebody else does: then it is run once more there.
     fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        let over = self.supervised.run(|supervised| {
+        let ran = self.supervised.run(ROUNDS, |supervised| {
+            if self.over.load(Ordering::Acquire) {
+                self.let_go(supervised);
+            }
             let Some(running) = supervised else {
                 return ControlFlow::Break(());
             };
@@ -68,12 +90,26 @@ impl Awake {
                 return ControlFlow::Continue(());
             }
             if polled.is_err() {
-                broke_off();
+                broke_off(&self.call);
             }
-            *supervised = None;
+            self.let_go(supervised);
             ControlFlow::Break(())
         });
-        over.map_or(Poll::Pending, Poll::Ready)
+        match ran {
+            Ran::Seen => Poll::Pending,
+            Ran::Due => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Ran::Broke(()) => Poll::Ready(()),
+        }
+    }
+
+    fn let_go(&self, supervised: &mut Option<Supervised>) {
+        let gone = supervised.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(gone))).is_err() {
+            broke_off(&self.call);
+        }
     }
 }
 
@@ -86,9 +122,4 @@ impl Task for Awake {
             waker.wake();
         }
     }
-}
-
-/// Says that a call is gone although nothing ended it.
-pub(crate) fn broke_off() {
-    tracing::error!("a call broke off by a fault of openmic");
 }

@@ -13,6 +13,17 @@ pub(crate) struct Baton<T> {
     came: AtomicUsize,
 }
 
+/// What became of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ran<B> {
+    /// It has seen what was there before, or will where it runs just now.
+    Seen,
+    /// Somebody left word, and it ran so often already: somebody is to run it once more.
+    Due,
+    /// It broke off, and whoever left word is not heard.
+    Broke(B),
+}
+
 impl<T> Baton<T> {
     pub(crate) fn new(held: T) -> Self {
         Self {
@@ -21,27 +32,41 @@ impl<T> Baton<T> {
         }
     }
 
-    /// Has `run` see what was there before, here or wherever it runs just now; never waits. What it
-    /// breaks off with, if it does so here: whoever left word meanwhile is not heard then.
-    ///
-    /// `run` must not panic: nobody would run it any more.
-    pub(crate) fn run<B>(&self, mut run: impl FnMut(&mut T) -> ControlFlow<B>) -> Option<B> {
+    /// Has `run` see what was there before, here or wherever it runs just now; never waits. It runs
+    /// here at most `rounds` times, however many come meanwhile.
+    pub(crate) fn run<B>(
+        &self,
+        rounds: usize,
+        mut run: impl FnMut(&mut T) -> ControlFlow<B>,
+    ) -> Ran<B> {
         if self.came.fetch_add(1, Ordering::AcqRel) > 0 {
-            return None;
+            return Ran::Seen;
         }
-        loop {
+        let held = Held(&self.came);
+        for _ in 0..rounds {
             let came = self.came.load(Ordering::Acquire);
             let ran = run(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner));
             if let ControlFlow::Break(broken) = ran {
-                self.came.store(0, Ordering::Release);
-                return Some(broken);
+                return Ran::Broke(broken);
             }
             let left = self
                 .came
                 .compare_exchange(came, 0, Ordering::AcqRel, Ordering::Acquire);
             if left.is_ok() {
-                return None;
+                std::mem::forget(held);
+                return Ran::Seen;
             }
         }
+        Ran::Due
+    }
+}
+
+/// Dropped, the next who comes runs it; also after a panic.
+struct Held<'a>(&'a AtomicUsize);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // So that the next one sees what everybody saw who left word.
+        self.0.swap(0, Ordering::AcqRel);
     }
 }

@@ -263,8 +263,7 @@ impl Call {
     pub fn watched(&self) {
         let told = &self.shared.watch_told;
         // One letter for however many come at once.
-        if !told.swap(true, Ordering::Relaxed) && self.shared.mail.try_send(Mail::Watched).is_err()
-        {
+        if !told.swap(true, Ordering::AcqRel) && self.shared.mail.try_send(Mail::Watched).is_err() {
             told.store(false, Ordering::Relaxed);
             tracing::debug!(call = %self.id(), "no room to say that somebody watches");
         }

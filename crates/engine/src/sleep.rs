@@ -20,11 +20,11 @@ use tokio::sync::Notify;
 use tokio::task;
 use tokio::time::{Instant, sleep_until};
 
-use crate::awake::{Awake, broke_off};
+use crate::awake::Awake;
 use crate::call::Shared;
 use crate::engine::Inner;
 use crate::mailbox::Sleeper;
-use crate::supervise::{Body, supervise};
+use crate::supervise::{Body, broke_off, supervise};
 
 /// Calls that are woken before others get a turn.
 const AT_ONCE: usize = 64;
@@ -61,7 +61,7 @@ impl Sleeper for Asleep {
             Ok(Poll::Ready(())) => {}
             // Polled there anew, it hears of what it waits for.
             Ok(Poll::Pending) => Awake::go_on(supervised, call, &runtime),
-            Err(_) => broke_off(),
+            Err(_) => broke_off(&call),
         }
     }
 }

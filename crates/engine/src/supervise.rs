@@ -138,6 +138,25 @@ impl Replies {
     }
 }
 
+/// The span of a call.
+const SPAN: &str = "call";
+
+/// Has the call's span tell its id from now on; it may have none, and the span be of whoever
+/// brought a letter.
+pub(crate) fn name_span(id: &CallId) {
+    let span = tracing::Span::current();
+    let is_ours = |of: &tracing::Metadata<'_>| of.name() == SPAN && of.target() == module_path!();
+    if span.metadata().is_some_and(is_ours) {
+        span.record("id", id.as_str());
+    }
+}
+
+/// Says that a call is gone although nothing ended it.
+pub(crate) fn broke_off(call: &Shared) {
+    let id = call.id.get().map(CallId::as_str);
+    tracing::error!(call = id, "a call broke off by a fault of openmic");
+}
+
 /// Runs something of a call in the call's span, which is there only while it runs: subscribers hold
 /// a record of every span, and most calls wait most of the time.
 fn in_span<'a, F: Future>(
@@ -146,8 +165,7 @@ fn in_span<'a, F: Future>(
 ) -> impl Future<Output = F::Output> {
     poll_fn(move |context| {
         // The id is looked up only where somebody wants the span.
-        let span =
-            tracing::info_span!(parent: None, "call", id = call.id.get().map(CallId::as_str));
+        let span = tracing::info_span!(parent: None, SPAN, id = call.id.get().map(CallId::as_str));
         let _inside = span.entered();
         future.as_mut().poll(context)
     })

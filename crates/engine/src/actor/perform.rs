@@ -12,7 +12,6 @@ use openmic_model::{
 };
 use openmic_wire::create::CreateCall;
 use tokio::time::Instant;
-use tracing::Instrument as _;
 
 use super::{Actor, Desk, Done, Step};
 use crate::command::Outcome;
@@ -339,8 +338,6 @@ pub(super) fn spawn(
     job: impl Future<Output = Done> + Send + 'static,
 ) {
     let job = AssertUnwindSafe(job).catch_unwind();
-    let span = tracing::Span::current();
-    desk.lanes
-        .jobs
-        .begin(async move { job.await.unwrap_or_else(|_| lost()) }.instrument(span));
+    let job = async move { job.await.unwrap_or_else(|_| lost()) };
+    desk.lanes.jobs.begin(job);
 }
