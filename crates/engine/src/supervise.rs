@@ -14,6 +14,7 @@ use openmic_machine::{Ack, EndCause, Event, Phase, hang_up_pause};
 use openmic_model::{Accepted, Action, CallId, CommandId, Record, Verdict};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::actor::{Actor, Done, Step};
 use crate::call::Shared;
@@ -141,10 +142,15 @@ impl Replies {
 /// The span of a call.
 const SPAN: &str = "call";
 
+/// It begins of itself, whoever runs the call.
+fn span<'a>(id: impl FnOnce() -> Option<&'a str>) -> Span {
+    tracing::info_span!(parent: None, SPAN, id = id())
+}
+
 /// Has the call's span tell its id from now on; it may have none, and the span be of whoever
 /// brought a letter.
 pub(crate) fn name_span(id: &CallId) {
-    let span = tracing::Span::current();
+    let span = Span::current();
     let is_ours = |of: &tracing::Metadata<'_>| of.name() == SPAN && of.target() == module_path!();
     if span.metadata().is_some_and(is_ours) {
         span.record("id", id.as_str());
@@ -419,4 +425,48 @@ fn enter(engine: &Inner, call: &Shared, to: Phase) {
     let from = call.status.with(|status| status.phase);
     engine.metrics.entered(from, to);
     call.status.send_modify(|status| status.enter(to));
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+    use tracing::level_filters::LevelFilter;
+    use tracing::span::{Id, Record};
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+    use tracing_subscriber::registry::LookupSpan;
+
+    use super::*;
+
+    /// Notes the spans that learn something after they began.
+    #[derive(Clone, Default)]
+    struct Taught(Arc<Mutex<Vec<&'static str>>>);
+
+    impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Taught {
+        fn on_record(&self, id: &Id, _values: &Record<'_>, context: Context<'_, S>) {
+            self.0.lock().push(context.metadata(id).unwrap().name());
+        }
+    }
+
+    /// What learns the id of a call that is run in a span of whoever brought it a letter.
+    fn taught(calls: LevelFilter) -> Vec<&'static str> {
+        let taught = Taught::default();
+        let wanted = Targets::new()
+            .with_target("openmic_engine::supervise", calls)
+            .with_target("openmic_engine::supervise::tests", LevelFilter::INFO);
+        let subscriber = tracing_subscriber::registry().with(taught.clone().with_filter(wanted));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info_span!("request", id = 1).in_scope(|| {
+                let id = CallId::parse("call-1").unwrap();
+                span(|| None).in_scope(|| name_span(&id));
+            });
+        });
+        taught.0.lock().clone()
+    }
+
+    #[test]
+    fn a_call_names_its_own_span_or_none() {
+        assert_eq!(taught(LevelFilter::INFO), ["call"]);
+        assert!(taught(LevelFilter::OFF).is_empty());
+    }
 }
