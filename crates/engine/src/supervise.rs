@@ -171,8 +171,7 @@ fn in_span<'a, F: Future>(
 ) -> impl Future<Output = F::Output> {
     poll_fn(move |context| {
         // The id is looked up only where somebody wants the span.
-        let span = tracing::info_span!(parent: None, SPAN, id = call.id.get().map(CallId::as_str));
-        let _inside = span.entered();
+        let _inside = span(|| call.id.get().map(CallId::as_str)).entered();
         future.as_mut().poll(context)
     })
 }
