@@ -70,3 +70,39 @@ impl Drop for Held<'_> {
         self.0.swap(0, Ordering::AcqRel);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn nobody_runs_it_for_others_without_end() {
+        let baton = Baton::new(0);
+        let often = |rounds| {
+            baton.run(rounds, |runs| {
+                *runs += 1;
+                // Somebody comes in every run.
+                let other = baton.run(rounds, |_| ControlFlow::Break(()));
+                assert_eq!(other, Ran::Seen, "it is running");
+                ControlFlow::<()>::Continue(())
+            })
+        };
+        assert_eq!(often(4), Ran::Due);
+        assert_eq!(often(3), Ran::Due, "whoever had it has it no more");
+        let runs = baton.run(1, |runs| ControlFlow::Break(*runs));
+        assert_eq!(runs, Ran::Broke(7));
+    }
+
+    #[test]
+    fn a_panic_leaves_it_to_the_next() {
+        let baton = Baton::new(0);
+        let broken = catch_unwind(AssertUnwindSafe(|| {
+            baton.run(1, |_| -> ControlFlow<()> { panic!("a test asked for it") })
+        }));
+        assert!(broken.is_err());
+        let ran = baton.run(1, |runs| ControlFlow::Break(*runs));
+        assert_eq!(ran, Ran::Broke(0));
+    }
+}
