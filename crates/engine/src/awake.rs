@@ -1,8 +1,8 @@
 //! A call that is awake has a task, for what it waits for besides letters. A letter is read where
 //! it is brought: whoever brings it runs the call, and the task sleeps on.
 //!
-//! What a letter asks for is short and never waits, and so are the ways of a command and of its
-//! webhook a task shorter each.
+//! What a letter asks for is short and never waits. A command and its webhook each have a task less
+//! on their way.
 
 use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
