@@ -1,7 +1,8 @@
 //! Idle calls: memory, how fast they come to be, and the round trip of a command, beside bare
 //! tokio tasks and the actors of kameo and ractor.
 //!
-//! Each row is a process of its own. The peers are a workspace of their own, because they want
+//! Each row is three processes that take turns with those of the other rows, and shows the medians of them; a round trip
+//! in one is the median of nine rounds. The peers are a workspace of their own, because they want
 //! other features of tokio than the project: they are measured when they were built before,
 //!
 //! ```sh
@@ -9,7 +10,8 @@
 //! cargo bench --bench calls
 //! ```
 //!
-//! `OPENMIC_CALLS=1000,1000000` says how many calls; a million take 2 GiB and some minutes. Of several numbers an SVG file shows memory
+//! `OPENMIC_CALLS=1000,1000000` says how many calls; a million take 2 GiB and
+//! twenty minutes. Of several numbers an SVG file shows memory
 //! against calls.
 
 use std::env;
@@ -28,6 +30,8 @@ const MEASURE: &str = "--measure";
 /// is the same.
 const JOURNALED: &str = "openmic, journaled";
 const COUNTS: &str = "1000,10000,100000";
+/// Processes of each row.
+const SITTINGS: usize = 3;
 /// Worker threads of what is measured.
 const THREADS: usize = 2;
 
@@ -89,24 +93,33 @@ fn table(counts: &[usize]) -> anyhow::Result<()> {
             ("kameo", peers.as_ref()),
             ("ractor", peers.as_ref()),
         ];
-        for (kind, program) in rows {
-            let Some(program) = program else {
-                println!("| {count} | {kind} | not built, skipped | | | |");
-                continue;
-            };
-            let Measured {
+        let mut taken = rows.map(|_| Vec::new());
+        for sitting in 1..=SITTINGS {
+            for ((kind, program), taken) in rows.iter().zip(&mut taken) {
+                if let Some(program) = program {
+                    eprintln!("{count} calls, sitting {sitting} of {SITTINGS}: {kind}");
+                    taken.push(ask(program, kind, *count)?);
+                }
+            }
+        }
+        for ((kind, _), taken) in rows.iter().zip(taken) {
+            let Some(Measured {
                 bytes,
                 spawned,
                 p50,
                 p99,
-            } = ask(program, kind, *count)?;
+            }) = Measured::median(&taken)
+            else {
+                println!("| {count} | {kind} | not built, skipped | | | |");
+                continue;
+            };
             println!("| {count} | {kind} | {bytes:.0} | {spawned:.0} | {p50:.2} | {p99:.2} |");
             let calls = f64::from(u32::try_from(*count)?);
             let point = (calls, bytes * calls / 1e6);
-            match lines.iter_mut().find(|line| line.name == kind) {
+            match lines.iter_mut().find(|line| line.name == *kind) {
                 Some(line) => line.points.push(point),
                 None => lines.push(Line {
-                    name: kind.to_owned(),
+                    name: (*kind).to_owned(),
                     points: vec![point],
                 }),
             }

@@ -137,16 +137,24 @@ impl Bots {
 
     /// Every call unmutes at once, then mutes again, `times` times. Each unmute until its verdict, or
     /// until the last subscriber has the roster that says so; the mutes are not counted. `pause` is
-    /// before each.
+    /// before each. What is begun within `run_in` comes first and is
+    /// not counted.
     ///
     /// # Errors
     /// When a verdict is not `Confirmed`.
-    pub async fn timed(&self, times: usize, pause: Option<Duration>) -> anyhow::Result<Timed> {
+    pub async fn timed(
+        &self,
+        times: usize,
+        run_in: Duration,
+        pause: Option<Duration>,
+    ) -> anyhow::Result<Timed> {
         let calls = Arc::clone(&self.calls);
         let audience = self.audience.clone();
         let cycles = tokio::spawn(async move {
             let (mut each, mut processor) = (Vec::new(), Duration::ZERO);
-            for _ in 0..times {
+            let (counts_from, mut counted) = (Instant::now() + run_in, 0);
+            while counted < times {
+                let counts = Instant::now() >= counts_from;
                 let all = calls
                     .iter()
                     .cloned()
@@ -155,7 +163,12 @@ impl Bots {
                     confirmed(&call.unmute().await?)?;
                     heard(audience.as_deref()).await
                 });
-                processor += together(all, pause, &mut each).await?;
+                let took = together(all, pause, &mut each).await?;
+                if counts {
+                    (processor, counted) = (processor + took, counted + 1);
+                } else {
+                    each.clear();
+                }
                 let all = calls.iter().cloned();
                 at_once(all.map(async |call| confirmed(&call.mute().await?))).await?;
                 if let Some(audience) = &audience {

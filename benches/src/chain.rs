@@ -194,18 +194,31 @@ impl Chain {
     }
 
     /// All exchanges at once, `times` times: each until its answer and its webhook were there, or
-    /// until the last subscriber had it. `pause` is before each.
+    /// until the last subscriber had it. `pause` is before each. What is begun within `run_in` comes first and is
+    /// not counted.
     ///
     /// # Errors
     /// When an exchange fails.
-    pub async fn timed(&self, times: usize, pause: Option<Duration>) -> anyhow::Result<Timed> {
+    pub async fn timed(
+        &self,
+        times: usize,
+        run_in: Duration,
+        pause: Option<Duration>,
+    ) -> anyhow::Result<Timed> {
         let caller = Arc::clone(&self.caller);
         let cycles = tokio::spawn(async move {
             let (mut each, mut processor) = (Vec::new(), Duration::ZERO);
-            for _ in 0..times {
+            let (counts_from, mut counted) = (Instant::now() + run_in, 0);
+            while counted < times {
+                let counts = Instant::now() >= counts_from;
                 let width = caller.notified.len();
                 let all = (0..width).map(|number| exchange(Arc::clone(&caller), number));
-                processor += together(all, pause, &mut each).await?;
+                let took = together(all, pause, &mut each).await?;
+                if counts {
+                    (processor, counted) = (processor + took, counted + 1);
+                } else {
+                    each.clear();
+                }
             }
             Ok(Timed::of(each, processor))
         });

@@ -81,7 +81,7 @@ pub async fn measure(
     });
     let samples = samples.await??;
     drop(warm);
-    Ok(Measured::new(count, bytes, took, samples))
+    Ok(Measured::new(count, bytes, took, &samples))
 }
 
 pub(crate) fn bot(

@@ -34,7 +34,7 @@ pub async fn measure(count: usize) -> anyhow::Result<Measured> {
         let samples = Samples::of(count, |number| command(all[number].clone()));
         samples.await
     });
-    Ok(Measured::new(count, bytes, took, samples.await??))
+    Ok(Measured::new(count, bytes, took, &samples.await??))
 }
 
 async fn command(mail: mpsc::Sender<Box<Command>>) -> anyhow::Result<()> {

@@ -45,7 +45,7 @@ pub(crate) async fn measure(count: usize) -> anyhow::Result<Measured> {
         let samples = Samples::of(count, |number| command(all[number].clone()));
         samples.await
     });
-    Ok(Measured::new(count, bytes, took, samples.await??))
+    Ok(Measured::new(count, bytes, took, &samples.await??))
 }
 
 async fn command(call: ActorRef<Call>) -> anyhow::Result<()> {

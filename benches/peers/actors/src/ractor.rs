@@ -48,7 +48,7 @@ pub(crate) async fn measure(count: usize) -> anyhow::Result<Measured> {
         let samples = Samples::of(count, |number| command(all[number].clone()));
         samples.await
     });
-    Ok(Measured::new(count, bytes, took, samples.await??))
+    Ok(Measured::new(count, bytes, took, &samples.await??))
 }
 
 async fn command(call: ActorRef<Command>) -> anyhow::Result<()> {
