@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::actor::Served;
-use entry::Entry;
+use entry::{Entry, Plain};
 
 /// Operations kept per call; the oldest that has its verdict is forgotten first.
 const KEPT: usize = 256;
@@ -131,13 +131,16 @@ struct Ledger {
     /// The latest command, here and not with the others: many calls have just one, and then it
     /// costs no allocation.
     latest: Option<Entry>,
-    /// None before the second command and the first POST.
+    /// Commands before it that are plain, the oldest first.
+    #[expect(clippy::box_collection, reason = "one word in every call, not three")]
+    plain: Option<Box<Vec<Plain>>>,
+    /// None while all before it are plain and nothing was posted.
     rest: Option<Box<Rest>>,
 }
 
 #[derive(Debug, Default)]
 struct Rest {
-    /// Commands before the latest.
+    /// Commands before the latest that are not plain, or were not when the next one came.
     older: VecDeque<Entry>,
     begun: VecDeque<Begun>,
     /// The lead of the latest attempt that sent a POST.
@@ -145,35 +148,70 @@ struct Rest {
 }
 
 impl Ledger {
-    fn insert(&mut self, entry: Entry) {
+    fn insert(&mut self, mut entry: Entry) {
+        entry.number = self.next_number();
         let Some(latest) = self.latest.replace(entry) else {
             return;
         };
-        let older = &mut self.rest.get_or_insert_default().older;
-        if older.len() + 1 >= KEPT {
-            let is_settled = |entry: &Entry| entry.open().is_none();
-            if let Some(at) = older.iter().position(is_settled) {
-                older.remove(at);
-            }
+        if self.plain().len() + self.older().count() + 1 >= KEPT {
+            self.forget_oldest();
         }
+        if let Some(latest) = latest.plain() {
+            let plain = self.plain.get_or_insert_default();
+            // Twice as many as there are, and not four for the first.
+            if plain.len() == plain.capacity() {
+                plain.reserve_exact(plain.len().max(1));
+            }
+            plain.push(latest);
+            return;
+        }
+        let older = &mut self.rest.get_or_insert_default().older;
         if older.is_empty() {
             older.reserve_exact(1);
         }
         older.push_back(latest);
     }
 
+    fn next_number(&self) -> u32 {
+        let plain = self.plain().last().map(|plain| plain.number);
+        let others = self.others().map(|entry| entry.number);
+        others
+            .chain(plain)
+            .max()
+            .map_or(0, |last| last.saturating_add(1))
+    }
+
+    /// The oldest that has its verdict.
+    fn forget_oldest(&mut self) {
+        let is_settled = |(_, entry): &(usize, &Entry)| entry.open().is_none();
+        let settled = self.older().enumerate().find(is_settled);
+        let settled = settled.map(|(at, entry)| (at, entry.number));
+        let plain = self.plain().first().map_or(u32::MAX, |plain| plain.number);
+        if let Some((at, _)) = settled.filter(|(_, number)| *number < plain) {
+            if let Some(rest) = &mut self.rest {
+                rest.older.remove(at);
+            }
+        } else if let Some(plain) = &mut self.plain
+            && !plain.is_empty()
+        {
+            plain.remove(0);
+        }
+    }
+
+    fn plain(&self) -> &[Plain] {
+        self.plain.as_deref().map_or(&[], Vec::as_slice)
+    }
+
     fn older(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.rest.iter().flat_map(|rest| &rest.older)
     }
 
-    fn oldest_first(&self) -> impl Iterator<Item = &Entry> {
+    /// All that are not plain, among them all that are open, the oldest first.
+    fn others(&self) -> impl Iterator<Item = &Entry> {
         self.older().chain(&self.latest)
     }
 
-    fn newest_first(&self) -> impl Iterator<Item = &Entry> {
-        self.latest.iter().chain(self.older().rev())
-    }
-
+    /// One that is not plain.
     fn entry(&mut self, command: CommandId) -> Option<&mut Entry> {
         let older = self.rest.iter_mut().flat_map(|rest| &mut rest.older);
         let newest_first = self.latest.iter_mut().chain(older.rev());
@@ -240,7 +278,7 @@ impl Operations {
             }
         }
         let kept = self.0.lock();
-        let open = kept.oldest_first();
+        let open = kept.others();
         open.filter(|entry| entry.open().is_some()).count()
     }
 
@@ -270,7 +308,7 @@ impl Operations {
     /// nobody knows what a POST came to, else `ended`.
     pub(crate) fn broken(&self, ended: &Verdict) -> Vec<Broken> {
         let kept = self.0.lock();
-        let entries = kept.oldest_first();
+        let entries = kept.others();
         let open = entries.filter_map(|entry| Some((entry, entry.open()?)));
         open.map(|(entry, open)| {
             let lead = entry.lead();
@@ -362,11 +400,17 @@ impl Operations {
             let known = begun.find(|begun| Some(&begun.operation) == operation)?;
             Some(known.lead)
         })?;
-        let served = kept
-            .oldest_first()
-            .filter(|entry| entry.lead() == Some(lead));
-        let known = |entry: &Entry| (entry.operation(), entry.client_context().cloned());
-        Some(served.map(known).collect())
+        let is_served = |entry: &Entry| entry.lead() == Some(lead);
+        let known = |entry: &Entry| {
+            let context = entry.client_context().cloned();
+            (entry.number, (entry.operation(), context))
+        };
+        let others = kept.others().filter(|entry| is_served(entry)).map(known);
+        let plain = kept.plain().iter().map(|plain| Entry::from(*plain));
+        let plain = plain.filter(is_served).map(|entry| known(&entry));
+        let mut served: Vec<_> = others.chain(plain).collect();
+        served.sort_by_key(|(number, _)| *number);
+        Some(served.into_iter().map(|(_, known)| known).collect())
     }
 
     pub(crate) fn of(&self, command: CommandId) -> Option<OperationRecord> {
@@ -379,7 +423,102 @@ impl Operations {
 
     fn find(&self, wanted: impl Fn(&Entry) -> bool) -> Option<OperationRecord> {
         let kept = self.0.lock();
-        let mut newest_first = kept.newest_first();
-        newest_first.find(|entry| wanted(entry)).map(Entry::record)
+        if let Some(entry) = kept.others().find(|entry| wanted(entry)) {
+            return Some(entry.record());
+        }
+        let mut plain = kept.plain().iter().map(|plain| Entry::from(*plain));
+        plain.find(wanted).map(|entry| entry.record())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn give(operations: &Operations, bits: u128) {
+        let given = Given {
+            command: CommandId::new(bits),
+            action: Action::Unmute,
+            operation: None,
+            client_context: None,
+            repeat: None,
+        };
+        operations.insert(given, Instant::now());
+    }
+
+    fn refused() -> Verdict {
+        Verdict::Refused {
+            status: 403,
+            code: "8541".to_owned(),
+            message: "no".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_oldest_that_has_its_verdict_is_forgotten_first_whatever_it_is() {
+        let operations = Operations::default();
+        let verdicts = [Verdict::Already, refused(), Verdict::Already];
+        let beyond = 100;
+        let all = (KEPT + beyond) as u128;
+        // The very first stays open.
+        give(&operations, 0);
+        for bits in 1..all {
+            give(&operations, bits);
+            let verdict = &verdicts[(bits % 3) as usize];
+            let settled = operations.settle(CommandId::new(bits), verdict, Instant::now());
+            assert!(settled.is_some());
+            let again = operations.settle(CommandId::new(bits), &refused(), Instant::now());
+            assert_eq!(again, None, "the first verdict stays");
+        }
+        let first = operations.of(CommandId::new(0)).expect("it is open");
+        assert_eq!(first.verdict, None);
+        for bits in 1..all {
+            let found = operations.of(CommandId::new(bits));
+            let by_id = operations.get(&OperationId::of_guid(bits));
+            assert_eq!(found, by_id);
+            let verdict = found.map(|record| record.verdict);
+            let is_kept = bits > beyond as u128;
+            let wanted = is_kept.then(|| Some(verdicts[(bits % 3) as usize].clone()));
+            assert_eq!(verdict, wanted, "of {bits}");
+        }
+    }
+
+    #[test]
+    fn those_behind_an_operation_are_told_in_their_order() {
+        let operations = Operations::default();
+        let lead = CommandId::new(1);
+        let served = Served {
+            lead,
+            operation: OperationId::parse("graphs").ok(),
+            commands: (0..3).map(CommandId::new).collect(),
+        };
+        for bits in 0..3 {
+            give(&operations, bits);
+        }
+        operations.pursue(&served, true);
+        for bits in 0..3 {
+            let command = CommandId::new(bits);
+            assert!(
+                operations
+                    .settle(command, &Verdict::Already, Instant::now())
+                    .is_some()
+            );
+            give(&operations, 10 + bits);
+        }
+        let behind = operations.behind(None, served.operation.as_ref());
+        let known = (0..3).map(|bits| (OperationId::of_guid(bits), None));
+        assert_eq!(behind, Some(known.collect()));
+    }
+
+    #[test]
+    fn the_second_plain_command_of_a_call_takes_little() {
+        let operations = Operations::default();
+        for bits in 0..2 {
+            give(&operations, bits);
+            operations.settle(CommandId::new(bits), &Verdict::Already, Instant::now());
+        }
+        let kept = operations.0.lock();
+        assert!(kept.rest.is_none());
+        assert_eq!(kept.plain.as_ref().map(|plain| plain.capacity()), Some(1));
     }
 }

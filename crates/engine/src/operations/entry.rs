@@ -15,16 +15,35 @@ pub(super) struct Entry {
     fate: Fate,
     /// What few commands have.
     rare: Option<Box<Rare>>,
+    /// Its place among the commands of the call.
+    pub(super) number: u32,
     pub(super) action: Action,
     /// The attempt that pursued it was named after itself.
     leads: bool,
 }
 
+/// A command that has its verdict, and of which there is nothing else to say than of most: three of
+/// them take as much as one [`Entry`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plain {
+    /// The command's bits, without their alignment.
+    command: [u8; 16],
+    pub(super) number: u32,
+    success: Success,
+    action: Action,
+    leads: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Success {
+    Confirmed(Evidence, RosterSeen),
+    Already,
+}
+
 #[derive(Debug)]
 enum Fate {
     Open(Open),
-    Confirmed(Evidence, RosterSeen),
-    Already,
+    Success(Success),
     Other(Box<Verdict>),
 }
 
@@ -38,7 +57,7 @@ pub(super) struct Open {
     pub(super) decided: Option<Box<Verdict>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Rare {
     client_context: Option<ClientContext>,
     /// Where that is not the GUID of the command's bits.
@@ -73,9 +92,32 @@ impl Entry {
                     lead: None,
                 })
             }),
+            number: 0,
             action,
             leads: false,
         }
+    }
+
+    /// As one that takes less; `None` when that would lose something.
+    pub(super) fn plain(&self) -> Option<Plain> {
+        let Self {
+            command,
+            fate: Fate::Success(success),
+            rare: None,
+            number,
+            action,
+            leads,
+        } = *self
+        else {
+            return None;
+        };
+        Some(Plain {
+            command: command.bits().to_ne_bytes(),
+            number,
+            success,
+            action,
+            leads,
+        })
     }
 
     /// None once there is a verdict.
@@ -96,8 +138,10 @@ impl Entry {
 
     pub(super) fn settle(&mut self, verdict: &Verdict) {
         self.fate = match verdict {
-            Verdict::Confirmed { evidence, roster } => Fate::Confirmed(*evidence, *roster),
-            Verdict::Already => Fate::Already,
+            Verdict::Confirmed { evidence, roster } => {
+                Fate::Success(Success::Confirmed(*evidence, *roster))
+            }
+            Verdict::Already => Fate::Success(Success::Already),
             other => Fate::Other(Box::new(other.clone())),
         };
     }
@@ -105,11 +149,11 @@ impl Entry {
     fn verdict(&self) -> Option<Verdict> {
         match &self.fate {
             Fate::Open(_) => None,
-            Fate::Confirmed(evidence, roster) => Some(Verdict::Confirmed {
+            Fate::Success(Success::Confirmed(evidence, roster)) => Some(Verdict::Confirmed {
                 evidence: *evidence,
                 roster: *roster,
             }),
-            Fate::Already => Some(Verdict::Already),
+            Fate::Success(Success::Already) => Some(Verdict::Already),
             Fate::Other(verdict) => Some(Verdict::clone(verdict)),
         }
     }
@@ -144,6 +188,8 @@ impl Entry {
         if other.is_some() || self.rare.is_some() {
             self.rare.get_or_insert_default().lead = other;
         }
+        let is_empty = |rare: &mut Box<Rare>| **rare == Rare::default();
+        drop(self.rare.take_if(is_empty));
     }
 
     pub(super) fn record(&self) -> OperationRecord {
@@ -156,13 +202,27 @@ impl Entry {
     }
 }
 
+impl From<Plain> for Entry {
+    fn from(plain: Plain) -> Self {
+        Self {
+            command: CommandId::new(u128::from_ne_bytes(plain.command)),
+            fate: Fate::Success(plain.success),
+            rare: None,
+            number: plain.number,
+            action: plain.action,
+            leads: plain.leads,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_command_takes_a_cache_line() {
+    fn a_command_takes_a_cache_line_and_most_a_third_of_one() {
         assert!(size_of::<Entry>() <= 64, "{}", size_of::<Entry>());
+        assert!(size_of::<Plain>() <= 24, "{}", size_of::<Plain>());
     }
 
     #[test]
@@ -212,6 +272,14 @@ mod tests {
                 record.verdict = Some(verdict.clone());
                 assert_eq!(entry.record(), record);
                 assert!(entry.open().is_none());
+                let is_plain = verdict.is_success() && client_context.is_none();
+                let plain = entry.plain();
+                assert_eq!(plain.is_some(), is_plain && id.is_guid(7));
+                if let Some(again) = plain.map(Entry::from) {
+                    assert_eq!(again.record(), record);
+                    assert_eq!(again.lead(), entry.lead());
+                    assert_eq!((again.command, again.number), (command, 0));
+                }
             }
         }
     }
