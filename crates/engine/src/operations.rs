@@ -153,7 +153,8 @@ impl Ledger {
         let Some(latest) = self.latest.replace(entry) else {
             return;
         };
-        if self.plain().len() + self.older().count() + 1 >= KEPT {
+        let older = self.rest.as_ref().map_or(0, |rest| rest.older.len());
+        if self.plain().len() + older + 1 >= KEPT {
             self.forget_oldest();
         }
         if let Some(latest) = latest.plain() {
@@ -173,12 +174,11 @@ impl Ledger {
     }
 
     fn next_number(&self) -> u32 {
+        let latest = self.latest.as_ref().map(|entry| entry.number);
+        let older = self.older().next_back().map(|entry| entry.number);
         let plain = self.plain().last().map(|plain| plain.number);
-        let others = self.others().map(|entry| entry.number);
-        others
-            .chain(plain)
-            .max()
-            .map_or(0, |last| last.saturating_add(1))
+        let last = latest.max(older).max(plain);
+        last.map_or(0, |last| last.saturating_add(1))
     }
 
     /// The oldest that has its verdict.
