@@ -132,8 +132,8 @@ struct Ledger {
     /// costs no allocation.
     latest: Option<Entry>,
     /// Commands before it that are plain, the oldest first.
-    #[expect(clippy::box_collection, reason = "one word in every call, not three")]
-    plain: Option<Box<Vec<Plain>>>,
+    #[expect(clippy::box_collection, reason = "one word in every call, not four")]
+    plain: Option<Box<VecDeque<Plain>>>,
     /// None while all before it are plain and nothing was posted.
     rest: Option<Box<Rest>>,
 }
@@ -153,8 +153,9 @@ impl Ledger {
         let Some(latest) = self.latest.replace(entry) else {
             return;
         };
+        let plain = self.plain.as_ref().map_or(0, |plain| plain.len());
         let older = self.rest.as_ref().map_or(0, |rest| rest.older.len());
-        if self.plain().len() + older + 1 >= KEPT {
+        if plain + older + 1 >= KEPT {
             self.forget_oldest();
         }
         if let Some(latest) = latest.plain() {
@@ -163,7 +164,7 @@ impl Ledger {
             if plain.len() == plain.capacity() {
                 plain.reserve_exact(plain.len().max(1));
             }
-            plain.push(latest);
+            plain.push_back(latest);
             return;
         }
         let older = &mut self.rest.get_or_insert_default().older;
@@ -176,7 +177,7 @@ impl Ledger {
     fn next_number(&self) -> u32 {
         let latest = self.latest.as_ref().map(|entry| entry.number);
         let older = self.older().next_back().map(|entry| entry.number);
-        let plain = self.plain().last().map(|plain| plain.number);
+        let plain = self.plain().next_back().map(|plain| plain.number);
         let last = latest.max(older).max(plain);
         last.map_or(0, |last| last.saturating_add(1))
     }
@@ -186,20 +187,18 @@ impl Ledger {
         let is_settled = |(_, entry): &(usize, &Entry)| entry.open().is_none();
         let settled = self.older().enumerate().find(is_settled);
         let settled = settled.map(|(at, entry)| (at, entry.number));
-        let plain = self.plain().first().map_or(u32::MAX, |plain| plain.number);
+        let plain = self.plain().next().map_or(u32::MAX, |plain| plain.number);
         if let Some((at, _)) = settled.filter(|(_, number)| *number < plain) {
             if let Some(rest) = &mut self.rest {
                 rest.older.remove(at);
             }
-        } else if let Some(plain) = &mut self.plain
-            && !plain.is_empty()
-        {
-            plain.remove(0);
+        } else if let Some(plain) = &mut self.plain {
+            plain.pop_front();
         }
     }
 
-    fn plain(&self) -> &[Plain] {
-        self.plain.as_deref().map_or(&[], Vec::as_slice)
+    fn plain(&self) -> impl DoubleEndedIterator<Item = &Plain> {
+        self.plain.iter().flat_map(|plain| plain.iter())
     }
 
     fn older(&self) -> impl DoubleEndedIterator<Item = &Entry> {
@@ -406,7 +405,7 @@ impl Operations {
             (entry.number, (entry.operation(), context))
         };
         let others = kept.others().filter(|entry| is_served(entry)).map(known);
-        let plain = kept.plain().iter().map(|plain| Entry::from(*plain));
+        let plain = kept.plain().map(|plain| Entry::from(*plain));
         let plain = plain.filter(is_served).map(|entry| known(&entry));
         let mut served: Vec<_> = others.chain(plain).collect();
         served.sort_by_key(|(number, _)| *number);
@@ -426,7 +425,7 @@ impl Operations {
         if let Some(entry) = kept.others().find(|entry| wanted(entry)) {
             return Some(entry.record());
         }
-        let mut plain = kept.plain().iter().map(|plain| Entry::from(*plain));
+        let mut plain = kept.plain().map(|plain| Entry::from(*plain));
         plain.find(wanted).map(|entry| entry.record())
     }
 }
