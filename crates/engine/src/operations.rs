@@ -485,26 +485,26 @@ mod tests {
     #[test]
     fn those_behind_an_operation_are_told_in_their_order() {
         let operations = Operations::default();
-        let lead = CommandId::new(1);
-        let served = Served {
-            lead,
-            operation: OperationId::parse("graphs").ok(),
-            commands: (0..3).map(CommandId::new).collect(),
+        let (first, lead, last) = (CommandId::new(0), CommandId::new(1), CommandId::new(2));
+        let pursue = |commands| {
+            let operation = OperationId::parse("graphs").ok();
+            let served = Served {
+                lead,
+                operation,
+                commands,
+            };
+            operations.pursue(&served, true);
         };
-        for bits in 0..3 {
-            give(&operations, bits);
-        }
-        operations.pursue(&served, true);
-        for bits in 0..3 {
-            let command = CommandId::new(bits);
-            assert!(
-                operations
-                    .settle(command, &Verdict::Already, Instant::now())
-                    .is_some()
-            );
-            give(&operations, 10 + bits);
-        }
-        let behind = operations.behind(None, served.operation.as_ref());
+        give(&operations, 0);
+        give(&operations, 1);
+        pursue(vec![first, lead]);
+        // It is plain when the last one comes, and the others are not.
+        let settled = operations.settle(lead, &Verdict::Already, Instant::now());
+        assert!(settled.is_some());
+        give(&operations, 2);
+        pursue(vec![first, last]);
+        assert_eq!(operations.0.lock().plain().count(), 1);
+        let behind = operations.behind(None, OperationId::parse("graphs").ok().as_ref());
         let known = (0..3).map(|bits| (OperationId::of_guid(bits), None));
         assert_eq!(behind, Some(known.collect()));
     }
