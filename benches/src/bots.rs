@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::at_once;
 use crate::audience::Audience;
-use crate::timed::{Timed, together};
+use crate::timed::{Rounds, Timed};
 
 /// Bots of one engine, each alone in a meeting of its own on the local calling service, muted.
 ///
@@ -151,10 +151,8 @@ impl Bots {
         let calls = Arc::clone(&self.calls);
         let audience = self.audience.clone();
         let cycles = tokio::spawn(async move {
-            let (mut each, mut processor) = (Vec::new(), Duration::ZERO);
-            let (counts_from, mut counted) = (Instant::now() + run_in, 0);
-            while counted < times {
-                let counts = Instant::now() >= counts_from;
+            let mut rounds = Rounds::new(times, run_in);
+            while !rounds.are_over() {
                 let all = calls
                     .iter()
                     .cloned()
@@ -163,19 +161,14 @@ impl Bots {
                     confirmed(&call.unmute().await?)?;
                     heard(audience.as_deref()).await
                 });
-                let took = together(all, pause, &mut each).await?;
-                if counts {
-                    (processor, counted) = (processor + took, counted + 1);
-                } else {
-                    each.clear();
-                }
+                rounds.run(all, pause).await?;
                 let all = calls.iter().cloned();
                 at_once(all.map(async |call| confirmed(&call.mute().await?))).await?;
                 if let Some(audience) = &audience {
                     audience.forget();
                 }
             }
-            Ok(Timed::of(each, processor))
+            Ok(rounds.timed())
         });
         cycles.await?
     }

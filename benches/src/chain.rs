@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::audience::Audience;
 use crate::disk::Disk;
-use crate::timed::{Timed, together};
+use crate::timed::{Rounds, Timed};
 
 // What an unmute sends on the local service, as traced by `strace`: its headers, and how long its
 // tokens and bodies are in bytes. `Host`, `Content-Length` and `Date` come from the HTTP libraries.
@@ -207,20 +207,13 @@ impl Chain {
     ) -> anyhow::Result<Timed> {
         let caller = Arc::clone(&self.caller);
         let cycles = tokio::spawn(async move {
-            let (mut each, mut processor) = (Vec::new(), Duration::ZERO);
-            let (counts_from, mut counted) = (Instant::now() + run_in, 0);
-            while counted < times {
-                let counts = Instant::now() >= counts_from;
+            let mut rounds = Rounds::new(times, run_in);
+            while !rounds.are_over() {
                 let width = caller.notified.len();
                 let all = (0..width).map(|number| exchange(Arc::clone(&caller), number));
-                let took = together(all, pause, &mut each).await?;
-                if counts {
-                    (processor, counted) = (processor + took, counted + 1);
-                } else {
-                    each.clear();
-                }
+                rounds.run(all, pause).await?;
             }
-            Ok(Timed::of(each, processor))
+            Ok(rounds.timed())
         });
         cycles.await?
     }

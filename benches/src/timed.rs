@@ -40,34 +40,69 @@ pub(crate) fn processor() -> Duration {
     Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
-/// Waits for `pause`, then runs all of `work` at once, adds to `each` what one took from its
-/// beginning, and returns the processor time. The last of it runs here, as where a bot waits for its
-/// own command, and the others are tasks of their own. To be called on a worker thread.
-pub(crate) async fn together<F>(
-    work: impl IntoIterator<Item = F>,
-    pause: Option<Duration>,
-    each: &mut Vec<Duration>,
-) -> anyhow::Result<Duration>
-where
-    F: Future<Output = anyhow::Result<Instant>> + Send + 'static,
-{
-    let mut work: Vec<F> = work.into_iter().collect();
-    if let Some(pause) = pause {
-        sleep(pause).await;
+/// Rounds of work that are timed, after a run-in that is not.
+pub(crate) struct Rounds {
+    counts_from: Instant,
+    left: usize,
+    each: Vec<Duration>,
+    processor: Duration,
+}
+
+impl Rounds {
+    /// So many, counted once `run_in` is over.
+    pub(crate) fn new(count: usize, run_in: Duration) -> Self {
+        Self {
+            counts_from: Instant::now() + run_in,
+            left: count,
+            each: Vec::new(),
+            processor: Duration::ZERO,
+        }
     }
-    let mut tasks = JoinSet::new();
-    let before = processor();
-    let last = work.pop();
-    for one in work {
-        let begun = Instant::now();
-        tasks.spawn(async move { Ok::<_, anyhow::Error>(one.await?.duration_since(begun)) });
+
+    pub(crate) const fn are_over(&self) -> bool {
+        self.left == 0
     }
-    if let Some(last) = last {
-        let begun = Instant::now();
-        each.push(last.await?.duration_since(begun));
+
+    /// Waits for `pause`, then runs all of `work` at once, and takes in what each took from its
+    /// beginning. The last of it runs here, as where a bot waits for its own command, and the others
+    /// are tasks of their own. To be called on a worker thread.
+    pub(crate) async fn run<F>(
+        &mut self,
+        work: impl IntoIterator<Item = F>,
+        pause: Option<Duration>,
+    ) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<Instant>> + Send + 'static,
+    {
+        let counts = Instant::now() >= self.counts_from;
+        let mut work: Vec<F> = work.into_iter().collect();
+        if let Some(pause) = pause {
+            sleep(pause).await;
+        }
+        let mut tasks = JoinSet::new();
+        let before = processor();
+        let last = work.pop();
+        for one in work {
+            let begun = Instant::now();
+            tasks.spawn(async move { Ok::<_, anyhow::Error>(one.await?.duration_since(begun)) });
+        }
+        if let Some(last) = last {
+            let begun = Instant::now();
+            self.each.push(last.await?.duration_since(begun));
+        }
+        while let Some(done) = tasks.join_next().await {
+            self.each.push(done??);
+        }
+        if counts {
+            self.left -= 1;
+            self.processor += processor().saturating_sub(before);
+        } else {
+            self.each.clear();
+        }
+        Ok(())
     }
-    while let Some(done) = tasks.join_next().await {
-        each.push(done??);
+
+    pub(crate) fn timed(self) -> Timed {
+        Timed::of(self.each, self.processor)
     }
-    Ok(processor().saturating_sub(before))
 }
