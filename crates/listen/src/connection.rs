@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::Request;
+use http::header::EXPECT;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,6 +23,7 @@ use tower::ServiceExt as _;
 use crate::guarded::Guarded;
 use crate::metrics::{Closed, ListenMetrics};
 use crate::paced::Paced;
+use crate::rest::Whole;
 use crate::timer::HeaderTimer;
 use crate::{Limits, Scheme, host, plain};
 
@@ -110,18 +113,28 @@ impl Serving {
             timer.first_header_is_in();
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(scheme);
+            let expects = request.headers().contains_key(EXPECT);
+            let mut follow = None;
             let request = request.map(|body| {
                 if body.is_end_stream() {
                     return Body::empty();
                 }
-                Body::new(Paced::new(body, &limits, body_metrics.clone()))
+                let body = Paced::new(body, &limits, body_metrics.clone());
+                let (body, whether) = Whole::new(body, expects);
+                follow = Some(whether);
+                Body::new(body)
             });
             let router = router.clone();
             async move {
-                if !host::is_good(&request) {
-                    return Ok(host::refusal(request.headers()));
+                let mut answer = if host::is_good(&request) {
+                    router.oneshot(request).await?
+                } else {
+                    host::refusal(request.headers())
+                };
+                if let Some(follow) = follow {
+                    follow.mark(&mut answer);
                 }
-                router.oneshot(request).await
+                Ok::<_, Infallible>(answer)
             }
         });
         let mut connection = pin!(

@@ -7,7 +7,8 @@
 //! Nor does anybody else hold it up for long: a body has a time limit and a least rate, an answer
 //! that is not taken is given up, one address has a limited number of connections. What hyper
 //! refuses on its own, a malformed or an endless head, is answered in Graph's envelope, and so is a
-//! request without one good `Host`.
+//! request without one good `Host`. A body that its handler did not read is read after the answer,
+//! so that the client may use the connection again.
 //!
 //! With [`Tls`] it speaks TLS 1.2 and 1.3; a handshake has the time of the first header and waits
 //! in a task of its own, so nobody else waits for it.
@@ -30,6 +31,7 @@ mod metrics;
 mod paced;
 mod peers;
 mod plain;
+mod rest;
 mod taken;
 mod timer;
 mod tls;

@@ -1,4 +1,5 @@
 mod hostile;
+mod rest;
 mod tls;
 
 use std::time::Instant;
