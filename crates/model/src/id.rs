@@ -249,7 +249,11 @@ impl fmt::Debug for ClientContext {
 ///
 /// It carries no tenant or user data, because Graph logs the client contexts made of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CommandId(u128);
+pub struct CommandId(
+    /// In network order. A number of this length would have whatever holds one laid out, and
+    /// allocated, for its alignment.
+    [u8; 16],
+);
 
 /// RFC 4648 base32 without padding, in lower case: 26 characters for 128 bits.
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
@@ -257,12 +261,12 @@ const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 impl CommandId {
     /// Wraps 128 random bits.
     pub const fn new(bits: u128) -> Self {
-        Self(bits)
+        Self(bits.to_be_bytes())
     }
 
     /// The bits.
     pub const fn bits(self) -> u128 {
-        self.0
+        u128::from_be_bytes(self.0)
     }
 
     /// The client context of attempt `attempt` (from 1) of this command: `u1.<base32>.<attempt>`.
@@ -283,8 +287,9 @@ impl CommandId {
 
     fn base32(self) -> [u8; 26] {
         let mut text = [0; 26];
+        let bits = self.bits();
         for (at, digit) in text.iter_mut().rev().enumerate() {
-            *digit = BASE32[((self.0 >> (at * 5)) & 31) as usize];
+            *digit = BASE32[((bits >> (at * 5)) & 31) as usize];
         }
         text
     }
@@ -305,7 +310,7 @@ impl CommandId {
             }
             bits = (bits << 5) | u128::from(digit);
         }
-        Some(Self(bits))
+        Some(Self::new(bits))
     }
 }
 
@@ -313,14 +318,14 @@ impl CommandId {
 struct Bits;
 
 impl de::Visitor<'_> for Bits {
-    type Value = u128;
+    type Value = [u8; 16];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("16 bytes")
     }
 
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<u128, E> {
-        let bits = bytes.try_into().map(u128::from_be_bytes);
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<[u8; 16], E> {
+        let bits = bytes.try_into();
         bits.map_err(|_| E::invalid_length(bytes.len(), &self))
     }
 }
@@ -332,7 +337,7 @@ impl Serialize for CommandId {
             to.collect_str(self)
         } else {
             // Half the work of a number of this length in most forms, and not longer.
-            to.serialize_bytes(&self.0.to_be_bytes())
+            to.serialize_bytes(&self.0)
         }
     }
 }

@@ -26,8 +26,7 @@ pub(super) struct Entry {
 /// them take as much as one [`Entry`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plain {
-    /// The command's bits, without their alignment.
-    command: [u8; 16],
+    command: CommandId,
     pub(super) number: u32,
     success: Success,
     action: Action,
@@ -112,7 +111,7 @@ impl Entry {
             return None;
         };
         Some(Plain {
-            command: command.bits().to_ne_bytes(),
+            command,
             number,
             success,
             action,
@@ -205,7 +204,7 @@ impl Entry {
 impl From<Plain> for Entry {
     fn from(plain: Plain) -> Self {
         Self {
-            command: CommandId::new(u128::from_ne_bytes(plain.command)),
+            command: plain.command,
             fate: Fate::Success(plain.success),
             rare: None,
             number: plain.number,
