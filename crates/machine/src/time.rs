@@ -196,7 +196,11 @@ impl Timers {
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = (Timer, Time)> {
-        let timers = Timer::ALL.into_iter();
+        let may_be_set = match &self.others {
+            Some(_) => &Timer::ALL[..],
+            None => &[Timer::KeepAlive],
+        };
+        let timers = may_be_set.iter().copied();
         timers.filter_map(|timer| Some((timer, self.at(timer)?)))
     }
 
