@@ -15,6 +15,7 @@ mod flight;
 mod packed;
 mod redact;
 mod replay;
+mod wall;
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub(crate) use flight::{Flight, Sent};
 pub use replay::{Diverged, Replayed, Stopped, replay};
 
 use crate::call::Owner;
+use wall::Wall;
 
 /// What a recorder holds where nothing else is said, in bytes.
 pub(crate) const DEFAULT_BYTES: usize = 16 * 1024 * 1024;
@@ -60,6 +62,7 @@ pub(crate) struct Recorder {
     departed: Mutex<VecDeque<Departed>>,
     /// The moment that [`entry::Entry::at`] counts from; the machines' own.
     origin: Instant,
+    wall: Wall,
     /// Makes of a name something that tells it from others and nothing more.
     salt: RandomState,
 }
@@ -103,6 +106,7 @@ impl Recorder {
             room: bytes.max(LEAST) / SEGMENT - SHARDS,
             departed: Mutex::default(),
             origin,
+            wall: Wall::new(origin.elapsed()),
             salt: RandomState::new(),
         }))
     }

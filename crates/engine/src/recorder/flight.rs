@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use openmic_machine::{Config, Effect, Event, Machine, Time};
-use openmic_model::{Action, CallId, CallKey, WallTime};
+use openmic_model::{Action, CallId, CallKey};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -307,7 +307,8 @@ impl Flight {
     {
         LINE.with_borrow_mut(|line| {
             line.resize(LONGEST, 0);
-            match packed::put((since_origin(at), wall()), what, line) {
+            let at = since_origin(at);
+            match packed::put((at, recorder.wall.at(at)), what, line) {
                 Ok(line) => {
                     recorder.put(self.key.0, n, line);
                     true
@@ -329,12 +330,6 @@ impl Flight {
 thread_local! {
     /// Room for the longest line, once a thread wrote one.
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-fn wall() -> WallTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let millis = since.unwrap_or_default().as_millis();
-    WallTime(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 /// What the flight recorder holds of one call, see [`crate::Engine::log`].
