@@ -23,7 +23,7 @@ use crate::join::Created;
 use crate::kept::Kept;
 use crate::mail::{Mail, Mailbox};
 use crate::mailbox::Holder;
-use crate::operations::{OperationRecord, Operations};
+use crate::operations::{Given, OperationRecord, Operations};
 use crate::recorder::{CallLog, Flight};
 use crate::roster::RosterStream;
 use crate::sleep::Asleep;
@@ -104,6 +104,16 @@ impl Shared {
     /// The routing token of its callback.
     pub(crate) fn key(&self) -> CallKey {
         *self.flight.key()
+    }
+
+    /// Keeps a command among the call's operations.
+    ///
+    /// A call in which nothing happened for a while is in no cache. What it is going to read the command
+    /// with is fetched together with the ledger, as no lock is taken between the two: a processor waits at
+    /// each until all memory is there that was asked for before it.
+    pub(crate) fn take_down(&self, given: Given, accepted: Instant) {
+        self.operations
+            .insert_with(given, accepted, || self.mail.fetch());
     }
 
     /// The way to the callback that somebody else named.

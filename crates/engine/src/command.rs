@@ -95,8 +95,8 @@ impl Call {
     /// # Errors
     /// [`CommandError`] when the command was not accepted.
     pub async fn unmute(&self) -> Result<Verdict, CommandError> {
-        let pending = self.command(Action::Unmute, CommandOptions::default())?;
-        Ok(pending.outcome().await?.verdict)
+        let given = self.give(Action::Unmute, CommandOptions::default())?;
+        Ok(given.outcome(self).await?.verdict)
     }
 
     /// Unmutes for so long, 1 s to 1 h counted from the verdict, and waits for that; then the bot is
@@ -114,8 +114,8 @@ impl Call {
             speak_for: Some(time),
             ..CommandOptions::default()
         };
-        let pending = self.command(Action::Unmute, options)?;
-        Ok(pending.outcome().await?.verdict)
+        let given = self.give(Action::Unmute, options)?;
+        Ok(given.outcome(self).await?.verdict)
     }
 
     /// Asks Graph to drop the bot's audio and waits for the verdict.
@@ -123,8 +123,8 @@ impl Call {
     /// # Errors
     /// [`CommandError`] when the command was not accepted.
     pub async fn mute(&self) -> Result<Verdict, CommandError> {
-        let pending = self.command(Action::Mute, CommandOptions::default())?;
-        Ok(pending.outcome().await?.verdict)
+        let given = self.give(Action::Mute, CommandOptions::default())?;
+        Ok(given.outcome(self).await?.verdict)
     }
 
     /// Accepts a command and returns at once; the verdict comes through [`Pending`]. Dropping that
@@ -138,6 +138,16 @@ impl Call {
         action: Action,
         options: CommandOptions,
     ) -> Result<Pending, CommandError> {
+        let given = self.give(action, options)?;
+        Ok(Pending {
+            operation: OnceLock::new(),
+            call: self.clone(),
+            given,
+        })
+    }
+
+    /// As [`Call::command`], for who has the call at hand until the verdict.
+    fn give(&self, action: Action, options: CommandOptions) -> Result<InHand, CommandError> {
         if self.engine.is_draining() {
             return Err(CommandError::Draining);
         }
@@ -196,18 +206,16 @@ impl Call {
                 .as_ref()
                 .map(|context| recorder.context(context).into()),
         });
-        let pending = |outcome, written| Pending {
+        let in_hand = |outcome, written| InHand {
             command: id,
-            operation: OnceLock::new(),
-            call: self.clone(),
             outcome,
             written,
         };
         // Before the command is sent, so that its verdict finds them.
-        self.shared.operations.insert(given, accepted);
+        self.shared.take_down(given, accepted);
         metrics.in_flight.inc();
         match self.shared.mail.try_send(mail) {
-            Ok(()) => Ok(pending(outcome, written)),
+            Ok(()) => Ok(in_hand(outcome, written)),
             Err(mpsc::error::TrySendError::Closed(_)) if self.engine.is_stuck() => {
                 if self.shared.operations.take_back(id) {
                     metrics.in_flight.dec();
@@ -220,7 +228,7 @@ impl Call {
                 if let Some(took) = self.shared.operations.settle(id, &verdict, Instant::now()) {
                     metrics.closed(action, &verdict, took);
                 }
-                Ok(pending(outcome, None))
+                Ok(in_hand(outcome, None))
             }
             Err(mpsc::error::TrySendError::Full(_)) => {
                 if self.shared.operations.take_back(id) {
@@ -235,10 +243,16 @@ impl Call {
 /// A command that was handed in.
 #[derive(Debug)]
 pub struct Pending {
-    command: CommandId,
     /// Of the command, once somebody asked.
     operation: OnceLock<OperationId>,
     call: Call,
+    given: InHand,
+}
+
+/// What whoever gave a command holds of it.
+#[derive(Debug)]
+struct InHand {
+    command: CommandId,
     outcome: oneshot::Receiver<Outcome>,
     /// Comes once the command is written down; `None` when there is nothing to wait for.
     written: Option<oneshot::Receiver<()>>,
@@ -247,7 +261,7 @@ pub struct Pending {
 impl Pending {
     /// The engine's operation for it. Tell nobody before it is [`Pending::accepted`].
     pub fn operation(&self) -> &OperationId {
-        let bits = self.command.bits();
+        let bits = self.given.command.bits();
         self.operation.get_or_init(|| OperationId::of_guid(bits))
     }
 
@@ -257,9 +271,9 @@ impl Pending {
     /// # Errors
     /// [`CommandError::StorageFailed`] when it could not be written down.
     pub async fn accepted(&mut self) -> Result<(), CommandError> {
-        if let Some(written) = &mut self.written {
+        if let Some(written) = &mut self.given.written {
             let written = written.await;
-            self.written = None;
+            self.given.written = None;
             // Else its call broke, and its supervisor sees to the verdict.
             if written.is_err() && self.call.engine.is_stuck() {
                 return Err(CommandError::StorageFailed);
@@ -274,14 +288,20 @@ impl Pending {
     /// [`CommandError::StorageFailed`] when the journal failed meanwhile. Where the command had
     /// been written down, its verdict is found when the engine is started again.
     pub async fn outcome(self) -> Result<Outcome, CommandError> {
+        self.given.outcome(&self.call).await
+    }
+}
+
+impl InHand {
+    async fn outcome(self, call: &Call) -> Result<Outcome, CommandError> {
         if let Ok(outcome) = self.outcome.await {
             return Ok(outcome);
         }
-        if self.call.engine.is_stuck() {
+        if call.engine.is_stuck() {
             return Err(CommandError::StorageFailed);
         }
         // It came at the very end of the call and was never read.
-        let shared = &self.call.shared;
+        let shared = &call.shared;
         let record = shared.operations.of(self.command);
         let verdict = record.and_then(|record| record.verdict);
         Ok(Outcome {

@@ -23,6 +23,9 @@ pub(crate) trait Sleeper {
 
     /// Goes on reading.
     fn wake(self);
+
+    /// Has the memory fetched that it is going to read with.
+    fn fetch(&self);
 }
 
 /// What reads the letters and waits for other things as well.
@@ -110,6 +113,18 @@ impl<T, S: Sleeper> Mailbox<T, S> {
         let reader = queue.reader.take();
         drop(queue);
         reader.tell();
+    }
+
+    /// Has the memory fetched of a reader that sleeps, if nobody uses the mailbox just now; nobody does
+    /// as long as what this returns is there. Never waits.
+    pub(crate) fn fetch(&self) -> impl Sized {
+        let queue = self.queue.try_lock();
+        if let Some(queue) = &queue
+            && let Reader::Asleep(sleeper) = &queue.reader
+        {
+            sleeper.fetch();
+        }
+        queue
     }
 
     /// Puts a letter in if there is room.
@@ -366,6 +381,8 @@ mod tests {
         fn wake(self) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
+
+        fn fetch(&self) {}
     }
 
     impl<T, S: Sleeper> Holder for Mailbox<T, S> {

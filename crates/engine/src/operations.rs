@@ -1,6 +1,7 @@
 //! The engine's own operations: one for each command, with an id of its own.
 
 mod entry;
+mod ring;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::actor::Served;
-use entry::{Entry, Plain};
+use entry::Entry;
+use ring::Ring;
 
 /// Operations kept per call; the oldest that has its verdict is forgotten first.
 const KEPT: usize = 256;
@@ -132,8 +134,7 @@ struct Ledger {
     /// costs no allocation.
     latest: Option<Entry>,
     /// Commands before it that are plain, the oldest first.
-    #[expect(clippy::box_collection, reason = "one word in every call, not four")]
-    plain: Option<Box<VecDeque<Plain>>>,
+    plain: Ring,
     /// None while all before it are plain and nothing was posted.
     rest: Option<Box<Rest>>,
 }
@@ -153,18 +154,12 @@ impl Ledger {
         let Some(latest) = self.latest.replace(entry) else {
             return;
         };
-        let plain = self.plain.as_ref().map_or(0, |plain| plain.len());
         let older = self.rest.as_ref().map_or(0, |rest| rest.older.len());
-        if plain + older + 1 >= KEPT {
+        if self.plain.len() + older + 1 >= KEPT {
             self.forget_oldest();
         }
         if let Some(latest) = latest.plain() {
-            let plain = self.plain.get_or_insert_default();
-            // Twice as many as there are, and not four for the first.
-            if plain.len() == plain.capacity() {
-                plain.reserve_exact(plain.len().max(1));
-            }
-            plain.push_back(latest);
+            self.plain.push_back(latest);
             return;
         }
         let older = &mut self.rest.get_or_insert_default().older;
@@ -175,10 +170,13 @@ impl Ledger {
     }
 
     fn next_number(&self) -> u32 {
-        let latest = self.latest.as_ref().map(|entry| entry.number);
-        let older = self.older().next_back().map(|entry| entry.number);
-        let plain = self.plain().next_back().map(|plain| plain.number);
-        let last = latest.max(older).max(plain);
+        let before = || {
+            let older = self.older().next_back().map(|entry| entry.number);
+            let plain = self.plain.iter().next_back().map(|plain| plain.number);
+            older.max(plain)
+        };
+        let last = self.latest.as_ref().map(|entry| entry.number);
+        let last = last.or_else(before);
         last.map_or(0, |last| last.saturating_add(1))
     }
 
@@ -187,18 +185,15 @@ impl Ledger {
         let is_settled = |(_, entry): &(usize, &Entry)| entry.open().is_none();
         let settled = self.older().enumerate().find(is_settled);
         let settled = settled.map(|(at, entry)| (at, entry.number));
-        let plain = self.plain().next().map_or(u32::MAX, |plain| plain.number);
+        let plain = self.plain.iter().next();
+        let plain = plain.map_or(u32::MAX, |plain| plain.number);
         if let Some((at, _)) = settled.filter(|(_, number)| *number < plain) {
             if let Some(rest) = &mut self.rest {
                 rest.older.remove(at);
             }
-        } else if let Some(plain) = &mut self.plain {
-            plain.pop_front();
+        } else {
+            self.plain.pop_front();
         }
-    }
-
-    fn plain(&self) -> impl DoubleEndedIterator<Item = &Plain> {
-        self.plain.iter().flat_map(|plain| plain.iter())
     }
 
     fn older(&self) -> impl DoubleEndedIterator<Item = &Entry> {
@@ -245,8 +240,22 @@ impl Operations {
     /// Takes a command in. There are never more than [`KEPT`] open ones: mailbox and machine hold
     /// fewer, so that room is made by what has its verdict.
     pub(crate) fn insert(&self, given: Given, accepted: Instant) {
+        self.insert_with(given, accepted, || ());
+    }
+
+    /// As [`Operations::insert`]. Calls `beside` once the ledger is locked, and holds what that returns
+    /// until it is about to be unlocked.
+    pub(crate) fn insert_with<B>(
+        &self,
+        given: Given,
+        accepted: Instant,
+        beside: impl FnOnce() -> B,
+    ) {
         let entry = Entry::new(given, accepted);
-        self.0.lock().insert(entry);
+        let mut kept = self.0.lock();
+        let beside = beside();
+        kept.insert(entry);
+        drop(beside);
     }
 
     /// Takes in what another process wrote down of a call, and returns how many commands are open.
@@ -405,7 +414,7 @@ impl Operations {
             (entry.number, (entry.operation(), context))
         };
         let others = kept.others().filter(|entry| is_served(entry)).map(known);
-        let plain = kept.plain().map(|plain| Entry::from(*plain));
+        let plain = kept.plain.iter().map(|plain| Entry::from(*plain));
         let plain = plain.filter(is_served).map(|entry| known(&entry));
         let mut served: Vec<_> = others.chain(plain).collect();
         served.sort_by_key(|(number, _)| *number);
@@ -425,7 +434,7 @@ impl Operations {
         if let Some(entry) = kept.others().find(|entry| wanted(entry)) {
             return Some(entry.record());
         }
-        let mut plain = kept.plain().map(|plain| Entry::from(*plain));
+        let mut plain = kept.plain.iter().map(|plain| Entry::from(*plain));
         plain.find(wanted).map(|entry| entry.record())
     }
 }
@@ -503,7 +512,7 @@ mod tests {
         assert!(settled.is_some());
         give(&operations, 2);
         pursue(vec![first, last]);
-        assert_eq!(operations.0.lock().plain().count(), 1);
+        assert_eq!(operations.0.lock().plain.len(), 1);
         let behind = operations.behind(None, OperationId::parse("graphs").ok().as_ref());
         let known = (0..3).map(|bits| (OperationId::of_guid(bits), None));
         assert_eq!(behind, Some(known.collect()));
@@ -518,6 +527,6 @@ mod tests {
         }
         let kept = operations.0.lock();
         assert!(kept.rest.is_none());
-        assert_eq!(kept.plain.as_ref().map(|plain| plain.capacity()), Some(1));
+        assert_eq!(kept.plain.bytes(), 24);
     }
 }

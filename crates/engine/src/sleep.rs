@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future as _;
+use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,6 +63,21 @@ impl Sleeper for Asleep {
             // Polled there anew, it hears of what it waits for.
             Ok(Poll::Pending) => Awake::go_on(supervised, call, &runtime),
             Err(_) => broke_off(&call),
+        }
+    }
+
+    fn fetch(&self) {
+        let Body { actor, lanes } = &*self.0;
+        black_box((lanes.jobs.is_empty(), lanes.replies.is_empty()));
+        if let Some(actor) = actor {
+            let machine = &actor.machine;
+            black_box((
+                actor.begun,
+                machine.version(),
+                machine.kind(),
+                machine.phase(),
+                actor.carried.watched,
+            ));
         }
     }
 }
