@@ -108,9 +108,9 @@ impl Shared {
 
     /// Keeps a command among the call's operations.
     ///
-    /// A call in which nothing happened for a while is in no cache. What it is going to read the command
-    /// with is fetched together with the ledger, as no lock is taken between the two: a processor waits at
-    /// each until all memory is there that was asked for before it.
+    /// A call in which nothing happened for a while is in no cache, and a processor waits at each lock for
+    /// all memory that was asked for before it. So both locks come first, that of the mailbox only if it
+    /// is free, and then the memory of the ledger and of what is going to read the command at one time.
     pub(crate) fn take_down(&self, given: Given, accepted: Instant) {
         self.operations
             .insert_with(given, accepted, || self.mail.fetch());

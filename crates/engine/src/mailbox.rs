@@ -427,6 +427,21 @@ mod tests {
         assert!(sender.lay(Heavy(&woken)).is_err());
     }
 
+    #[test]
+    fn memory_is_fetched_only_while_nobody_has_the_mailbox() {
+        let woken = AtomicUsize::new(0);
+        let (sender, _receiver) = mailbox::<u8>(4);
+        sender.lay(Heavy(&woken)).unwrap();
+        let fetched = sender.fetch();
+        assert!(sender.queue.is_locked());
+        // Does not wait for the other one.
+        drop(sender.fetch());
+        assert!(sender.queue.is_locked());
+        drop(fetched);
+        assert!(!sender.queue.is_locked());
+        assert_eq!(woken.load(Ordering::Relaxed), 0, "nothing came to read");
+    }
+
     #[tokio::test]
     async fn letters_are_read_in_order_and_all_places_come_back() {
         let (sender, mut receiver) = mailbox(3);

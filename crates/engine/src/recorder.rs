@@ -106,7 +106,7 @@ impl Recorder {
             room: bytes.max(LEAST) / SEGMENT - SHARDS,
             departed: Mutex::default(),
             origin,
-            wall: Wall::new(origin.elapsed()),
+            wall: Wall::new(origin),
             salt: RandomState::new(),
         }))
     }

@@ -7,7 +7,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::Request;
-use http::header::EXPECT;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,7 +22,7 @@ use tower::ServiceExt as _;
 use crate::guarded::Guarded;
 use crate::metrics::{Closed, ListenMetrics};
 use crate::paced::Paced;
-use crate::rest::Whole;
+use crate::rest::{Whole, expects_continue};
 use crate::timer::HeaderTimer;
 use crate::{Limits, Scheme, host, plain};
 
@@ -109,19 +108,19 @@ impl Serving {
             metrics.clone(),
         );
         let body_metrics = metrics.clone();
+        let stopped = stopping.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             timer.first_header_is_in();
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(scheme);
-            let expects = request.headers().contains_key(EXPECT);
+            let expects = expects_continue(request.version(), request.headers());
             let mut follow = None;
             let request = request.map(|body| {
                 if body.is_end_stream() {
                     return Body::empty();
                 }
-                let body = Paced::new(body, &limits, body_metrics.clone());
-                let (body, whether) = Whole::new(body, expects);
-                follow = Some(whether);
+                let body = Whole::new(Paced::new(body, &limits, body_metrics.clone()));
+                follow = Some(body.follow(expects, limits.header_timeout, &stopped));
                 Body::new(body)
             });
             let router = router.clone();
@@ -132,7 +131,7 @@ impl Serving {
                     host::refusal(request.headers())
                 };
                 if let Some(follow) = follow {
-                    follow.mark(&mut answer);
+                    follow.answered(&mut answer);
                 }
                 Ok::<_, Infallible>(answer)
             }

@@ -7,8 +7,8 @@
 //! Nor does anybody else hold it up for long: a body has a time limit and a least rate, an answer
 //! that is not taken is given up, one address has a limited number of connections. What hyper
 //! refuses on its own, a malformed or an endless head, is answered in Graph's envelope, and so is a
-//! request without one good `Host`. A body that its handler did not read is read after the answer,
-//! so that the client may use the connection again.
+//! request without one good `Host`. What a handler did not read of a body is read after the
+//! answer, so that the client may use the connection again.
 //!
 //! With [`Tls`] it speaks TLS 1.2 and 1.3; a handshake has the time of the first header and waits
 //! in a task of its own, so nobody else waits for it.
@@ -81,6 +81,7 @@ impl Scheme {
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// From the accepted connection to its first complete request header, TLS handshake included.
+    /// Also how long the rest of a body may take that its handler did not read.
     pub header_timeout: Duration,
     /// From one answer to the next complete request header on the same connection. Longer than
     /// `header_timeout`, because clients keep idle connections for their next request.

@@ -58,6 +58,10 @@ impl Paced {
         }
     }
 
+    pub(crate) fn into_inner(self) -> Incoming {
+        self.inner
+    }
+
     /// Whether time is up; else wakes the task when it is to look again.
     fn is_too_slow(&mut self, cx: &mut Context<'_>) -> bool {
         loop {

@@ -4,7 +4,7 @@ use super::entry::Plain;
 ///
 /// A call's commands may be hours apart, and what it keeps of them is then far from any cache. How
 /// many there are and where the next one goes is therefore no part of that memory but of the
-/// call's: another one is written down without a look at those before it.
+/// call's, two words more in each: another one is written down without a look at those before it.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     /// Twice as many as before whenever they do not suffice; none at first.

@@ -25,7 +25,7 @@ fn bodies() -> Router {
 }
 
 /// A listener and what it counts as closed for a reason.
-fn counted(router: Router, limits: Limits) -> (Running, impl Fn(&str) -> u64) {
+pub(super) fn counted(router: Router, limits: Limits) -> (Running, impl Fn(&str) -> u64) {
     let registry = Registry::new();
     let metrics = ListenMetrics::new("test");
     metrics.register(&registry).unwrap();
