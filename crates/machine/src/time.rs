@@ -222,3 +222,23 @@ impl Timers {
         Some(due)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_are_set_are_told_in_their_order_whichever_they_are() {
+        for sets in 0..1_u32 << Timer::ALL.len() {
+            let is_set = |timer: &Timer| sets >> timer.index() & 1 == 1;
+            let wanted: Vec<_> = Timer::ALL.into_iter().filter(is_set).collect();
+            let mut timers = Timers::default();
+            for timer in wanted.iter().rev() {
+                timers.set(*timer, Time::from_millis(7));
+            }
+            let all: Vec<_> = timers.all().map(|(timer, _)| timer).collect();
+            assert_eq!(all, wanted);
+            assert_eq!(timers.first(), wanted.first().copied());
+        }
+    }
+}
