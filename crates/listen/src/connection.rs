@@ -128,7 +128,9 @@ impl Serving {
                 let mut answer = if host::is_good(&request) {
                     router.oneshot(request).await?
                 } else {
-                    host::refusal(request.headers())
+                    let refusal = host::refusal(request.headers());
+                    drop(request);
+                    refusal
                 };
                 if let Some(follow) = follow {
                     follow.answered(&mut answer);

@@ -87,18 +87,21 @@ async fn half_a_body_is_enough_for_who_wants_no_more() {
 #[tokio::test]
 async fn a_long_body_is_answered_and_the_answer_says_that_nothing_follows() {
     let running = start(router(), Limits::default());
-    for (head, is_known) in [
-        ("Content-Length: 1000000000", true),
-        ("Transfer-Encoding: chunked", false),
+    for (host, head, is_known) in [
+        ("x", "Content-Length: 1000000000", true),
+        ("no host", "Content-Length: 1000000000", true),
+        ("x", "Transfer-Encoding: chunked", false),
     ] {
         let mut client = connect(&running).await;
-        post_to(&mut client, "/refuse", head).await;
+        let head = format!("POST /refuse HTTP/1.1\r\nHost: {host}\r\n{head}\r\n\r\n");
+        write(&mut client, &head).await;
         // A client that sends before it looks gets through with it, and then sees why.
         let piece = "x".repeat(1 << 20);
         let chunk = format!("100000\r\n{piece}\r\n");
         let piece = if is_known { piece } else { chunk };
         write(&mut client, &piece).await;
-        let answer = read_until(&mut client, "refused|").await;
+        let answer = read_until(&mut client, "\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 40"), "{answer}");
         assert_eq!(answer.contains("connection: close\r\n"), is_known);
         while client.write_all(piece.as_bytes()).await.is_ok() {}
     }
