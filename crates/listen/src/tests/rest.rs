@@ -184,10 +184,10 @@ async fn who_is_too_slow_or_switches_protocols_is_told_what_that_means() {
         .route("/408", say(408))
         .route("/101", say(101));
     let running = start(router, Limits::default());
-    for (path, connection) in [("/408", "close"), ("/101", "upgrade")] {
+    for (path, length, connection) in [("/408", 3, "close"), ("/101", 1_000_000_000, "upgrade")] {
         let mut client = connect(&running).await;
-        let head = "Upgrade: x\r\nConnection: upgrade\r\nContent-Length: 1000000000";
-        post_to(&mut client, path, head).await;
+        let head = format!("Upgrade: x\r\nConnection: upgrade\r\nContent-Length: {length}");
+        post_to(&mut client, path, &head).await;
         let answer = read_until(&mut client, "\r\n\r\n").await;
         let said = format!("connection: {connection}\r\n");
         assert!(answer.contains(&said), "{answer}");
