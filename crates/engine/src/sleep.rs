@@ -66,6 +66,7 @@ impl Sleeper for Asleep {
         }
     }
 
+    /// Reads a word here and there; nobody needs to know which, and the rest of each line comes along.
     fn fetch(&self) {
         let Body { actor, lanes } = &*self.0;
         black_box((lanes.jobs.is_empty(), lanes.replies.is_empty()));

@@ -250,8 +250,7 @@ impl fmt::Debug for ClientContext {
 /// It carries no tenant or user data, because Graph logs the client contexts made of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CommandId(
-    /// In network order. A number of this length would have whatever holds one laid out, and
-    /// allocated, for its alignment.
+    /// In network order: whatever holds one is not laid out for the alignment of a number.
     [u8; 16],
 );
 

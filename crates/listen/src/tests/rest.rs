@@ -6,7 +6,7 @@ use http::StatusCode;
 use super::hostile::counted;
 use super::*;
 
-/// `/refuse` answers before it reads, `/take` after, `/late` reads when its answer is out already.
+/// `/refuse` answers before it reads, `/take` after, `/late` lets go of it when its answer may be out.
 fn router() -> Router {
     let take = async |body: String| format!("{} bytes|", body.len());
     let late = async |body: Body| {

@@ -136,7 +136,8 @@ pub(crate) struct Listen {
     #[config(default = [])]
     pub(crate) origins: Vec<String>,
 
-    /// From a new connection to its first complete request header.
+    /// From a new connection to its first complete request header. Also how long the rest of a body may
+    /// take to come after a refusal; else the connection is closed.
     #[config(default = "5s")]
     pub(crate) header_timeout: Period,
 
