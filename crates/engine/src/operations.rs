@@ -124,8 +124,25 @@ pub(crate) struct Given {
 /// One of Graph's operations that an attempt began.
 #[derive(Debug)]
 struct Begun {
-    operation: OperationId,
+    operation: Named,
     lead: CommandId,
+}
+
+/// An operation's id without a text of its own where that is a GUID, as Graph's are.
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    Guid([u8; 16]),
+    Other(OperationId),
+}
+
+impl From<&OperationId> for Named {
+    fn from(id: &OperationId) -> Self {
+        let bits = id.to_guid();
+        bits.map_or_else(
+            || Self::Other(id.clone()),
+            |bits| Self::Guid(bits.to_be_bytes()),
+        )
+    }
 }
 
 #[derive(Debug, Default)]
@@ -381,15 +398,15 @@ impl Operations {
         let Some(operation) = &served.operation else {
             return;
         };
+        let operation = Named::from(operation);
         let begun = &mut kept.rest.get_or_insert_default().begun;
-        if begun.iter().all(|begun| begun.operation != *operation) {
+        // An attempt's operations stand together, mostly there is one, and it is named with every step.
+        let mut its_own = begun.iter().rev().take_while(|begun| begun.lead == lead);
+        if its_own.all(|begun| begun.operation != operation) {
             if begun.len() >= KEPT {
                 begun.pop_front();
             }
-            begun.push_back(Begun {
-                operation: operation.clone(),
-                lead,
-            });
+            begun.push_back(Begun { operation, lead });
         }
     }
 
@@ -404,8 +421,9 @@ impl Operations {
         let kept = self.0.lock();
         let named = context.and_then(CommandId::from_context);
         let lead = named.map(|(lead, _)| lead).or_else(|| {
+            let operation = Named::from(operation?);
             let mut begun = kept.rest.as_ref()?.begun.iter();
-            let known = begun.find(|begun| Some(&begun.operation) == operation)?;
+            let known = begun.find(|begun| begun.operation == operation)?;
             Some(known.lead)
         })?;
         let is_served = |entry: &Entry| entry.lead() == Some(lead);
@@ -516,6 +534,41 @@ mod tests {
         let behind = operations.behind(None, OperationId::parse("graphs").ok().as_ref());
         let known = (0..3).map(|bits| (OperationId::of_guid(bits), None));
         assert_eq!(behind, Some(known.collect()));
+    }
+
+    #[test]
+    fn an_operation_is_kept_once_for_its_attempt_and_the_first_attempt_stays() {
+        let operations = Operations::default();
+        let known = |text: &str| OperationId::parse(text).unwrap();
+        let ids = [known("op-1"), known("0c1f5e00-abcd-4000-8000-0000000000ff")];
+        let pursue = |bits: u128, operation: &OperationId| {
+            give(&operations, bits);
+            let lead = CommandId::new(bits);
+            let served = Served {
+                lead,
+                operation: Some(operation.clone()),
+                commands: vec![lead],
+            };
+            for _ in 0..3 {
+                operations.pursue(&served, true);
+            }
+        };
+        for (bits, id) in (0..).zip(&ids) {
+            pursue(bits, id);
+        }
+        let count = || operations.0.lock().rest.as_ref().unwrap().begun.len();
+        assert_eq!(count(), 2);
+        // Another attempt is answered with an operation that is not its own.
+        pursue(2, &ids[0]);
+        for (bits, id) in (0..).zip(&ids) {
+            let behind = operations.behind(None, Some(id));
+            assert_eq!(behind, Some(vec![(OperationId::of_guid(bits), None)]));
+        }
+        for bits in 3..1_000 {
+            pursue(bits, &OperationId::of_guid(bits));
+        }
+        assert_eq!(count(), KEPT);
+        assert_eq!(operations.behind(None, Some(&ids[0])), None);
     }
 
     #[test]

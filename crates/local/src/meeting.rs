@@ -9,10 +9,11 @@
 //! told of its changes in the same order. Lock order: registry, then meeting, then outbox.
 
 mod invites;
+mod operations;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,7 @@ use crate::faults::CallFaults;
 use crate::leg::{MediaLeg, audio_stream};
 use crate::sdp::Direction;
 pub(crate) use invites::Invite;
+pub(crate) use operations::Operations;
 
 /// A meeting, or the two sides of a 1:1 call.
 #[derive(Debug)]
@@ -144,36 +146,6 @@ impl Call {
     /// It has begun to end.
     pub(crate) fn is_ending(&self) -> bool {
         self.phase.rank() >= CallState::Terminating.rank()
-    }
-}
-
-/// The operations of a call, the oldest first, bounded.
-#[derive(Debug, Default)]
-pub(crate) struct Operations {
-    kept: VecDeque<Record>,
-}
-
-impl Operations {
-    pub(crate) fn keep(&mut self, record: Record, most: usize) {
-        if self.kept.len() >= most.max(1) {
-            self.kept.pop_front();
-        }
-        self.kept.push_back(record);
-    }
-
-    /// Puts the end of an operation in the place of its beginning, if that is still there.
-    fn replace(&mut self, record: &Record) {
-        let id = &record.operation.id;
-        if let Some(held) = self.kept.iter_mut().rfind(|held| held.operation.id == *id) {
-            held.clone_from(record);
-        }
-    }
-
-    pub(crate) fn get(&self, id: &str) -> Option<&Record> {
-        let wanted = openmic_model::OperationId::parse(id).ok()?;
-        self.kept
-            .iter()
-            .rfind(|record| record.operation.id.as_ref() == Some(&wanted))
     }
 }
 

@@ -103,6 +103,25 @@ fn guid(bits: u128) -> [u8; 36] {
     text
 }
 
+/// The bytes of a GUID in its canonical spelling.
+pub(crate) fn guid_bytes(text: &str) -> Option<[u8; 16]> {
+    let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
+    let mut guid = [0; 16];
+    let mut digits = 0;
+    for (at, byte) in text.iter().enumerate() {
+        let digit = match byte {
+            b'-' if matches!(at, 8 | 13 | 18 | 23) => continue,
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        let byte = guid.get_mut(digits / 2)?;
+        *byte = *byte << 4 | digit;
+        digits += 1;
+    }
+    (digits == 32).then_some(guid)
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -128,6 +147,11 @@ macro_rules! id {
             /// Whether it is the GUID of these 128 bits.
             pub fn is_guid(&self, bits: u128) -> bool {
                 self.0.as_bytes() == guid(bits)
+            }
+
+            /// The 128 bits of a GUID; `None` of any other id.
+            pub fn to_guid(&self) -> Option<u128> {
+                guid_bytes(&self.0).map(u128::from_be_bytes)
             }
 
             /// The canonical spelling.
@@ -382,6 +406,10 @@ mod tests {
         assert_eq!(CallId::of_guid(bits), id);
         assert!(id.is_guid(bits));
         assert!(!id.is_guid(bits + 1));
+        assert_eq!(id.to_guid(), Some(bits));
+        for other in ["00000000-0000-4000-8000-00000000000g", "op-1"] {
+            assert_eq!(CallId::parse(other).unwrap().to_guid(), None);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::id::guid_bytes;
 use crate::{
     CallId, Change, Identity, IdentityKind, MediaStream, Participant, ParticipantId, Roster,
     RosterVersion, Version,
@@ -355,7 +356,7 @@ fn stream(from: &mut &[u8]) -> Option<MediaStream> {
 
 /// Whether it is a GUID, which is put without a word that says so.
 fn put_id(id: &ParticipantId, to: &mut Vec<u8>) -> bool {
-    let guid = guid(id.as_str());
+    let guid = guid_bytes(id.as_str());
     match guid {
         Some(guid) => to.extend_from_slice(&guid),
         None => put_text(id.as_str(), to),
@@ -364,7 +365,7 @@ fn put_id(id: &ParticipantId, to: &mut Vec<u8>) -> bool {
 }
 
 fn put_text(text: &str, to: &mut Vec<u8>) {
-    if let Some(guid) = guid(text) {
+    if let Some(guid) = guid_bytes(text) {
         put(GUID, to);
         to.extend_from_slice(&guid);
     } else if let Some(word) = WORDS.iter().position(|word| *word == text) {
@@ -401,25 +402,6 @@ fn guid_text(from: &mut &[u8]) -> Option<String> {
         }
     }
     Some(text)
-}
-
-/// The bits of a GUID in its canonical spelling.
-fn guid(text: &str) -> Option<[u8; 16]> {
-    let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
-    let mut guid = [0; 16];
-    let mut digits = 0;
-    for (at, byte) in text.iter().enumerate() {
-        let digit = match byte {
-            b'-' if matches!(at, 8 | 13 | 18 | 23) => continue,
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            _ => return None,
-        };
-        let byte = guid.get_mut(digits / 2)?;
-        *byte = *byte << 4 | digit;
-        digits += 1;
-    }
-    (digits == 32).then_some(guid)
 }
 
 /// Seven bits in a byte, the lowest first.

@@ -382,7 +382,7 @@ impl World {
                 drop(registry);
                 let state = meeting.state.lock();
                 let live = state.call(&call).ok_or(CallError::NoCall)?;
-                live.operations.get(id).cloned()
+                live.operations.get(id)
             }
             Err(unknown) => match registry.operation(&call, app, id) {
                 None => return Err(unknown),

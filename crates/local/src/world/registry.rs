@@ -101,7 +101,7 @@ impl Registry {
     /// An operation of a call that is gone.
     pub(crate) fn operation(&self, call: &CallId, app: &AppId, id: &str) -> Option<Record> {
         let (owner, operations) = self.operations.get(call)?;
-        (owner == app).then(|| operations.get(id).cloned())?
+        (owner == app).then(|| operations.get(id))?
     }
 
     pub(crate) fn calls(&self) -> usize {
