@@ -1,5 +1,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, RandomState};
 
 use openmic_model::CallKey;
 
@@ -9,7 +10,10 @@ use crate::store::Row;
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     by_place: BTreeMap<Place, Row>,
-    operations: BTreeSet<(String, CallKey, u64)>,
+    /// By what a row's operation hashes to: thousands of texts, each somewhere else in memory, take
+    /// longer to be compared than all else that is done with a row here.
+    operations: BTreeSet<(u64, CallKey, u64)>,
+    hasher: RandomState,
     scopes: BTreeSet<([u8; 32], CallKey, u64)>,
     bytes: u64,
 }
@@ -21,7 +25,8 @@ impl Rows {
     pub(crate) fn put(&mut self, row: Row) {
         let (call, number) = (row.call, row.number);
         if let Some(operation) = &row.operation {
-            self.operations.insert((operation.clone(), call, number));
+            let hash = self.hasher.hash_one(operation);
+            self.operations.insert((hash, call, number));
         }
         if let Some(scope) = row.scope {
             self.scopes.insert((scope, call, number));
@@ -36,7 +41,8 @@ impl Rows {
         };
         self.bytes -= row.bytes();
         if let Some(operation) = row.operation {
-            self.operations.remove(&(operation, call, number));
+            let hash = self.hasher.hash_one(&operation);
+            self.operations.remove(&(hash, call, number));
         }
         if let Some(scope) = row.scope {
             self.scopes.remove(&(scope, call, number));
@@ -77,11 +83,14 @@ impl Rows {
     }
 
     pub(crate) fn operation(&self, operation: &str, limit: usize) -> Vec<Row> {
-        let from = (operation.to_owned(), CallKey(0), 0);
-        let of_operation = self.operations.range(from..).take(limit);
-        of_operation
-            .take_while(|(is, ..)| is == operation)
-            .filter_map(|(_, call, number)| self.by_place.get(&(*call, *number)).cloned())
+        let hash = self.hasher.hash_one(operation);
+        let of_hash = self.operations.range((hash, CallKey(0), 0)..);
+        of_hash
+            .take_while(|(is, ..)| *is == hash)
+            .filter_map(|(_, call, number)| self.by_place.get(&(*call, *number)))
+            .filter(|row| row.operation.as_deref() == Some(operation))
+            .take(limit)
+            .cloned()
             .collect()
     }
 
