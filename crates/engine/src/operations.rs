@@ -400,7 +400,8 @@ impl Operations {
         };
         let operation = Named::from(operation);
         let begun = &mut kept.rest.get_or_insert_default().begun;
-        // An attempt's operations stand together, mostly there is one, and it is named with every step.
+        // An attempt has one, mostly the newest, and it is named with every step. Should it come in twice,
+        // the first is found.
         let mut its_own = begun.iter().rev().take_while(|begun| begun.lead == lead);
         if its_own.all(|begun| begun.operation != operation) {
             if begun.len() >= KEPT {
@@ -560,6 +561,7 @@ mod tests {
         assert_eq!(count(), 2);
         // Another attempt is answered with an operation that is not its own.
         pursue(2, &ids[0]);
+        assert_eq!(count(), 3);
         for (bits, id) in (0..).zip(&ids) {
             let behind = operations.behind(None, Some(id));
             assert_eq!(behind, Some(vec![(OperationId::of_guid(bits), None)]));

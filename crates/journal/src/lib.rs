@@ -26,7 +26,7 @@
 //! | free space | 64 MiB ([`Keeping::min_free`]) | [`Journal::admits`] says no; once it is gone altogether the reserve of 16 MiB is given up for the records of what was accepted |
 //! | a commit | 256 records, 1 MiB | the rest goes into the next |
 //! | rows written down in the order they came, and in memory until they are filed where they are found | 8 MiB | with each commit more are filed than came; fewer than 256 wait for others |
-//! | write-ahead log | 64 MiB, its file up to 69 MiB, also when little is in it | it is copied into the file and written over from its beginning |
+//! | write-ahead log | 16 MiB, its file up to 21 MiB, also when little is in it | it is copied into the file and written over from its beginning |
 //! | settled commands of an open call | 4,096, 24 h | the oldest are deleted |
 //! | ended calls | 24 h | deleted |
 //! | answers kept | 256 MiB, 24 h | the oldest are deleted |

@@ -42,9 +42,9 @@ const LOG: &str = "journal.db-wal";
 /// do. Then it is written over from its beginning.
 const LOG_IDLE: u64 = 256 << 10;
 
-/// The same at once, for so many. Commits wait meanwhile, for twice as long as with a quarter of it, but a
-/// quarter as often: most pages were written several times by then, and only their last state is copied.
-const LOG_MOST: u64 = 64 << 20;
+/// The same at once, for so many. No more than the reserve that is given up on a full disk: what is
+/// not copied needs room in the file before a commit goes on there.
+const LOG_MOST: u64 = 16 << 20;
 
 /// What format 1 had, and has to the letter.
 const SCHEMA: &str = "

@@ -81,7 +81,8 @@ impl Operations {
         }
     }
 
-    /// Puts the end of an operation in the place of its beginning, if that is still there.
+    /// Puts the end of an operation in the place of its beginning, if that is still there. It began as one
+    /// that runs, and stays whole.
     pub(super) fn replace(&mut self, record: &Record) {
         let id = &record.operation.id;
         let wholes = self.kept.iter_mut().rev().filter_map(|kept| match kept {
@@ -205,6 +206,16 @@ mod tests {
         assert_eq!(operations.get(id(&ended)), Some(ended));
         for number in [2, 4] {
             assert_eq!(operations.get(id(&some(number))), Some(some(number)));
+        }
+        // It takes none of the others' contexts along when it goes.
+        for newest in 10..40 {
+            operations.keep(some(newest), 20);
+            let kept = operations.kept.iter().map(Kept::length);
+            assert_eq!(operations.contexts.len(), kept.sum::<usize>());
+            for number in 4..=newest {
+                let wanted = (number + 20 > newest).then(|| some(number));
+                assert_eq!(operations.get(id(&some(number))), wanted);
+            }
         }
         // Of one that is not there.
         operations.replace(&some(94));
