@@ -39,7 +39,7 @@ pub(crate) fn object(body: &[u8]) -> Result<Object, ActionError> {
 }
 
 fn borrowed(body: &[u8]) -> Result<Borrowed<'_>, ActionError> {
-    if body.trim_ascii().is_empty() {
+    if body.is_empty() {
         return Ok(Borrowed::default());
     }
     match strict::value(body).map_err(ActionError::Json)? {

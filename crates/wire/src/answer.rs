@@ -212,7 +212,7 @@ impl RejectCall {
     /// # Errors
     /// [`AnswerError`]; with its source it may be shown to the caller.
     pub fn decode(body: &[u8]) -> Result<Self, AnswerError> {
-        if body.trim_ascii().is_empty() {
+        if body.is_empty() {
             return Ok(Self::default());
         }
         let body = json::object(body, "the rejection").map_err(AnswerError::Decode)?;

@@ -73,7 +73,8 @@ fn an_answer_needs_its_media_config_and_no_callback() {
 
 #[test]
 fn a_rejection_may_say_why_and_nothing_else() {
-    assert_eq!(RejectCall::decode(b" ").unwrap(), RejectCall::default());
+    assert_eq!(RejectCall::decode(b"").unwrap(), RejectCall::default());
+    assert!(RejectCall::decode(b"\n").is_err());
     let read = |body: &Value| RejectCall::decode(body.to_string().as_bytes());
     // The docs' table prints the words with a capital.
     let busy = read(&json!({"reason": "Busy"})).unwrap();
