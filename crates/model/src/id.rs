@@ -91,7 +91,7 @@ fn as_guid(raw: &str) -> Option<[u8; 36]> {
 }
 
 /// The canonical spelling of a GUID.
-fn guid(bits: u128) -> [u8; 36] {
+pub(crate) fn guid(bits: u128) -> [u8; 36] {
     /// Where each byte's two digits stand, between the dashes.
     const AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let digit = |four: u8| b"0123456789abcdef"[usize::from(four)];

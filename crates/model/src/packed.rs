@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::id::guid_bytes;
+use crate::id::{guid, guid_bytes};
 use crate::{
     CallId, Change, Identity, IdentityKind, MediaStream, Participant, ParticipantId, Roster,
     RosterVersion, Version,
@@ -356,18 +356,18 @@ fn stream(from: &mut &[u8]) -> Option<MediaStream> {
 
 /// Whether it is a GUID, which is put without a word that says so.
 fn put_id(id: &ParticipantId, to: &mut Vec<u8>) -> bool {
-    let guid = guid_bytes(id.as_str());
-    match guid {
-        Some(guid) => to.extend_from_slice(&guid),
+    let bytes = guid_bytes(id.as_str());
+    match bytes {
+        Some(bytes) => to.extend_from_slice(&bytes),
         None => put_text(id.as_str(), to),
     }
-    guid.is_some()
+    bytes.is_some()
 }
 
 fn put_text(text: &str, to: &mut Vec<u8>) {
-    if let Some(guid) = guid_bytes(text) {
+    if let Some(bytes) = guid_bytes(text) {
         put(GUID, to);
-        to.extend_from_slice(&guid);
+        to.extend_from_slice(&bytes);
     } else if let Some(word) = WORDS.iter().position(|word| *word == text) {
         put(word as u64 + 1, to);
     } else {
@@ -392,16 +392,8 @@ fn text(from: &mut &[u8]) -> Option<String> {
 
 fn guid_text(from: &mut &[u8]) -> Option<String> {
     let bytes = from.split_off(..16)?;
-    let mut text = String::with_capacity(36);
-    for (at, byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(digit.into(), 16)?);
-        }
-    }
-    Some(text)
+    let text = guid(u128::from_be_bytes(bytes.try_into().ok()?));
+    Some(str::from_utf8(&text).ok()?.to_owned())
 }
 
 /// Seven bits in a byte, the lowest first.

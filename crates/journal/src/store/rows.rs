@@ -109,3 +109,37 @@ pub(crate) fn latest(mut rows: Vec<Row>, limit: usize) -> Vec<Row> {
     rows.truncate(limit);
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use openmic_model::WallTime;
+
+    use super::*;
+
+    #[test]
+    fn a_row_of_another_operation_with_the_same_hash_is_not_told() {
+        let mut rows = Rows::default();
+        for (number, operation) in [(1, "a"), (2, "b"), (3, "a")] {
+            let (call, operation) = (CallKey(7), Some(operation.to_owned()));
+            rows.put(Row::sealed(
+                call,
+                number,
+                WallTime(0),
+                operation,
+                None,
+                Vec::new(),
+            ));
+        }
+        // As if both hashed alike.
+        let hash = rows.hasher.hash_one("b");
+        rows.operations.insert((hash, CallKey(7), 1));
+        let numbers = |operation: &str, limit| -> Vec<u64> {
+            let found = rows.operation(operation, limit);
+            found.iter().map(|row| row.number).collect()
+        };
+        assert_eq!(numbers("b", 1), [2]);
+        assert_eq!(numbers("a", 9), [1, 3]);
+        assert_eq!(numbers("a", 1), [1]);
+        assert!(numbers("c", 9).is_empty());
+    }
+}
