@@ -1,7 +1,11 @@
 """What schemathesis cannot know of the servers by their documents."""
 
+import itertools
 import json
 import os
+import time
+import urllib.error
+import urllib.request
 
 import schemathesis
 from hypothesis import strategies
@@ -48,3 +52,43 @@ def map_path_parameters(context, path_parameters):
     odd = sum(map(ord, "".join(map(str, path_parameters.values())))) % 2
     named = {name: REAL.get(name, value) for name, value in path_parameters.items()}
     return named if odd else path_parameters
+
+
+CALLS = "/v1.0/communications/calls"
+CREATES = itertools.count()
+
+
+@schemathesis.hook
+def map_headers(context, headers):
+    """A create with the key of an earlier one is answered as that was, its call hung up by now or not.
+
+    That would be taken for a new call that is not there. Keys that are to be refused stay as they are.
+    """
+    key = (headers or {}).get("Idempotency-Key")
+    good = isinstance(key, str) and 0 < len(key) <= 100 and key.isascii() and key.isprintable()
+    if good and (context.operation.method.lower(), context.operation.path) == ("post", CALLS):
+        return {**headers, "Idempotency-Key": f"{key}.{next(CREATES)}"}
+    return headers
+
+
+@schemathesis.hook
+def after_call(context, case, response):
+    """A hang-up is answered before the call is gone, which its state tells until then. What comes next may
+    hold us to it, so it has to go first."""
+    hung_up = (case.operation.method.lower(), case.operation.path) == ("delete", f"{CALLS}/{{call}}")
+    if not hung_up or response.status_code != 204:
+        return
+    until = time.monotonic() + 10
+    token = response.request.headers.get("Authorization", "")
+    while is_there(response.request.url, token):
+        if time.monotonic() > until:
+            raise AssertionError(f"{response.request.url} is there 10 s after it was hung up")
+        time.sleep(0.01)
+
+
+def is_there(url, token):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": token}), timeout=10):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code != 404
