@@ -13,13 +13,14 @@
 
 mod exchange;
 mod line;
+mod lines;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use exchange::Exchange;
 use line::Members;
+use lines::Lines;
 
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -244,36 +245,6 @@ struct Kept {
     /// The line that is being written.
     line: Vec<u8>,
     clock: Clock,
-}
-
-/// Lines one behind the other in one piece of memory, which new ones take from the oldest.
-#[derive(Debug, Default)]
-struct Lines {
-    bytes: VecDeque<u8>,
-    lengths: VecDeque<usize>,
-}
-
-impl Lines {
-    fn len(&self) -> usize {
-        self.lengths.len()
-    }
-
-    fn push(&mut self, line: &[u8]) {
-        self.bytes.extend(line);
-        self.lengths.push_back(line.len());
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some(length) = self.lengths.pop_front() {
-            self.bytes.drain(..length);
-        }
-    }
-
-    /// All but so many of the oldest.
-    fn after(&self, skipped: usize) -> Vec<u8> {
-        let before: usize = self.lengths.iter().take(skipped).sum();
-        self.bytes.range(before..).copied().collect()
-    }
 }
 
 /// The wall clock in words. Most lines are of the second of the line before.
